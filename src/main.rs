@@ -1,0 +1,3 @@
+//! The `ringlog` binary: everything is in the `ringlog-cli` crate.
+
+fn main() {}
