@@ -2,4 +2,5 @@
 mod disk;
 mod network;
 mod prng;
+mod events; mod faults;
 pub(crate) use prng::Prng;

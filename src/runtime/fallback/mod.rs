@@ -1,0 +1,2 @@
+//! x
+mod pool; mod poller; mod file_calls;

@@ -1,0 +1,131 @@
+//! The threads that make blocking file calls for one shard.
+//!
+//! File calls cannot be polled for readiness, so a few threads make them and the shard goes on.
+//! Threads start with the first call and sleep on a condition variable between calls: a shard
+//! that touches no file has none, an idle one uses no CPU. What waits is bounded by the
+//! operations the shard has in flight. Dropping the pool finishes every call that was handed in,
+//! because a write that was submitted owns its buffers until it has completed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// One blocking call; it delivers its own result.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    idle: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A job that panics aborts the process through its shard; the queue itself stays whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    threads_max: usize,
+    name: String,
+}
+
+impl Pool {
+    pub(super) fn new(name: String, threads_max: usize) -> Pool {
+        assert!(threads_max > 0);
+        Pool { shared: Arc::default(), threads: Vec::new(), threads_max, name }
+    }
+
+    /// Hands a call to a thread. Fails only if no thread can be started at all.
+    pub(super) fn submit(&mut self, job: Job) -> io::Result<()> {
+        let mut queue = self.shared.lock();
+        queue.jobs.push_back(job);
+        let short = queue.jobs.len() > queue.idle && self.threads.len() < self.threads_max;
+        drop(queue);
+        self.shared.ready.notify_one();
+        if short
+            && let Err(e) = self.start_thread()
+            && self.threads.is_empty()
+        {
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    fn start_thread(&mut self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let name = format!("{}-io{}", self.name, self.threads.len());
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.ready.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(shared: &Shared) {
+    let mut queue = shared.lock();
+    loop {
+        if let Some(job) = queue.jobs.pop_front() {
+            drop(queue);
+            job();
+            queue = shared.lock();
+        } else if queue.closed {
+            return;
+        } else {
+            queue.idle += 1;
+            queue = shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pool;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Barrier};
+
+    #[test]
+    fn calls_run_at_once_up_to_the_bound() {
+        let mut pool = Pool::new("t".into(), 3);
+        let barrier = Arc::new(Barrier::new(3));
+        let done = Arc::new(AtomicUsize::new(0));
+        for _ in 0..30 {
+            let (barrier, done) = (Arc::clone(&barrier), Arc::clone(&done));
+            pool.submit(Box::new(move || {
+                // Only three threads at once get past it.
+                barrier.wait();
+                done.fetch_add(1, Ordering::SeqCst);
+            }))
+            .unwrap();
+        }
+        assert!(pool.threads.len() <= 3);
+        drop(pool);
+        assert_eq!(done.load(Ordering::SeqCst), 30, "dropping finishes what was handed in");
+    }
+
+    #[test]
+    fn an_unused_pool_has_no_threads() {
+        assert!(Pool::new("t".into(), 2).threads.is_empty());
+    }
+}
