@@ -21,6 +21,22 @@ pub enum ConfigError {
         /// The known key it most resembles.
         suggestion: Option<String>,
     },
+    /// A topic setting that neither Kafka nor Ringlog has, in Kafka's words.
+    #[error("Unknown topic config name: {key}{}", Suggested(.suggestion))]
+    UnknownTopicKey {
+        /// The key as given.
+        key: String,
+        /// The known key it most resembles.
+        suggestion: Option<String>,
+    },
+    /// Settings that only the file or a flag can set, at start.
+    #[error("Cannot update these configs dynamically: [{0}]")]
+    NotDynamic(String),
+    /// Settings that can be changed for one broker only, not for all at once.
+    #[error(
+        "Cannot update these configs at default cluster level, broker id must be specified: [{0}]"
+    )]
+    PerBrokerOnly(String),
     /// Two settings that contradict each other.
     #[error("{0}")]
     Conflict(String),

@@ -2,9 +2,29 @@
 //! files and flags they are read from, and what DescribeConfigs tells of them. Pure.
 
 mod broker_config;
+mod describe;
+mod docs;
 mod error;
+mod layers;
+mod listener;
+mod properties;
+mod setting;
+mod settings;
+mod suggest;
+mod table;
+mod toml_file;
 mod topic_config;
 
-pub use broker_config::{BrokerConfig, IoBackend, Listener};
+pub use broker_config::{BrokerConfig, IoBackend, check_dynamic};
+pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_cluster, describe_topic};
+pub use docs::settings_markdown;
 pub use error::ConfigError;
+pub use layers::{ConfigSource, Layers, RawSettings};
+pub use listener::Listener;
+pub use setting::{ConfigType, Importance, Setting, Status, UpdateMode, Valid, Value};
+pub use settings::Settings;
+pub use table::{
+    BROKER_AREAS, Synonym, TOPIC_SETTINGS, broker_setting, broker_settings, topic_setting,
+    topic_synonyms,
+};
 pub use topic_config::{CleanupPolicy, Flush, TimestampType, TopicCompression, TopicConfig};

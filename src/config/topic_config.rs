@@ -4,10 +4,12 @@
 //! `Arc<TopicConfig>` by everything that serves the topic. Field names are Kafka's keys with
 //! underscores; a value of `i64::MAX` means "never", -1 "no limit", as in Kafka.
 
-use std::collections::BTreeMap;
-
 use crate::broker_config::BrokerConfig;
 use crate::error::ConfigError;
+use crate::layers::{ConfigSource, Layers, RawSettings};
+use crate::setting::Value;
+use crate::suggest::nearest;
+use crate::table::{TOPIC_SETTINGS, is_known_topic_key, topic_setting, topic_synonyms};
 
 /// When an append is acknowledged (Ringlog's own key `flush`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -61,7 +63,11 @@ pub struct CleanupPolicy {
 #[allow(missing_docs, reason = "a field is its key in the table of settings, documented there")]
 pub struct TopicConfig {
     pub cleanup_policy: CleanupPolicy,
+    /// `compression.type` with the level that goes with it.
     pub compression: TopicCompression,
+    pub compression_gzip_level: i32,
+    pub compression_lz4_level: i32,
+    pub compression_zstd_level: i32,
     pub delete_retention_ms: i64,
     pub file_delete_delay_ms: i64,
     pub flush: Flush,
@@ -92,6 +98,9 @@ impl Default for TopicConfig {
         TopicConfig {
             cleanup_policy: CleanupPolicy { delete: true, compact: false },
             compression: TopicCompression::Producer,
+            compression_gzip_level: -1,
+            compression_lz4_level: 9,
+            compression_zstd_level: 3,
             delete_retention_ms: 86_400_000,
             file_delete_delay_ms: 60_000,
             flush: Flush::Sync,
@@ -119,12 +128,260 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
-    /// The settings of a topic with `overrides` on `broker`.
+    /// The settings of a topic with `overrides` on `broker`. Refuses what Kafka refuses: an
+    /// unknown key, a value out of bounds, settings that contradict each other.
     pub fn resolve(
         broker: &BrokerConfig,
-        overrides: &BTreeMap<String, String>,
+        overrides: &RawSettings,
     ) -> Result<TopicConfig, ConfigError> {
-        let _ = overrides;
-        Ok(broker.topic_defaults.clone())
+        let mut config = broker.topic_defaults.clone();
+        for (key, text) in overrides {
+            match topic_setting(key) {
+                Some(setting) => config.set(key, setting.parse(text)?),
+                None if is_known_topic_key(key) => {}
+                None => return Err(unknown_topic_key(key)),
+            }
+        }
+        config.finish(overrides)
+    }
+
+    /// What a topic has that overrides nothing.
+    pub(crate) fn of_broker(layers: &Layers) -> Result<TopicConfig, ConfigError> {
+        let mut config = TopicConfig::default();
+        for setting in TOPIC_SETTINGS {
+            if let Some((text, _)) = broker_default(layers, setting.name) {
+                config.set(setting.name, setting.parse(&text)?);
+            }
+        }
+        config.finish(&RawSettings::new())
+    }
+
+    fn finish(mut self, overrides: &RawSettings) -> Result<TopicConfig, ConfigError> {
+        if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
+            return Err(ConfigError::Conflict(format!(
+                "conflict topic config setting min.compaction.lag.ms ({}) > \
+                 max.compaction.lag.ms ({})",
+                self.min_compaction_lag_ms, self.max_compaction_lag_ms
+            )));
+        }
+        let remote = overrides.get("remote.storage.enable");
+        if remote.is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
+            return Err(ConfigError::Conflict(
+                "Tiered Storage functionality is disabled in the broker. \
+                 Topic cannot be configured with remote log storage."
+                    .to_owned(),
+            ));
+        }
+        self.compression = match self.compression {
+            TopicCompression::Gzip(_) => TopicCompression::Gzip(self.compression_gzip_level),
+            TopicCompression::Lz4(_) => TopicCompression::Lz4(self.compression_lz4_level),
+            TopicCompression::Zstd(_) => TopicCompression::Zstd(self.compression_zstd_level),
+            other => other,
+        };
+        Ok(self)
+    }
+
+    fn set(&mut self, key: &str, value: Value) {
+        match value {
+            Value::Boolean(value) => self.set_boolean(key, value),
+            Value::Int(value) => self.set_int(key, value),
+            Value::Long(value) => self.set_long(key, value),
+            Value::Double(value) if key == "min.cleanable.dirty.ratio" => {
+                self.min_cleanable_dirty_ratio = value;
+            }
+            Value::Text(value) => self.set_text(key, &value),
+            Value::List(items) => self.set_list(key, &items),
+            other => panic!("{key} has no field for {other:?}"),
+        }
+    }
+
+    fn set_boolean(&mut self, key: &str, value: bool) {
+        match key {
+            "preallocate" => self.preallocate = value,
+            "unclean.leader.election.enable" => self.unclean_leader_election_enable = value,
+            "remote.storage.enable"
+            | "remote.log.copy.disable"
+            | "remote.log.delete.on.disable" => {}
+            _ => panic!("no field for {key}"),
+        }
+    }
+
+    fn set_int(&mut self, key: &str, value: i32) {
+        match key {
+            "compression.gzip.level" => self.compression_gzip_level = value,
+            "compression.lz4.level" => self.compression_lz4_level = value,
+            "compression.zstd.level" => self.compression_zstd_level = value,
+            "index.interval.bytes" => self.index_interval_bytes = value,
+            "max.message.bytes" => self.max_message_bytes = value,
+            "min.insync.replicas" => self.min_insync_replicas = value,
+            "segment.bytes" => self.segment_bytes = value,
+            "segment.index.bytes" => self.segment_index_bytes = value,
+            _ => panic!("no field for {key}"),
+        }
+    }
+
+    fn set_long(&mut self, key: &str, value: i64) {
+        match key {
+            "delete.retention.ms" => self.delete_retention_ms = value,
+            "file.delete.delay.ms" => self.file_delete_delay_ms = value,
+            "flush.messages" => self.flush_messages = value,
+            "flush.ms" => self.flush_ms = value,
+            "max.compaction.lag.ms" => self.max_compaction_lag_ms = value,
+            "message.timestamp.after.max.ms" => self.message_timestamp_after_max_ms = value,
+            "message.timestamp.before.max.ms" => self.message_timestamp_before_max_ms = value,
+            "min.compaction.lag.ms" => self.min_compaction_lag_ms = value,
+            "retention.bytes" => self.retention_bytes = value,
+            "retention.ms" => self.retention_ms = value,
+            "segment.jitter.ms" => self.segment_jitter_ms = value,
+            "segment.ms" => self.segment_ms = value,
+            "local.retention.bytes" | "local.retention.ms" => {}
+            _ => panic!("no field for {key}"),
+        }
+    }
+
+    /// The table's `OneOf` has already refused other words.
+    fn set_text(&mut self, key: &str, value: &str) {
+        match (key, value) {
+            ("flush", "sync") => self.flush = Flush::Sync,
+            ("flush", _) => self.flush = Flush::Async,
+            ("message.timestamp.type", "CreateTime") => {
+                self.message_timestamp_type = TimestampType::CreateTime;
+            }
+            ("message.timestamp.type", _) => {
+                self.message_timestamp_type = TimestampType::LogAppendTime;
+            }
+            ("compression.type", codec) => {
+                self.compression = match codec {
+                    "producer" => TopicCompression::Producer,
+                    "uncompressed" => TopicCompression::Uncompressed,
+                    "gzip" => TopicCompression::Gzip(self.compression_gzip_level),
+                    "snappy" => TopicCompression::Snappy,
+                    "lz4" => TopicCompression::Lz4(self.compression_lz4_level),
+                    "zstd" => TopicCompression::Zstd(self.compression_zstd_level),
+                    other => panic!("no codec {other}"),
+                };
+            }
+            _ => panic!("no field for {key}"),
+        }
+    }
+
+    fn set_list(&mut self, key: &str, items: &[String]) {
+        match key {
+            "cleanup.policy" => {
+                self.cleanup_policy = CleanupPolicy {
+                    delete: items.iter().any(|item| item == "delete"),
+                    compact: items.iter().any(|item| item == "compact"),
+                };
+            }
+            "leader.replication.throttled.replicas" | "follower.replication.throttled.replicas" => {
+            }
+            _ => panic!("no field for {key}"),
+        }
+    }
+}
+
+/// What the broker's settings give a topic for a key: the first synonym that has a value.
+pub(crate) fn broker_default(layers: &Layers, topic_key: &str) -> Option<(String, ConfigSource)> {
+    for synonym in topic_synonyms(topic_key) {
+        if let Some((text, source)) = layers.effective(synonym.name) {
+            return Some((scale(text, synonym.factor), source));
+        }
+    }
+    None
+}
+
+/// The text times the factor; text that is no number stays as it is and is refused when parsed.
+/// -1 means "no limit" in every unit, and a product beyond 64 bits is as good as none.
+pub(crate) fn scale(text: &str, factor: i64) -> String {
+    match text.trim().parse::<i64>() {
+        Ok(number) if factor != 1 && number >= 0 => number.saturating_mul(factor).to_string(),
+        Ok(number) if factor != 1 => number.max(-1).to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+fn unknown_topic_key(key: &str) -> ConfigError {
+    let names = TOPIC_SETTINGS.iter().map(|setting| setting.name);
+    ConfigError::UnknownTopicKey { key: key.to_owned(), suggestion: nearest(key, names) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(
+        broker: &[(&str, &str)],
+        topic: &[(&str, &str)],
+    ) -> Result<TopicConfig, ConfigError> {
+        let own = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<RawSettings>()
+        };
+        TopicConfig::resolve(&BrokerConfig::from_settings(own(broker))?, &own(topic))
+    }
+
+    #[test]
+    fn the_tables_defaults_are_the_structs() {
+        assert_eq!(resolve(&[], &[]).unwrap(), TopicConfig::default());
+    }
+
+    #[test]
+    fn the_most_specific_broker_setting_wins() {
+        let retention = |broker: &[(&str, &str)]| resolve(broker, &[]).unwrap().retention_ms;
+        assert_eq!(retention(&[("log.retention.hours", "2")]), 7_200_000);
+        assert_eq!(
+            retention(&[("log.retention.hours", "2"), ("log.retention.minutes", "3")]),
+            180_000
+        );
+        assert_eq!(retention(&[("log.retention.minutes", "3"), ("log.retention.ms", "4")]), 4);
+        assert_eq!(retention(&[("log.retention.hours", "-1")]), -1);
+        assert_eq!(resolve(&[("log.roll.hours", "1")], &[]).unwrap().segment_ms, 3_600_000);
+        let flush = [("log.flush.scheduler.interval.ms", "9")];
+        assert_eq!(resolve(&flush, &[]).unwrap().flush_ms, 9);
+    }
+
+    #[test]
+    fn a_topics_own_setting_wins() {
+        let broker = [("log.flush", "async"), ("compression.zstd.level", "7")];
+        let config = resolve(
+            &broker,
+            &[("compression.type", "zstd"), ("cleanup.policy", "compact, delete")],
+        )
+        .unwrap();
+        assert_eq!(config.flush, Flush::Async);
+        assert_eq!(config.compression, TopicCompression::Zstd(7));
+        assert_eq!(config.cleanup_policy, CleanupPolicy { delete: true, compact: true });
+        let config =
+            resolve(&broker, &[("flush", "sync"), ("compression.gzip.level", "3")]).unwrap();
+        assert_eq!(config.flush, Flush::Sync);
+        assert_eq!(config.compression, TopicCompression::Producer);
+        let none = resolve(&[], &[("cleanup.policy", "")]).unwrap().cleanup_policy;
+        assert_eq!(none, CleanupPolicy { delete: false, compact: false });
+    }
+
+    #[test]
+    fn kafkas_keys_are_taken_and_others_are_not() {
+        for key in ["message.format.version", "message.downconversion.enable"] {
+            resolve(&[], &[(key, "whatever")]).unwrap();
+        }
+        let message = |topic: &[(&str, &str)]| resolve(&[], topic).unwrap_err().to_string();
+        assert_eq!(message(&[("nosuch.key", "1")]), "Unknown topic config name: nosuch.key");
+        assert_eq!(
+            message(&[("retention_ms", "1")]),
+            "Unknown topic config name: retention_ms; did you mean \"retention.ms\"?"
+        );
+        assert_eq!(
+            message(&[("min.compaction.lag.ms", "10"), ("max.compaction.lag.ms", "5")]),
+            "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
+        );
+        assert!(message(&[("remote.storage.enable", "true")]).starts_with("Tiered Storage"));
+    }
+
+    #[test]
+    fn every_topic_setting_has_a_field_or_is_known_to_have_none() {
+        for setting in TOPIC_SETTINGS {
+            if let Some(default) = setting.default {
+                resolve(&[], &[(setting.name, default)]).unwrap();
+            }
+        }
     }
 }
