@@ -1,0 +1,188 @@
+//! The HTTP thread: metrics and health over HTTP/1.1, on a tokio runtime of its own.
+//!
+//! Life: [`AdminServer::start`] binds the address and starts the thread; dropping the handle, or
+//! [`AdminHandle::shutdown`], ends it. Requests have no bodies that are read; routes are fixed.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::deadline::BoundedListener;
+use crate::metrics::NodeMetrics;
+use crate::render;
+
+/// Starts the HTTP thread.
+pub struct AdminServer;
+
+impl AdminServer {
+    /// Binds `address` (port 0 for any) and serves `metrics` until the handle ends it.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the thread cannot be started.
+    pub fn start(address: SocketAddr, metrics: Arc<NodeMetrics>) -> io::Result<AdminHandle> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let local_addr = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = move || {
+            // Requests in work are dropped with the runtime: none of them changes anything.
+            runtime.block_on(async move {
+                tokio::select! {
+                    outcome = serve(listener, metrics) => {
+                        if let Err(error) = outcome {
+                            tracing::error!(%error, "admin: the HTTP server has ended");
+                        }
+                    }
+                    _ = stopped => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(serve)?;
+        Ok(AdminHandle { local_addr, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A running HTTP thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct AdminHandle {
+    local_addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminHandle {
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Ends the thread and waits for it.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // A receiver that is gone is a thread that has ended: both sends and joins are then moot.
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("admin: the HTTP thread has panicked");
+        }
+    }
+}
+
+impl Drop for AdminHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn serve(listener: TcpListener, metrics: Arc<NodeMetrics>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let routes = Router::new()
+        .route("/metrics", get(metrics_page))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .with_state(metrics);
+    axum::serve(BoundedListener::new(listener), routes).await
+}
+
+async fn metrics_page(State(metrics): State<Arc<NodeMetrics>>) -> Response {
+    let page = render::prometheus(&metrics);
+    ([(header::CONTENT_TYPE, render::CONTENT_TYPE)], page).into_response()
+}
+
+#[derive(Serialize)]
+struct HealthAnswer {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+}
+
+async fn live() -> Json<HealthAnswer> {
+    Json(HealthAnswer { status: "live", reasons: Vec::new() })
+}
+
+async fn ready(State(metrics): State<Arc<NodeMetrics>>) -> (StatusCode, Json<HealthAnswer>) {
+    let reasons = metrics.health.reasons();
+    if reasons.is_empty() {
+        (StatusCode::OK, Json(HealthAnswer { status: "ready", reasons }))
+    } else {
+        let answer = HealthAnswer { status: "not ready", reasons };
+        (StatusCode::SERVICE_UNAVAILABLE, Json(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::metrics::BuildInfo;
+
+    fn get(address: SocketAddr, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, body.to_owned())
+    }
+
+    fn started() -> (AdminHandle, Arc<NodeMetrics>) {
+        let metrics = NodeMetrics::new(BuildInfo { version: "0" });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        (AdminServer::start(address, metrics.clone()).unwrap(), metrics)
+    }
+
+    #[test]
+    fn health_follows_the_node() {
+        let (server, metrics) = started();
+        let address = server.local_addr();
+        assert_eq!(get(address, "/health/live").0, 200);
+        let (status, body) = get(address, "/health/ready");
+        assert_eq!(status, 503);
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["reasons"][0], "the node is starting");
+        metrics.set_serving();
+        assert_eq!(get(address, "/health/ready"), (200, r#"{"status":"ready"}"#.into()));
+        metrics.set_unready("dir", "/d is offline");
+        assert_eq!(get(address, "/health/ready").0, 503);
+        metrics.clear_unready("dir");
+        metrics.set_stopping();
+        assert!(get(address, "/health/ready").1.contains("stopping"));
+    }
+
+    #[test]
+    fn metrics_are_served_and_other_paths_are_not() {
+        let (server, metrics) = started();
+        metrics.shard(0).received(123);
+        let (status, body) = get(server.local_addr(), "/metrics");
+        assert_eq!(status, 200);
+        assert!(body.contains("ringlog_received_bytes_total{shard=\"0\"} 123\n"));
+        assert_eq!(get(server.local_addr(), "/../etc/passwd").0, 404);
+    }
+
+    #[test]
+    fn shutdown_ends_the_thread_in_spite_of_an_open_connection() {
+        let (server, _metrics) = started();
+        let address = server.local_addr();
+        let _idle = TcpStream::connect(address).unwrap();
+        server.shutdown();
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
