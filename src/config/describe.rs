@@ -4,7 +4,8 @@ use crate::broker_config::BrokerConfig;
 use crate::layers::{ConfigSource, RawSettings};
 use crate::setting::{ConfigType, Setting, UpdateMode};
 use crate::table::{
-    TOPIC_SETTINGS, broker_setting, broker_settings, broker_synonyms, topic_setting, topic_synonyms,
+    CLIENT_METRICS_SETTINGS, GROUP_SETTINGS, TOPIC_SETTINGS, broker_setting, broker_settings,
+    broker_synonyms, topic_setting, topic_synonyms,
 };
 use crate::topic_config::broker_default;
 
@@ -137,6 +138,38 @@ pub fn describe_cluster(broker: &BrokerConfig, keys: Keys<'_>) -> Vec<ConfigEntr
     .collect()
 }
 
+/// The settings of a group with `overrides`.
+pub fn describe_group(overrides: &RawSettings, keys: Keys<'_>) -> Vec<ConfigEntry> {
+    describe_rows(GROUP_SETTINGS, ConfigSource::DynamicGroupConfig, overrides, keys)
+}
+
+/// The settings of a subscription to clients' metrics with `overrides`.
+pub fn describe_client_metrics(overrides: &RawSettings, keys: Keys<'_>) -> Vec<ConfigEntry> {
+    let source = ConfigSource::DynamicClientMetricsConfig;
+    describe_rows(CLIENT_METRICS_SETTINGS, source, overrides, keys)
+}
+
+/// Settings with no broker setting behind them.
+fn describe_rows(
+    rows: &'static [Setting],
+    source: ConfigSource,
+    overrides: &RawSettings,
+    keys: Keys<'_>,
+) -> Vec<ConfigEntry> {
+    let describe = |setting: &'static Setting| match overrides.get(setting.name) {
+        Some(text) => {
+            let value = Some(text.clone());
+            let synonym = ConfigSynonym { name: setting.name.to_owned(), value, source };
+            entry(setting, Some(text.clone()), source, vec![synonym], false)
+        }
+        None => {
+            let text = setting.default.map(str::to_owned);
+            entry(setting, text, ConfigSource::DefaultConfig, Vec::new(), false)
+        }
+    };
+    rows.iter().filter(|setting| wanted(keys, setting.name)).map(describe).collect()
+}
+
 /// What each layer has for these keys: layer by layer, in each the most specific key first.
 fn broker_values(broker: &BrokerConfig, names: &[&str]) -> Vec<ConfigSynonym> {
     let mut found = Vec::new();
@@ -256,6 +289,8 @@ mod tests {
             ConfigSource::DynamicDefaultBrokerConfig => "DYNAMIC_DEFAULT_BROKER_CONFIG",
             ConfigSource::StaticBrokerConfig => "STATIC_BROKER_CONFIG",
             ConfigSource::DefaultConfig => "DEFAULT_CONFIG",
+            ConfigSource::DynamicClientMetricsConfig => "DYNAMIC_CLIENT_METRICS_CONFIG",
+            ConfigSource::DynamicGroupConfig => "DYNAMIC_GROUP_CONFIG",
         }
     }
 

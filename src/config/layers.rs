@@ -22,6 +22,8 @@ pub enum ConfigSource {
     DynamicDefaultBrokerConfig = 3,
     StaticBrokerConfig = 4,
     DefaultConfig = 5,
+    DynamicClientMetricsConfig = 7,
+    DynamicGroupConfig = 8,
 }
 
 impl ConfigSource {

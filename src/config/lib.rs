@@ -16,7 +16,10 @@ mod toml_file;
 mod topic_config;
 
 pub use broker_config::{BrokerConfig, IoBackend, check_dynamic};
-pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_cluster, describe_topic};
+pub use describe::{
+    ConfigEntry, ConfigSynonym, describe_broker, describe_client_metrics, describe_cluster,
+    describe_group, describe_topic,
+};
 pub use docs::settings_markdown;
 pub use error::ConfigError;
 pub use layers::{ConfigSource, Layers, RawSettings};
@@ -24,7 +27,7 @@ pub use listener::Listener;
 pub use setting::{ConfigType, Importance, Setting, Status, UpdateMode, Valid, Value};
 pub use settings::Settings;
 pub use table::{
-    BROKER_AREAS, Synonym, TOPIC_SETTINGS, broker_setting, broker_settings, topic_setting,
-    topic_synonyms,
+    BROKER_AREAS, CLIENT_METRICS_SETTINGS, GROUP_SETTINGS, Synonym, TOPIC_SETTINGS, broker_setting,
+    broker_settings, topic_setting, topic_synonyms,
 };
 pub use topic_config::{CleanupPolicy, Flush, TimestampType, TopicCompression, TopicConfig};

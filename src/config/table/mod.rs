@@ -10,6 +10,7 @@ mod groups;
 mod log;
 mod network;
 mod replication;
+mod resource;
 mod security;
 mod synonyms;
 mod topic;
@@ -27,7 +28,7 @@ macro_rules! rows {
     ($($name:literal, $kind:ident, $default:expr, $valid:expr, $importance:ident, $update:ident,
        $status:ident, $doc:literal;)*) => {
         /// The rows of this area.
-        pub(super) const ROWS: &[crate::setting::Setting] = {
+        pub(in crate::table) const ROWS: &[crate::setting::Setting] = {
             #[allow(unused_imports, reason = "not every area needs every kind of bound")]
             use crate::setting::Valid::*;
             &[$(crate::setting::Setting {
@@ -58,6 +59,12 @@ pub const BROKER_AREAS: &[(&str, &[Setting])] = &[
 /// The settings of topics.
 pub const TOPIC_SETTINGS: &[Setting] = topic::ROWS;
 
+/// The settings of groups.
+pub const GROUP_SETTINGS: &[Setting] = resource::group::ROWS;
+
+/// The settings of subscriptions to clients' metrics.
+pub const CLIENT_METRICS_SETTINGS: &[Setting] = resource::client_metrics::ROWS;
+
 /// The settings of the broker, area by area.
 pub fn broker_settings() -> impl Iterator<Item = &'static Setting> {
     BROKER_AREAS.iter().flat_map(|(_, rows)| rows.iter())
@@ -83,7 +90,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_every_default_is_valid() {
-        for rows in [broker_settings().collect::<Vec<_>>(), TOPIC_SETTINGS.iter().collect()] {
+        let resources = [TOPIC_SETTINGS, GROUP_SETTINGS, CLIENT_METRICS_SETTINGS];
+        let resources = resources.iter().map(|rows| rows.iter().collect());
+        for rows in resources.chain([broker_settings().collect::<Vec<_>>()]) {
             let names: HashSet<_> = rows.iter().map(|setting| setting.name).collect();
             assert_eq!(names.len(), rows.len());
             for setting in rows {
