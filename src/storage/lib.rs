@@ -1,1 +1,52 @@
-//! TODO
+//! The log engine: partitions as segments of record batches on disk, in Kafka's own files.
+//!
+//! It knows the runtime below and nothing of requests above. [`LogDirs`] is about directories and
+//! is shared by all shards; a [`Log`] is one partition and belongs to one shard, whose
+//! [`StorageShard`] holds what its logs share. The pure parts (indexes, producer state, epochs,
+//! checkpoint texts, batch headers) do no input or output.
+//!
+//! Every file is described byte by byte in `docs/storage-format.md`.
+
+mod append;
+mod appender;
+mod batch_header;
+mod checkpoint;
+mod crc32c;
+mod error;
+mod leader_epoch_cache;
+mod lifecycle;
+mod log;
+mod log_dir;
+mod log_dirs;
+mod names;
+mod offset_index;
+mod open;
+mod preallocate;
+mod producer_replay;
+mod producer_snapshot;
+mod producer_state;
+mod reader;
+mod recovery;
+mod retention;
+mod scan;
+mod seal;
+mod segment;
+mod shard;
+mod tail;
+mod time_index;
+mod timestamps;
+mod wait;
+
+pub use append::{AppendOrigin, Appended};
+pub use checkpoint::{MalformedFile, MetaProperties};
+pub use error::{AppendError, ReadError, StorageError};
+pub use leader_epoch_cache::EpochEntry;
+pub use log::{Log, LogObserver};
+pub use log_dir::LogDir;
+pub use log_dirs::{FoundLog, Identity, LogCheckpoint, LogDirs};
+pub use open::OpenHint;
+pub use reader::LogRead;
+pub use recovery::{Cut, Fenced, RecoveryReport};
+pub use segment::Fence;
+pub use shard::{StorageOptions, StorageShard};
+pub use timestamps::TimestampOffset;

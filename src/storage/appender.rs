@@ -1,0 +1,258 @@
+//! The writer of a log: carries what was appended in memory to disk.
+//!
+//! One task per log, started when there is something to do and gone when there is not. It has one
+//! write in flight: whatever is appended meanwhile goes with the next one, so that a slow disk
+//! makes larger writes and not a longer queue. A write is made of whole blocks; the last block, if
+//! it is not full, goes as a copy with zeros behind the end, and again with the next write.
+//! Nothing that was acknowledged is ever in a block that is not repeated bit for bit.
+//!
+//! Segments are finished in order: a closed one is written, flushed, trimmed and sealed before
+//! anything of the next is written. So everything below the durable offset is on disk, always.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringlog_config::Flush;
+use ringlog_runtime::{Durability, File, WriteBufs};
+
+use crate::error::StorageError;
+use crate::log::Log;
+use crate::names;
+use crate::segment::{Segment, Stage};
+use crate::tail::{BLOCK, WritePlan, block_ceil};
+
+/// A write takes about this much at most, so that a reader or a commit behind it does not wait
+/// for long: 1 MiB writes already run at the device's speed.
+pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
+/// With `flush=async`, this much is worth a write at once.
+const ASYNC_WRITE_BYTES: u64 = 256 << 10;
+/// With `flush=async`, how long less than that may wait for more.
+const ASYNC_WRITE_DELAY: Duration = Duration::from_millis(5);
+/// With `flush=async`, a flush after this much keeps recovery short.
+const ASYNC_FLUSH_BYTES: u64 = 64 << 20;
+/// How long a writer waits for space before it tries again.
+const SPACE_RETRY: Duration = Duration::from_secs(1);
+
+/// How much is left to do.
+enum Progress {
+    More,
+    Idle,
+}
+
+impl Log {
+    /// Starts the writer if it is not running and there may be something for it.
+    pub(crate) fn kick_writer(&self) {
+        if self.writer_paused.get() || self.failure().is_some() || self.writer_running.get() {
+            return;
+        }
+        let Some(log) = self.this.upgrade() else { return };
+        self.writer_running.set(true);
+        drop(self.shard.runtime().spawn(run(log)));
+    }
+
+    /// Stops the writer after what it is doing now. It starts again when [`Log::kick_writer`] is
+    /// called after `writer_paused` was reset.
+    pub(crate) async fn pause_writer(&self) {
+        self.writer_paused.set(true);
+        poll_fn(|context| {
+            if !self.writer_running.get() && self.zeroing.get().is_none() {
+                return Poll::Ready(());
+            }
+            self.writer_stopped.register(context);
+            self.zeroing_done.register(context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The oldest segment that is not finished.
+    pub(crate) fn unfinished_segment(&self) -> Rc<Segment> {
+        let segments = self.segments.borrow();
+        let first = segments.iter().rposition(|segment| segment.stage.get() == Stage::Sealed);
+        segments[first.map_or(0, |at| at + 1)].clone()
+    }
+
+    async fn write_step(&self) -> Result<Progress, StorageError> {
+        let segment = self.unfinished_segment();
+        let closed = segment.stage.get() == Stage::Closed;
+        if self.checkpoint_step().await? {
+            return Ok(Progress::More);
+        }
+        if segment.dirty_bytes() > 0 {
+            if self.may_wait_for_more(&segment) {
+                self.shard.runtime().sleep(ASYNC_WRITE_DELAY).await;
+            }
+            self.write_some(&segment).await?;
+            return Ok(Progress::More);
+        }
+        if closed {
+            self.seal(&segment).await?;
+            return Ok(Progress::More);
+        }
+        if self.flush_is_due(&segment) {
+            self.flush_segment(&segment).await?;
+            return Ok(Progress::More);
+        }
+        Ok(Progress::Idle)
+    }
+
+    /// With `flush=async` small writes are worth waiting for company.
+    fn may_wait_for_more(&self, segment: &Segment) -> bool {
+        self.flush() == Flush::Async
+            && segment.dirty_bytes() < ASYNC_WRITE_BYTES
+            && segment.stage.get() == Stage::Open
+            && self.flush_wanted.get() <= self.durable_offset.get()
+            && !self.writer_paused.get()
+    }
+
+    async fn write_some(&self, segment: &Rc<Segment>) -> Result<(), StorageError> {
+        let file = self.writable_file(segment).await?;
+        let written = segment.write.borrow().written;
+        let plan = segment.tail.borrow().plan(written, WRITE_BYTES_MAX);
+        assert!(plan.end > written, "there is something to write");
+        let end_aligned = block_ceil(plan.end);
+        self.prepare_blocks(segment, &file, end_aligned).await?;
+        self.wait_for_zeroing(end_aligned).await;
+        let sync = self.flush() == Flush::Sync;
+        let durability = if sync { Durability::Durable } else { Durability::Buffered };
+        let (start, end, batch_end) = (plan.start, plan.end, plan.batch_end);
+        let bufs = self.gather(plan);
+        let path = || segment.path(names::LOG);
+        self.shard
+            .runtime()
+            .write_at(&file, bufs, start, durability)
+            .await
+            .map_err(|error| StorageError::io("write", &path())(error))?;
+        if self.failure().is_some() {
+            return Ok(());
+        }
+        let bytes = end - written;
+        let was_unflushed = {
+            let mut write = segment.write.borrow_mut();
+            write.written = end;
+            if let Some((position, end_offset)) = batch_end {
+                write.written_end = position;
+                write.written_offset = end_offset;
+            }
+            if !sync {
+                write.unflushed = true;
+                write.unflushed_bytes += bytes;
+            }
+            write.unflushed
+        };
+        self.dirty_bytes.set(self.dirty_bytes.get() - bytes as usize);
+        self.shard.remove_dirty(bytes as usize);
+        self.bytes_since_checkpoint.set(self.bytes_since_checkpoint.get() + bytes);
+        if sync && was_unflushed {
+            // Written earlier under flush=async; one durable write says nothing of those.
+            self.flush_segment(segment).await?;
+        } else if sync && let Some((_, end_offset)) = batch_end {
+            self.advance_durable(end_offset);
+        }
+        if sync {
+            self.zero_ahead(segment, &file, bytes);
+        }
+        self.start_checkpoint();
+        self.set_flush_timer();
+        Ok(())
+    }
+
+    /// Whole blocks as they are, the last one as a copy with zeros behind.
+    fn gather(&self, plan: WritePlan) -> WriteBufs {
+        let mut bufs: WriteBufs = plan.blocks.into_iter().collect();
+        if let Some(partial) = plan.partial {
+            let mut block = self.shard.runtime().buffers().get(BLOCK as usize);
+            block.extend_from_slice(&partial);
+            const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+            block.extend_from_slice(&ZEROS[partial.len()..]);
+            bufs.push(block.freeze());
+        }
+        bufs
+    }
+
+    /// With `flush=async`: whether somebody, or `flush.messages`, asks for a flush.
+    fn flush_is_due(&self, segment: &Segment) -> bool {
+        let write = segment.write.borrow();
+        if !write.unflushed {
+            return false;
+        }
+        let durable = self.durable_offset.get();
+        let messages = self.config.borrow().flush_messages;
+        self.flush() == Flush::Sync
+            || self.flush_wanted.get() > durable
+            || self.log_end_offset.get() - durable >= messages
+            || write.unflushed_bytes >= ASYNC_FLUSH_BYTES
+    }
+
+    /// Makes everything written of the segment durable.
+    pub(crate) async fn flush_segment(&self, segment: &Segment) -> Result<(), StorageError> {
+        let Some(file) = segment.write.borrow().file.clone() else { return Ok(()) };
+        // Nothing else writes meanwhile: this is the writer.
+        let end_offset = segment.write.borrow().written_offset;
+        self.shard
+            .runtime()
+            .sync_data(&file)
+            .await
+            .map_err(|error| StorageError::io("flush", &segment.path(names::LOG))(error))?;
+        {
+            let mut write = segment.write.borrow_mut();
+            write.unflushed = false;
+            write.unflushed_bytes = 0;
+        }
+        self.advance_durable(end_offset);
+        Ok(())
+    }
+
+    /// With `flush.ms`: asks for a flush when that time has passed.
+    fn set_flush_timer(&self) {
+        let flush_ms = self.config.borrow().flush_ms;
+        if self.flush() == Flush::Sync || flush_ms == i64::MAX || self.flush_timer_set.get() {
+            return;
+        }
+        self.flush_timer_set.set(true);
+        let log = self.this.clone();
+        let runtime = self.shard.runtime().clone();
+        let end_offset = self.log_end_offset.get();
+        drop(self.shard.runtime().spawn(async move {
+            runtime.sleep(Duration::from_millis(flush_ms.max(0) as u64)).await;
+            let Some(log) = log.upgrade() else { return };
+            log.flush_timer_set.set(false);
+            log.flush_wanted.set(log.flush_wanted.get().max(end_offset));
+            log.kick_writer();
+        }));
+    }
+
+    /// The segment's `.log`, made now if need be.
+    async fn writable_file(&self, segment: &Segment) -> Result<File, StorageError> {
+        if let Some(file) = segment.write.borrow().file.clone() {
+            return Ok(file);
+        }
+        self.create_files(segment).await
+    }
+}
+
+async fn run(log: Rc<Log>) {
+    loop {
+        if log.writer_paused.get() || log.failure().is_some() {
+            break;
+        }
+        match log.write_step().await {
+            Ok(Progress::More) => {}
+            Ok(Progress::Idle) => break,
+            Err(error) if error.is_disk_full() => {
+                log.dir.set_full(true);
+                tracing::error!(partition = %log.topic_partition, %error, "disk full");
+                log.shard.runtime().sleep(SPACE_RETRY).await;
+            }
+            Err(error) => {
+                tracing::error!(partition = %log.topic_partition, %error, "log goes offline");
+                log.fail(&error);
+                break;
+            }
+        }
+    }
+    log.writer_running.set(false);
+    log.writer_stopped.wake_all();
+}

@@ -1,0 +1,235 @@
+//! The fixed 61 bytes at the start of a record batch, as they are met while walking a segment.
+//!
+//! Pure. Only the fields by which batches are found, ordered and told apart are read here; whether
+//! the records are whole is for the CRC to say. A header is *plausible* when walking on by its
+//! length can be tried; everything it claims is still to be compared with the file.
+
+use ringlog_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
+
+use crate::crc32c;
+use crate::producer_state::ProducerBatch;
+
+/// Bytes of the header.
+pub(crate) const HEADER_BYTES: usize = 61;
+/// Bytes before those that `length` counts.
+pub(crate) const LENGTH_OVERHEAD: usize = 12;
+/// The first byte the CRC covers.
+const CRC_COVERS_FROM: usize = 21;
+/// Attribute bit: timestamps are those of the append.
+const LOG_APPEND_TIME: i16 = 0x08;
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
+
+/// Why bytes are not a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    /// Only zeros: the file was prepared up to here and beyond, and nothing was written.
+    Empty,
+    /// Fewer bytes are left than the batch has.
+    Incomplete,
+    /// A message set of the time before Kafka 0.11.
+    OldMagic,
+    /// Not a header at all.
+    Garbage,
+}
+
+impl HeaderFault {
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            HeaderFault::Empty => "zeros instead of a batch",
+            HeaderFault::Incomplete => "the batch is longer than the file",
+            HeaderFault::OldMagic => "a message format older than v2",
+            HeaderFault::Garbage => "not a batch header",
+        }
+    }
+}
+
+/// A batch's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    pub(crate) base_offset: Offset,
+    /// The whole batch in bytes, header included.
+    pub(crate) size: usize,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) crc: u32,
+    pub(crate) attributes: i16,
+    pub(crate) last_offset_delta: i32,
+    pub(crate) max_timestamp: TimestampMs,
+    pub(crate) producer_id: ProducerId,
+    pub(crate) producer_epoch: i16,
+    pub(crate) base_sequence: i32,
+    pub(crate) record_count: i32,
+}
+
+impl BatchHeader {
+    /// Reads a header from the start of `bytes`, of which the file has `available`, possibly more
+    /// than are given.
+    pub(crate) fn parse(bytes: &[u8], available: u64) -> Result<BatchHeader, HeaderFault> {
+        let Some(header) = bytes.get(..HEADER_BYTES) else {
+            let zeros = bytes.iter().all(|byte| *byte == 0);
+            return Err(if zeros { HeaderFault::Empty } else { HeaderFault::Incomplete });
+        };
+        if header[..17].iter().all(|byte| *byte == 0) {
+            return Err(HeaderFault::Empty);
+        }
+        let i64_at =
+            |at: usize| i64::from_be_bytes(header[at..at + 8].try_into().expect("8 bytes"));
+        let i32_at =
+            |at: usize| i32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
+        let i16_at = |at: usize| i16::from_be_bytes([header[at], header[at + 1]]);
+        let length = i32_at(8);
+        let plausible_length = length >= (HEADER_BYTES - LENGTH_OVERHEAD) as i32;
+        if matches!(header[16], 0 | 1) && length >= 14 && i64_at(0) >= 0 {
+            return Err(HeaderFault::OldMagic);
+        }
+        let batch = BatchHeader {
+            base_offset: i64_at(0),
+            size: length.max(0) as usize + LENGTH_OVERHEAD,
+            leader_epoch: i32_at(12),
+            crc: i32_at(17) as u32,
+            attributes: i16_at(21),
+            last_offset_delta: i32_at(23),
+            max_timestamp: i64_at(35),
+            producer_id: i64_at(43),
+            producer_epoch: i16_at(51),
+            base_sequence: i32_at(53),
+            record_count: i32_at(57),
+        };
+        let plausible = plausible_length
+            && header[16] == 2
+            && batch.base_offset >= 0
+            && batch.last_offset_delta >= 0
+            && batch.base_offset.checked_add(i64::from(batch.last_offset_delta) + 1).is_some();
+        if !plausible {
+            return Err(HeaderFault::Garbage);
+        }
+        if batch.size as u64 > available {
+            return Err(HeaderFault::Incomplete);
+        }
+        Ok(batch)
+    }
+
+    /// The offset of the last record.
+    pub(crate) fn last_offset(&self) -> Offset {
+        self.base_offset + i64::from(self.last_offset_delta)
+    }
+
+    /// The offset after the last record.
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.last_offset() + 1
+    }
+
+    /// Whether the batch is a marker or another control record, not data.
+    pub(crate) fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+
+    /// Whether the CRC of the whole batch is right.
+    pub(crate) fn crc_matches(&self, batch: &[u8]) -> bool {
+        batch.len() == self.size && crc32c::checksum(&batch[CRC_COVERS_FROM..]) == self.crc
+    }
+
+    /// What concerns the producer's state; `None` without a producer id.
+    pub(crate) fn producer_batch(&self) -> Option<ProducerBatch> {
+        (self.producer_id >= 0).then(|| ProducerBatch {
+            producer_id: self.producer_id,
+            producer_epoch: self.producer_epoch,
+            base_sequence: self.base_sequence,
+            base_offset: self.base_offset,
+            last_offset: self.last_offset(),
+            max_timestamp: self.max_timestamp,
+            transactional: self.attributes & TRANSACTIONAL != 0,
+        })
+    }
+}
+
+/// A header with the offset and epoch the log assigns, and with the time of the append if the
+/// topic wants that. Offset and epoch are outside of the CRC; the time is not.
+pub(crate) fn patched(
+    batch: &[u8],
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    log_append_time: Option<TimestampMs>,
+) -> [u8; HEADER_BYTES] {
+    let (header, records) = batch.split_at(HEADER_BYTES);
+    let mut header: [u8; HEADER_BYTES] = header.try_into().expect("61 bytes");
+    header[0..8].copy_from_slice(&base_offset.to_be_bytes());
+    header[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+    if let Some(now_ms) = log_append_time {
+        let attributes = i16::from_be_bytes([header[21], header[22]]) | LOG_APPEND_TIME;
+        header[21..23].copy_from_slice(&attributes.to_be_bytes());
+        header[35..43].copy_from_slice(&now_ms.to_be_bytes());
+        let crc = crc32c::checksum_of_two(&header[CRC_COVERS_FROM..], records);
+        header[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+    header
+}
+
+/// What a marker at the end of a transaction says (`EndTransactionMarker`): the coordinator's
+/// epoch. `None` when the batch is another control record.
+pub(crate) fn coordinator_epoch(batch: &[u8]) -> Option<i32> {
+    // One record: length, attributes, two deltas, key length (4), key: version, type; value
+    // length, value: version, coordinator epoch. All lengths fit one byte each.
+    let record = batch.get(HEADER_BYTES..)?;
+    let key = record.get(5..9)?;
+    let kind = i16::from_be_bytes([key[2], key[3]]);
+    if !matches!(kind, 0 | 1) {
+        return None;
+    }
+    let epoch = record.get(12..16)?;
+    Some(i32::from_be_bytes(epoch.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header_bytes() -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[7] = 9;
+        bytes[8..12].copy_from_slice(&49i32.to_be_bytes());
+        bytes[16] = 2;
+        bytes[23..27].copy_from_slice(&4i32.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn faults_are_told_apart() {
+        let good = header_bytes();
+        let parsed = BatchHeader::parse(&good, 61).expect("plausible");
+        assert_eq!((parsed.base_offset, parsed.next_offset(), parsed.size), (9, 14, 61));
+        let with = |at: usize, value: u8| {
+            let mut bytes = good;
+            bytes[at] = value;
+            BatchHeader::parse(&bytes, 61)
+        };
+        for (result, fault) in [
+            (BatchHeader::parse(&[0; 61], 61), HeaderFault::Empty),
+            (BatchHeader::parse(&[0; 10], 10), HeaderFault::Empty),
+            (BatchHeader::parse(&good[..60], 60), HeaderFault::Incomplete),
+            (BatchHeader::parse(&good, 60), HeaderFault::Incomplete),
+            (with(16, 1), HeaderFault::OldMagic),
+            (with(16, 3), HeaderFault::Garbage),
+            (with(0, 0x80), HeaderFault::Garbage),
+            (with(8, 0x80), HeaderFault::Garbage),
+            (with(11, 48), HeaderFault::Garbage),
+            (with(23, 0x80), HeaderFault::Garbage),
+        ] {
+            assert_eq!(result, Err(fault));
+        }
+    }
+
+    #[test]
+    fn patching_the_time_renews_the_crc() {
+        let mut batch = header_bytes().to_vec();
+        batch.extend_from_slice(b"records");
+        batch[8..12].copy_from_slice(&56i32.to_be_bytes());
+        let header = patched(&batch, 70, 3, Some(1234));
+        batch[..HEADER_BYTES].copy_from_slice(&header);
+        let parsed = BatchHeader::parse(&batch, 68).expect("plausible");
+        assert_eq!((parsed.base_offset, parsed.leader_epoch, parsed.max_timestamp), (70, 3, 1234));
+        assert!(parsed.crc_matches(&batch));
+        batch[67] ^= 1;
+        assert!(!parsed.crc_matches(&batch));
+    }
+}

@@ -1,0 +1,226 @@
+//! Kafka's small text files: offset checkpoints, the leader-epoch checkpoint,
+//! `partition.metadata` and `meta.properties`.
+//!
+//! Pure: text in, text out; byte tables are in `docs/storage-format.md`. A file is written whole,
+//! under another name, flushed, and renamed, so a reader meets the old or the new one. A file that
+//! cannot be read is an error, not an empty one: an offset forgotten could mean records that come
+//! back from the dead.
+
+use std::collections::HashMap;
+
+use ringlog_types::{Offset, TopicPartition, Uuid};
+
+use crate::leader_epoch_cache::EpochEntry;
+
+/// The only version of the line-based checkpoints.
+const VERSION: &str = "0";
+
+/// Why a text is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct MalformedFile {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+fn malformed(line: usize, reason: impl Into<String>) -> MalformedFile {
+    MalformedFile { line, reason: reason.into() }
+}
+
+/// Writes version, count, and an entry a line.
+fn encode_lines(entries: impl ExactSizeIterator<Item = String>) -> String {
+    let mut text = format!("{VERSION}\n{}\n", entries.len());
+    for entry in entries {
+        text.push_str(&entry);
+        text.push('\n');
+    }
+    text
+}
+
+/// Reads version and count, and hands every further line to `parse`. An empty file has no
+/// entries: Kafka creates its checkpoints empty.
+fn decode_lines<T>(
+    text: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, MalformedFile> {
+    let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    let Some((line, version)) = lines.next() else { return Ok(Vec::new()) };
+    if version != VERSION {
+        return Err(malformed(line, format!("version {version:?} is not known, only {VERSION}")));
+    }
+    let count = lines.next().and_then(|(_, count)| count.parse::<usize>().ok());
+    let count = count.ok_or_else(|| malformed(2, "the number of entries is missing"))?;
+    let mut entries = Vec::new();
+    for (line, entry) in lines {
+        if entry.is_empty() {
+            continue;
+        }
+        let entry = parse(entry).ok_or_else(|| malformed(line, format!("not an entry: {entry:?}")));
+        entries.push(entry?);
+    }
+    if entries.len() != count {
+        let reason = format!("{count} entries announced, {} found", entries.len());
+        return Err(malformed(2, reason));
+    }
+    Ok(entries)
+}
+
+/// The text of an offset checkpoint such as `recovery-point-offset-checkpoint`.
+pub(crate) fn encode_offsets(offsets: &[(TopicPartition, Offset)]) -> String {
+    encode_lines(
+        offsets
+            .iter()
+            .map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition)),
+    )
+}
+
+/// Reads an offset checkpoint. The last entry of a partition counts.
+pub(crate) fn decode_offsets(
+    text: &str,
+) -> Result<HashMap<TopicPartition, Offset>, MalformedFile> {
+    let entries = decode_lines(text, |line| {
+        let mut words = line.split_ascii_whitespace();
+        let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
+        let partition: i32 = partition.parse().ok().filter(|partition| *partition >= 0)?;
+        let offset: Offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
+        words.next().is_none().then(|| (TopicPartition::new(topic, partition), offset))
+    })?;
+    Ok(entries.into_iter().collect())
+}
+
+/// The text of a `leader-epoch-checkpoint`.
+pub(crate) fn encode_epochs(entries: &[EpochEntry]) -> String {
+    encode_lines(entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start_offset)))
+}
+
+/// Reads a `leader-epoch-checkpoint`.
+pub(crate) fn decode_epochs(text: &str) -> Result<Vec<EpochEntry>, MalformedFile> {
+    decode_lines(text, |line| {
+        let (epoch, start_offset) = line.split_once(' ')?;
+        let entry =
+            EpochEntry { epoch: epoch.parse().ok()?, start_offset: start_offset.trim().parse().ok()? };
+        (entry.epoch >= 0 && entry.start_offset >= 0).then_some(entry)
+    })
+}
+
+/// The text of a `partition.metadata`.
+pub(crate) fn encode_partition_metadata(topic_id: Uuid) -> String {
+    format!("version: 0\ntopic_id: {topic_id}")
+}
+
+/// Reads the topic id from a `partition.metadata`.
+pub(crate) fn decode_partition_metadata(text: &str) -> Result<Uuid, MalformedFile> {
+    let mut lines = text.lines();
+    if lines.next().map(str::trim) != Some("version: 0") {
+        return Err(malformed(1, "\"version: 0\" expected"));
+    }
+    let id = lines.next().and_then(|line| line.trim().strip_prefix("topic_id: "));
+    let id = id.ok_or_else(|| malformed(2, "\"topic_id: <id>\" expected"))?;
+    id.parse().map_err(|error| malformed(2, format!("{error}")))
+}
+
+/// What a `meta.properties` says about its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaProperties {
+    /// The cluster the directory belongs to. Kafka takes any text; so does reading.
+    pub cluster_id: String,
+    /// The node the directory belongs to.
+    pub node_id: i32,
+    /// The directory's own id; `None` in files older than Kafka 3.7.
+    pub directory_id: Option<Uuid>,
+}
+
+/// The text of a `meta.properties`.
+pub(crate) fn encode_meta_properties(meta: &MetaProperties) -> String {
+    let mut text = String::from("#\n");
+    text.push_str(&format!("cluster.id={}\n", meta.cluster_id));
+    if let Some(id) = meta.directory_id {
+        text.push_str(&format!("directory.id={id}\n"));
+    }
+    text.push_str(&format!("node.id={}\nversion=1\n", meta.node_id));
+    text
+}
+
+/// Reads a `meta.properties` of version 1.
+pub(crate) fn decode_meta_properties(text: &str) -> Result<MetaProperties, MalformedFile> {
+    let mut values = HashMap::new();
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        let (key, value) =
+            line.split_once('=').ok_or_else(|| malformed(at + 1, "\"key=value\" expected"))?;
+        values.insert(key.trim(), (at + 1, value.trim()));
+    }
+    let get = |key: &str| {
+        values.get(key).copied().ok_or_else(|| malformed(0, format!("{key} is missing")))
+    };
+    let (line, version) = get("version")?;
+    if version != "1" {
+        return Err(malformed(line, format!("version {version:?} is not known, only 1")));
+    }
+    let (line, node_id) = get("node.id")?;
+    let node_id = node_id.parse().map_err(|_| malformed(line, "node.id is not a number"))?;
+    let directory_id = match values.get("directory.id") {
+        Some((line, id)) => Some(id.parse().map_err(|error| malformed(*line, format!("{error}")))?),
+        None => None,
+    };
+    Ok(MetaProperties { cluster_id: get("cluster.id")?.1.to_owned(), node_id, directory_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_round_trip() {
+        let offsets =
+            vec![(TopicPartition::new("a.b", 0), 17), (TopicPartition::new("logs-eu", 12), 1 << 40)];
+        let text = encode_offsets(&offsets);
+        assert_eq!(text, "0\n2\na.b 0 17\nlogs-eu 12 1099511627776\n");
+        assert_eq!(decode_offsets(&text), Ok(offsets.into_iter().collect()));
+        assert_eq!(decode_offsets(""), Ok(HashMap::new()));
+        for (bad, line) in [
+            ("1\n0\n", 1),
+            ("0\n", 2),
+            ("0\nx\n", 2),
+            ("0\n2\na 0 1\n", 2),
+            ("0\n1\na 0\n", 3),
+            ("0\n1\na 0 -1\n", 3),
+            ("0\n1\na 0 1 2\n", 3),
+            ("\0\0\0", 1),
+        ] {
+            assert_eq!(decode_offsets(bad).map_err(|e| e.line), Err(line), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn epochs_and_partition_metadata_round_trip() {
+        let entries = [EpochEntry { epoch: 0, start_offset: 0 }, EpochEntry { epoch: 3, start_offset: 9 }];
+        assert_eq!(encode_epochs(&entries), "0\n2\n0 0\n3 9\n");
+        assert_eq!(decode_epochs("0\n2\n0 0\n3 9\n"), Ok(entries.to_vec()));
+        assert!(decode_epochs("0\n1\n-1 0\n").is_err());
+        let text = encode_partition_metadata(Uuid::METADATA_TOPIC);
+        assert_eq!(text, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ");
+        assert_eq!(decode_partition_metadata(&text), Ok(Uuid::METADATA_TOPIC));
+        for bad in ["", "version: 1\n", "version: 0\n", "version: 0\ntopic_id: x"] {
+            assert!(decode_partition_metadata(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn meta_properties_of_kafka_are_read() {
+        let text = "#\n#Mon Nov 23 07:54:18 UTC 2026\nnode.id=1\n\
+            directory.id=0TB_iW7APikSi-7NAD-ssQ\nversion=1\ncluster.id=AAAAAAAAAAAAAAAAAAAAAQ\n";
+        let meta = decode_meta_properties(text).expect("Kafka wrote it");
+        assert_eq!((meta.node_id, meta.cluster_id.as_str()), (1, "AAAAAAAAAAAAAAAAAAAAAQ"));
+        assert!(meta.directory_id.is_some());
+        assert_eq!(decode_meta_properties(&encode_meta_properties(&meta)), Ok(meta));
+        for bad in ["", "version=0\n", "version=1\nnode.id=x\ncluster.id=c\n", "version"] {
+            assert!(decode_meta_properties(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What can go wrong in the log engine, and the Kafka code each error becomes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ringlog_types::{ErrorCode, Offset, ProducerId};
+
+/// A log, or a whole log directory, that cannot be opened, written or flushed. Cheap to clone:
+/// one failure is told to everyone who waits.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// The operating system refused something.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried, such as `write`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: Arc<io::Error>,
+    },
+    /// A write or flush failed before: the log is offline until the process is restarted. A
+    /// failed flush is never retried, because the kernel may have dropped what it could not
+    /// write.
+    #[error("the log is offline since a failure: {reason}")]
+    Offline {
+        /// The first failure.
+        reason: Arc<str>,
+    },
+    /// The log was closed or deleted.
+    #[error("the log is closed")]
+    Closed,
+    /// A file is not what it should be. Nothing was changed.
+    #[error("{path} cannot be used: {reason}")]
+    Unusable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// An argument that does not fit the log, such as an offset beyond its end.
+    #[error("offset {offset} is outside the log ({start} to {end})")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The log's first offset.
+        start: Offset,
+        /// The offset after the log's last.
+        end: Offset,
+    },
+}
+
+impl StorageError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(io::Error) -> StorageError + use<> {
+        let path = path.to_owned();
+        move |source| StorageError::Io { action, path, source: Arc::new(source) }
+    }
+
+    pub(crate) fn unusable(path: &Path, reason: impl Into<String>) -> StorageError {
+        StorageError::Unusable { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// Whether the disk is full, which passes without a restart.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// Kafka's code for it.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            StorageError::Closed => ErrorCode::NotLeaderOrFollower,
+            _ => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// Why a batch is not appended. Nothing of it was taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The log cannot be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log directory has no room but its reserve. Appends resume when there is space.
+    #[error("no space left for appends in the log directory; free some and they resume")]
+    NoSpace,
+    /// The batch is larger than `max.message.bytes`.
+    #[error("a batch of {size} bytes is larger than max.message.bytes ({limit})")]
+    MessageTooLarge {
+        /// The batch's size.
+        size: usize,
+        /// The topic's limit.
+        limit: usize,
+    },
+    /// The batch is larger than a segment may be.
+    #[error("a batch of {size} bytes is larger than segment.bytes ({limit})")]
+    BatchTooLarge {
+        /// The batch's size.
+        size: usize,
+        /// The topic's limit.
+        limit: usize,
+    },
+    /// The sequence does not follow the producer's last one.
+    #[error(
+        "out of order: producer {producer_id} epoch {epoch} sends sequence {sequence} after {current}"
+    )]
+    OutOfOrderSequence {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The batch's epoch.
+        epoch: i16,
+        /// The batch's first sequence.
+        sequence: i32,
+        /// The last sequence in the log; -1 if none of this epoch.
+        current: i32,
+    },
+    /// A newer instance of the producer has taken over.
+    #[error("producer {producer_id} is at epoch {current}, the batch has {epoch}")]
+    InvalidProducerEpoch {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The batch's epoch.
+        epoch: i16,
+        /// The newest epoch seen.
+        current: i16,
+    },
+    /// A batch outside of the producer's open transaction.
+    #[error("producer {producer_id} is in a transaction, the batch is not")]
+    InvalidTxnState {
+        /// The producer.
+        producer_id: ProducerId,
+    },
+    /// A replicated batch that does not follow the log's end.
+    #[error("a batch at offset {base_offset} does not follow the log's end {log_end_offset}")]
+    NotContiguous {
+        /// The batch's first offset.
+        base_offset: Offset,
+        /// Where it would have to start.
+        log_end_offset: Offset,
+    },
+}
+
+impl AppendError {
+    /// Kafka's code for it.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            AppendError::Storage(error) => error.error_code(),
+            AppendError::NoSpace => ErrorCode::KafkaStorageError,
+            AppendError::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
+            AppendError::BatchTooLarge { .. } => ErrorCode::RecordListTooLarge,
+            AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+            AppendError::NotContiguous { .. } => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+/// Why a read gives nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The offset is not in the log.
+    #[error("offset {offset} is outside the log ({start} to {end})")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The log's first offset.
+        start: Offset,
+        /// The offset after the log's last.
+        end: Offset,
+    },
+    /// The bytes on disk are damaged here; what follows can be read.
+    #[error("damaged bytes at offset {offset} in {path}, position {position}: {reason}")]
+    Corrupt {
+        /// The offset asked for.
+        offset: Offset,
+        /// The segment.
+        path: PathBuf,
+        /// The byte at which the damage starts.
+        position: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+impl ReadError {
+    /// Kafka's code for it.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            ReadError::Storage(error) => error.error_code(),
+            ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        }
+    }
+}

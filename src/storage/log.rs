@@ -1,0 +1,409 @@
+//! One partition's log on the shard that owns it.
+//!
+//! A log is `Rc`, owned by one shard, and has interior mutability: a borrow of its state never
+//! lasts across an `await`. Appends change memory only and are ordered by the calls; one writer
+//! task per log carries them to disk in the same order. Offsets always satisfy
+//! `log_start_offset <= recovery_point <= durable_offset <= log_end_offset`, except that the
+//! recovery point may lie before the start.
+//!
+//! The *committed* offset is the one acknowledgements and consumers go by: with `flush=sync`
+//! what is durable, with `flush=async` everything appended.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::path::Path;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+
+use ringlog_config::{Flush, TopicConfig};
+use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
+
+use crate::error::StorageError;
+use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
+use crate::log_dir::LogDir;
+use crate::producer_state::ProducerState;
+use crate::segment::{Segment, Stage};
+use crate::shard::StorageShard;
+use crate::wait::{OffsetWaiters, Waiters};
+
+/// Who is told when a log moves on. Called on the log's shard, outside of any borrow of it.
+pub trait LogObserver {
+    /// Everything below `end_offset` may be acknowledged and consumed. Called once for each write
+    /// (or, with `flush=async`, once for each turn with appends), not for each batch.
+    fn committed_advanced(&self, end_offset: Offset);
+    /// The log went offline.
+    fn failed(&self, error: &StorageError);
+}
+
+/// State that is to be checkpointed once everything below `offset` is durable.
+pub(crate) struct PendingCheckpoint {
+    pub(crate) offset: Offset,
+    pub(crate) snapshot: Vec<u8>,
+}
+
+/// One partition's log.
+pub struct Log {
+    pub(crate) this: Weak<Log>,
+    pub(crate) shard: StorageShard,
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) topic_id: Cell<Uuid>,
+    pub(crate) path: RefCell<Rc<Path>>,
+    pub(crate) config: RefCell<Arc<TopicConfig>>,
+    /// By base offset; never empty, and only the last is open.
+    pub(crate) segments: RefCell<Vec<Rc<Segment>>>,
+    pub(crate) log_start_offset: Cell<Offset>,
+    pub(crate) log_end_offset: Cell<Offset>,
+    pub(crate) durable_offset: Cell<Offset>,
+    pub(crate) recovery_point: Cell<Offset>,
+    pub(crate) producers: RefCell<ProducerState>,
+    pub(crate) epochs: RefCell<LeaderEpochCache>,
+    /// Offsets of the producer snapshots on disk.
+    pub(crate) snapshots: RefCell<BTreeSet<Offset>>,
+    pub(crate) dirty_bytes: Cell<usize>,
+    failure: RefCell<Option<StorageError>>,
+    observer: RefCell<Option<Rc<dyn LogObserver>>>,
+    notified_offset: Cell<Offset>,
+    notification_due: Cell<bool>,
+    pub(crate) durable_waiters: OffsetWaiters,
+    pub(crate) writer_running: Cell<bool>,
+    pub(crate) writer_stopped: Waiters,
+    /// The writer starts nothing new while this is set (truncation, closing).
+    pub(crate) writer_paused: Cell<bool>,
+    /// A flush of everything below is wanted (`flush=async`).
+    pub(crate) flush_wanted: Cell<Offset>,
+    pub(crate) flush_timer_set: Cell<bool>,
+    pub(crate) pending_checkpoint: RefCell<Option<PendingCheckpoint>>,
+    pub(crate) bytes_since_checkpoint: Cell<u64>,
+    /// The stretch of the open segment to which zeros are being written.
+    pub(crate) zeroing: Cell<Option<(u64, u64)>>,
+    pub(crate) zeroing_done: Waiters,
+}
+
+/// What a new [`Log`] is made of.
+pub(crate) struct LogParts {
+    pub(crate) shard: StorageShard,
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) topic_id: Uuid,
+    pub(crate) path: Rc<Path>,
+    pub(crate) config: Arc<TopicConfig>,
+    pub(crate) segments: Vec<Rc<Segment>>,
+    pub(crate) log_start_offset: Offset,
+    pub(crate) log_end_offset: Offset,
+    pub(crate) recovery_point: Offset,
+    pub(crate) producers: ProducerState,
+    pub(crate) epochs: LeaderEpochCache,
+    pub(crate) snapshots: BTreeSet<Offset>,
+}
+
+impl Log {
+    pub(crate) fn assemble(parts: LogParts) -> Rc<Log> {
+        assert!(parts.segments.last().is_some_and(|last| last.stage.get() == Stage::Open));
+        Rc::new_cyclic(|this| Log {
+            this: this.clone(),
+            shard: parts.shard,
+            dir: parts.dir,
+            topic_partition: parts.topic_partition,
+            topic_id: Cell::new(parts.topic_id),
+            path: RefCell::new(parts.path),
+            config: RefCell::new(parts.config),
+            segments: RefCell::new(parts.segments),
+            log_start_offset: Cell::new(parts.log_start_offset),
+            log_end_offset: Cell::new(parts.log_end_offset),
+            durable_offset: Cell::new(parts.log_end_offset),
+            recovery_point: Cell::new(parts.recovery_point),
+            producers: RefCell::new(parts.producers),
+            epochs: RefCell::new(parts.epochs),
+            snapshots: RefCell::new(parts.snapshots),
+            dirty_bytes: Cell::new(0),
+            failure: RefCell::new(None),
+            observer: RefCell::new(None),
+            notified_offset: Cell::new(parts.log_end_offset),
+            notification_due: Cell::new(false),
+            durable_waiters: OffsetWaiters::default(),
+            writer_running: Cell::new(false),
+            writer_stopped: Waiters::default(),
+            writer_paused: Cell::new(false),
+            flush_wanted: Cell::new(0),
+            flush_timer_set: Cell::new(false),
+            pending_checkpoint: RefCell::new(None),
+            bytes_since_checkpoint: Cell::new(0),
+            zeroing: Cell::new(None),
+            zeroing_done: Waiters::default(),
+        })
+    }
+
+    /// The partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    /// The topic's id.
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id.get()
+    }
+
+    /// The log directory that holds the log.
+    pub fn dir(&self) -> &Arc<LogDir> {
+        &self.dir
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// Puts other settings in force. A change from `flush=async` to `flush=sync` asks for a flush
+    /// of what was written before.
+    pub fn update_config(&self, config: Arc<TopicConfig>) {
+        self.config.replace(config);
+        if self.flush() == Flush::Sync {
+            self.flush_wanted.set(self.log_end_offset.get());
+        }
+        self.kick_writer();
+    }
+
+    /// When appends are acknowledged. Flushing after every message is `sync` by another name.
+    pub(crate) fn flush(&self) -> Flush {
+        let config = self.config.borrow();
+        match config.flush {
+            Flush::Async if config.flush_messages <= 1 => Flush::Sync,
+            flush => flush,
+        }
+    }
+
+    /// The first offset that can be read.
+    pub fn log_start_offset(&self) -> Offset {
+        self.log_start_offset.get()
+    }
+
+    /// The offset that the next record gets.
+    pub fn log_end_offset(&self) -> Offset {
+        self.log_end_offset.get()
+    }
+
+    /// Everything below is on disk and survives the loss of power.
+    pub fn durable_offset(&self) -> Offset {
+        self.durable_offset.get()
+    }
+
+    /// Everything below may be acknowledged and consumed.
+    pub fn committed_offset(&self) -> Offset {
+        match self.flush() {
+            Flush::Sync => self.durable_offset.get(),
+            Flush::Async => self.log_end_offset.get(),
+        }
+    }
+
+    /// After a crash, only what lies beyond is read again. For the recovery-point checkpoint.
+    pub fn recovery_point(&self) -> Offset {
+        self.recovery_point.get()
+    }
+
+    /// The offset of the first record of the oldest open transaction, or the committed offset.
+    pub fn last_stable_offset(&self) -> Offset {
+        let committed = self.committed_offset();
+        let undecided = self.producers.borrow().first_undecided_offset();
+        undecided.map_or(committed, |offset| offset.min(committed))
+    }
+
+    /// Bytes of records, in memory and on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.borrow().iter().map(|segment| segment.size.get()).sum()
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.segments.borrow().len()
+    }
+
+    /// How many idempotent producers are remembered.
+    pub fn producer_count(&self) -> usize {
+        self.producers.borrow().len()
+    }
+
+    /// Bytes appended but not written.
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes.get()
+    }
+
+    /// The epoch of the newest batch.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.borrow().latest_epoch()
+    }
+
+    /// The largest epoch at or below `epoch` and its end offset; `(-1, -1)` if `epoch` is newer
+    /// than any known (KIP-279).
+    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        self.epochs.borrow().end_offset_for(epoch, self.log_end_offset.get())
+    }
+
+    /// The epochs of the log, oldest first.
+    pub fn epoch_entries(&self) -> Vec<EpochEntry> {
+        self.epochs.borrow().entries().to_vec()
+    }
+
+    /// Notes that a leadership starts at the end of the log, before it has written anything
+    /// (Kafka does so when a partition becomes leader).
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) {
+        self.epochs.borrow_mut().assign(epoch, self.log_end_offset.get());
+    }
+
+    /// Sets who is told of progress and failure.
+    pub fn set_observer(&self, observer: Rc<dyn LogObserver>) {
+        self.observer.replace(Some(observer));
+    }
+
+    /// The failure that took the log offline.
+    pub fn failure(&self) -> Option<StorageError> {
+        self.failure.borrow().clone()
+    }
+
+    /// Waits until everything below `end_offset` is on disk.
+    pub async fn wait_durable(&self, end_offset: Offset) -> Result<(), StorageError> {
+        if self.durable_offset.get() < end_offset && self.flush() == Flush::Async {
+            self.flush_wanted.set(self.flush_wanted.get().max(end_offset));
+            self.kick_writer();
+        }
+        self.wait_for(end_offset, Log::durable_offset).await
+    }
+
+    /// Waits until everything below `end_offset` may be acknowledged.
+    pub async fn wait_committed(&self, end_offset: Offset) -> Result<(), StorageError> {
+        self.wait_for(end_offset, Log::committed_offset).await
+    }
+
+    async fn wait_for(
+        &self,
+        end_offset: Offset,
+        reached: impl Fn(&Log) -> Offset,
+    ) -> Result<(), StorageError> {
+        poll_fn(|context| {
+            if reached(self) >= end_offset {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(failure) = self.failure() {
+                return Poll::Ready(Err(failure));
+            }
+            self.durable_waiters.register(end_offset, context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until the log and the shard can take more (back-pressure). Returns at once when the
+    /// log is offline: the next append says so.
+    pub async fn wait_writable(&self) {
+        self.shard.wait_writable(self).await;
+    }
+
+    pub(crate) fn open_segment(&self) -> Rc<Segment> {
+        self.segments.borrow().last().expect("a log has a segment").clone()
+    }
+
+    /// The segment whose offsets include `offset`: the last that does not start behind it.
+    pub(crate) fn segment_for(&self, offset: Offset) -> Option<Rc<Segment>> {
+        let segments = self.segments.borrow();
+        let after = segments.partition_point(|segment| segment.base_offset <= offset);
+        after.checked_sub(1).map(|at| segments[at].clone())
+    }
+
+    /// The segment behind the one that starts at `base_offset`.
+    pub(crate) fn segment_after(&self, base_offset: Offset) -> Option<Rc<Segment>> {
+        let segments = self.segments.borrow();
+        let after = segments.partition_point(|segment| segment.base_offset <= base_offset);
+        segments.get(after).cloned()
+    }
+
+    /// Takes the log offline: everyone who waits is told, and nothing is written any more.
+    pub(crate) fn fail(&self, error: &StorageError) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        let offline = match error {
+            StorageError::Closed => StorageError::Closed,
+            error => StorageError::Offline { reason: error.to_string().into() },
+        };
+        self.failure.replace(Some(offline));
+        self.shard.remove_dirty(self.dirty_bytes.replace(0));
+        self.durable_waiters.wake_all();
+        if !matches!(error, StorageError::Closed) {
+            self.dir.take_offline(error);
+            let observer = self.observer.borrow().clone();
+            if let Some(observer) = observer {
+                observer.failed(error);
+            }
+        }
+    }
+
+    /// Moves the durable offset on and tells those who wait for it.
+    pub(crate) fn advance_durable(&self, end_offset: Offset) {
+        if end_offset <= self.durable_offset.get() {
+            return;
+        }
+        self.durable_offset.set(end_offset);
+        self.durable_waiters.wake_up_to(end_offset);
+        self.notify_committed();
+    }
+
+    /// Tells the observer if the committed offset has moved.
+    pub(crate) fn notify_committed(&self) {
+        let committed = self.committed_offset();
+        if committed <= self.notified_offset.get() {
+            return;
+        }
+        self.notified_offset.set(committed);
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.committed_advanced(committed);
+        }
+    }
+
+    /// After a truncation, progress is counted from the new end.
+    pub(crate) fn reset_notification(&self, end_offset: Offset) {
+        self.notified_offset.set(end_offset);
+    }
+
+    /// With `flush=async` appends are visible at once; the observer hears of them once a turn.
+    pub(crate) fn schedule_notification(&self) {
+        if self.notification_due.replace(true) {
+            return;
+        }
+        let Some(log) = self.this.upgrade() else { return };
+        drop(self.shard.runtime().spawn(async move {
+            log.notification_due.set(false);
+            log.durable_waiters.wake_up_to(log.committed_offset());
+            log.notify_committed();
+        }));
+    }
+
+    /// Gives up the oldest chunk of memory that is on disk. Returns how much that is.
+    pub(crate) fn evict_oldest_chunk(&self) -> usize {
+        let segments = self.segments.borrow();
+        let oldest = segments.iter().find(|segment| segment.tail_memory() > 0);
+        oldest.map_or(0, |segment| {
+            let written = segment.write.borrow().written;
+            segment.tail.borrow_mut().evict_oldest(written)
+        })
+    }
+
+    /// Memory the log's tails take.
+    pub(crate) fn tail_memory(&self) -> usize {
+        self.segments.borrow().iter().map(|segment| segment.tail_memory()).sum()
+    }
+
+    /// The wall clock.
+    pub(crate) fn now_ms(&self) -> TimestampMs {
+        self.shard.runtime().wall_clock_ms()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shard.tail_shrank(self.tail_memory());
+        self.shard.remove_dirty(self.dirty_bytes.get());
+    }
+}

@@ -1,0 +1,114 @@
+//! One log directory: its identity, and whether it can be written.
+//!
+//! Shared by all shards, so it is `Sync`: partitions of every shard may lie in every directory. A
+//! directory goes offline at the first failed write or flush and stays so until the process is
+//! restarted. A full one only refuses appends until there is room again.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ringlog_types::Uuid;
+
+use crate::error::StorageError;
+
+/// A log directory. Made by [`crate::LogDirs::open`].
+#[derive(Debug)]
+pub struct LogDir {
+    index: usize,
+    path: PathBuf,
+    id: Uuid,
+    clean: bool,
+    failure: Mutex<Option<Arc<str>>>,
+    offline: AtomicBool,
+    full: AtomicBool,
+    available_bytes: AtomicU64,
+    total_bytes: AtomicU64,
+}
+
+impl LogDir {
+    pub(crate) fn new(index: usize, path: PathBuf, id: Uuid, clean: bool) -> LogDir {
+        LogDir {
+            index,
+            path,
+            id,
+            clean,
+            failure: Mutex::new(None),
+            offline: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            available_bytes: AtomicU64::new(u64::MAX),
+            total_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Its place in the setting `log.dirs`, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its id (KIP-858).
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Whether the process that used it before stopped cleanly.
+    pub fn was_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// Whether a failure took it offline.
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Relaxed)
+    }
+
+    /// The failure that took it offline.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.failure.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Takes it offline for good. Only the first failure is kept.
+    pub(crate) fn take_offline(&self, error: &StorageError) {
+        let mut failure = self.failure.lock().expect("nobody panics with it");
+        if failure.is_none() {
+            tracing::error!(directory = %self.path.display(), %error, "log directory is offline");
+            *failure = Some(error.to_string().into());
+        }
+        self.offline.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is no room for appends.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            let directory = self.path.display();
+            if full {
+                tracing::error!(%directory, "log directory is full; appends are refused");
+            } else {
+                tracing::info!(%directory, "log directory has room again");
+            }
+        }
+    }
+
+    /// Free bytes when they were last looked at.
+    pub fn available_bytes(&self) -> u64 {
+        self.available_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The size of its file system.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_space(&self, total: u64, available: u64) {
+        self.total_bytes.store(total, Ordering::Relaxed);
+        self.available_bytes.store(available, Ordering::Relaxed);
+    }
+}

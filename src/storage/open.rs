@@ -1,0 +1,422 @@
+//! Making a log, and opening one that is on disk, whoever wrote it and however it ended.
+//!
+//! After a clean stop the files are believed, their sizes and the last batches checked. After any
+//! other end, segments that reach beyond the recovery point are walked (see `recovery`) and their
+//! indexes made anew. Producer state comes from the newest snapshot that fits and the batches
+//! behind it. Nothing that is not understood is removed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringlog_config::TopicConfig;
+use ringlog_runtime::Runtime;
+use ringlog_types::{Offset, TopicPartition, Uuid};
+
+use crate::checkpoint;
+use crate::error::StorageError;
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log::{Log, LogParts};
+use crate::log_dir::LogDir;
+use crate::names;
+use crate::offset_index::OffsetIndex;
+use crate::producer_replay;
+use crate::producer_state::ProducerState;
+use crate::recovery::{RecoveryReport, Walk};
+use crate::scan::Scanner;
+use crate::seal;
+use crate::segment::{Segment, SegmentIndex, Stage};
+use crate::shard::StorageShard;
+use crate::tail::{Tail, block_floor};
+use crate::time_index::TimeIndex;
+
+/// Small files larger than this are not what they claim to be.
+const SMALL_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What the checkpoints and the clean-shutdown marker of the directory say about a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenHint {
+    /// The process that wrote the log stopped cleanly.
+    pub clean: bool,
+    /// From the recovery-point checkpoint; 0 if it says nothing. It may be older than the truth.
+    pub recovery_point: Offset,
+    /// From the log-start-offset checkpoint; 0 if it says nothing.
+    pub log_start_offset: Offset,
+}
+
+/// The files of a partition's directory.
+#[derive(Default)]
+struct Listing {
+    /// Base offset and size of each `.log`.
+    segments: Vec<(Offset, u64)>,
+    snapshots: BTreeSet<Offset>,
+    has_epochs: bool,
+    has_metadata: bool,
+}
+
+impl Log {
+    /// Makes the log of a new partition, with its directory and first segment.
+    pub async fn create(
+        shard: &StorageShard,
+        dir: &Arc<LogDir>,
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        config: Arc<TopicConfig>,
+    ) -> Result<Rc<Log>, StorageError> {
+        let runtime = shard.runtime();
+        let path: Rc<Path> = dir.path().join(topic_partition.to_string()).into();
+        let created = runtime.create_dir_all(&path).await;
+        created.map_err(StorageError::io("create", &path))?;
+        write_partition_metadata(runtime, &path, topic_id).await?;
+        let segment = Rc::new(Segment::open(&path, 0, runtime.wall_clock_ms()));
+        let log = Log::assemble(LogParts {
+            shard: shard.clone(),
+            dir: dir.clone(),
+            topic_partition,
+            topic_id,
+            path,
+            config,
+            segments: vec![segment.clone()],
+            log_start_offset: 0,
+            log_end_offset: 0,
+            recovery_point: 0,
+            producers: ProducerState::default(),
+            epochs: LeaderEpochCache::default(),
+            snapshots: BTreeSet::new(),
+        });
+        log.create_files(&segment).await?;
+        runtime.sync_dir(dir.path()).await.map_err(StorageError::io("flush", dir.path()))?;
+        Ok(log)
+    }
+
+    /// Opens the log of a partition whose directory exists. `topic_id` is what the cluster knows;
+    /// a directory of another topic of the same name is refused.
+    pub async fn open(
+        shard: &StorageShard,
+        dir: &Arc<LogDir>,
+        topic_partition: TopicPartition,
+        topic_id: Option<Uuid>,
+        config: Arc<TopicConfig>,
+        hint: OpenHint,
+    ) -> Result<(Rc<Log>, RecoveryReport), StorageError> {
+        let path: Rc<Path> = dir.path().join(topic_partition.to_string()).into();
+        let mut report = RecoveryReport::default();
+        let opening = Opening { shard, path: &path, config: &config, hint };
+        let listing = opening.list().await?;
+        let topic_id = opening.topic_id(&listing, topic_id).await?;
+        let mut epochs = opening.epochs(&listing).await?;
+        let segments = opening.segments(&listing, &mut epochs, &mut report).await?;
+        let open = segments.last().expect("there is always one").clone();
+        let log_end_offset = open.end_offset.get();
+        let log_start_offset =
+            hint.log_start_offset.max(segments[0].base_offset).min(log_end_offset);
+        epochs.truncate_from_end(log_end_offset);
+        epochs.truncate_from_start(log_start_offset);
+        let replay = producer_replay::Replay { shard, directory: &path, segments: &segments };
+        let (producers, snapshots) =
+            replay.load(listing.snapshots.clone(), log_end_offset, hint.clean).await?;
+        for cut in &report.cuts {
+            tracing::warn!(partition = %topic_partition, path = %cut.path.display(),
+                position = cut.position, bytes = cut.bytes, offset = cut.offset,
+                reason = cut.reason, "cut off an unfinished write");
+        }
+        for fenced in &report.fenced {
+            tracing::error!(partition = %topic_partition, path = %fenced.path.display(),
+                fence = ?fenced.fence, reason = fenced.reason,
+                "damage in the middle of a log; its offsets cannot be read");
+        }
+        let log = Log::assemble(LogParts {
+            shard: shard.clone(),
+            dir: dir.clone(),
+            topic_partition,
+            topic_id,
+            path: path.clone(),
+            config: config.clone(),
+            segments,
+            log_start_offset,
+            log_end_offset,
+            recovery_point: if hint.clean { log_end_offset } else { hint.recovery_point },
+            producers,
+            epochs,
+            snapshots,
+        });
+        log.resume_writing(&open, &listing).await?;
+        Ok((log, report))
+    }
+
+    /// Opens the newest segment's file for writing, cut to what is whole.
+    async fn resume_writing(
+        &self,
+        segment: &Rc<Segment>,
+        listing: &Listing,
+    ) -> Result<(), StorageError> {
+        let runtime = self.shard.runtime();
+        if !listing.segments.iter().any(|(base, _)| *base == segment.base_offset) {
+            self.create_files(segment).await?;
+            return Ok(());
+        }
+        let file = seal::open_log_file(self, segment, false).await?;
+        let size = segment.size.get();
+        let block = block_floor(size);
+        if block < size {
+            let path = segment.path(names::LOG);
+            let buffer = runtime.buffers().get(4096);
+            let (read, buffer) = runtime.read_at(&file, buffer, block).await;
+            let read = read.map_err(StorageError::io("read", &path))?;
+            let length = (size - block) as usize;
+            if read < length {
+                return Err(StorageError::unusable(&path, "it became shorter while it was opened"));
+            }
+            let bytes = Bytes::copy_from_slice(&buffer[..length]);
+            segment.tail.replace(Tail::with_residue(block, bytes));
+        }
+        {
+            let mut write = segment.write.borrow_mut();
+            write.file = Some(file);
+            write.written = size;
+            write.written_end = size;
+            write.allocated = block;
+            write.written_offset = segment.end_offset.get();
+        }
+        let clean = segment.index.borrow().is_some()
+            && listing.segments.last() == Some(&(segment.base_offset, size))
+            && self.recovery_point.get() == self.log_end_offset.get();
+        if !clean {
+            self.trim(segment).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What opening one log needs to know.
+struct Opening<'a> {
+    shard: &'a StorageShard,
+    path: &'a Rc<Path>,
+    config: &'a TopicConfig,
+    hint: OpenHint,
+}
+
+impl Opening<'_> {
+    fn runtime(&self) -> &Runtime {
+        self.shard.runtime()
+    }
+
+    /// Lists the directory and removes what was on its way out (`LogLoader`).
+    async fn list(&self) -> Result<Listing, StorageError> {
+        let runtime = self.runtime();
+        let mut listing = Listing::default();
+        let entries = runtime.read_dir(self.path).await;
+        for entry in entries.map_err(StorageError::io("list", self.path))? {
+            if entry.is_dir {
+                continue;
+            }
+            let path = self.path.join(&entry.name);
+            match names::parse_segment_file(&entry.name) {
+                Some((base, names::LOG)) => listing.segments.push((base, entry.len)),
+                Some((offset, names::SNAPSHOT)) => {
+                    listing.snapshots.insert(offset);
+                }
+                Some((_, suffix))
+                    if suffix.ends_with(names::DELETED) || suffix.ends_with(names::CLEANED) =>
+                {
+                    runtime.remove_file(&path).await.map_err(StorageError::io("remove", &path))?;
+                }
+                Some((_, suffix)) if suffix.ends_with(names::SWAP) => {
+                    let reason = "Apache Kafka's cleaner was interrupted here; start Kafka once \
+                        on this directory and stop it cleanly";
+                    return Err(StorageError::unusable(&path, reason));
+                }
+                _ if entry.name == names::LEADER_EPOCH_CHECKPOINT => listing.has_epochs = true,
+                _ if entry.name == names::PARTITION_METADATA => listing.has_metadata = true,
+                _ => {}
+            }
+        }
+        listing.segments.sort_unstable();
+        Ok(listing)
+    }
+
+    async fn read_text(&self, name: &str) -> Result<String, StorageError> {
+        let path = self.path.join(name);
+        let bytes = self.runtime().read_file(&path, SMALL_FILE_BYTES_MAX).await;
+        let bytes = bytes.map_err(StorageError::io("read", &path))?;
+        String::from_utf8(bytes).map_err(|_| StorageError::unusable(&path, "it is not text"))
+    }
+
+    /// The topic id of the directory, compared with the one the cluster knows.
+    async fn topic_id(
+        &self,
+        listing: &Listing,
+        known: Option<Uuid>,
+    ) -> Result<Uuid, StorageError> {
+        if !listing.has_metadata {
+            let id = known.unwrap_or(Uuid::ZERO);
+            if !id.is_zero() {
+                write_partition_metadata(self.runtime(), self.path, id).await?;
+            }
+            return Ok(id);
+        }
+        let path = self.path.join(names::PARTITION_METADATA);
+        let text = self.read_text(names::PARTITION_METADATA).await?;
+        let id = checkpoint::decode_partition_metadata(&text)
+            .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))?;
+        match known {
+            Some(known) if known != id => Err(StorageError::unusable(
+                self.path,
+                format!(
+                    "it belongs to another topic of this name (id {id}, the cluster has {known}); \
+                     move it away if it is not needed"
+                ),
+            )),
+            _ => Ok(id),
+        }
+    }
+
+    async fn epochs(&self, listing: &Listing) -> Result<LeaderEpochCache, StorageError> {
+        if !listing.has_epochs {
+            return Ok(LeaderEpochCache::default());
+        }
+        let text = self.read_text(names::LEADER_EPOCH_CHECKPOINT).await?;
+        match checkpoint::decode_epochs(&text) {
+            Ok(entries) => Ok(LeaderEpochCache::from_entries(entries)),
+            Err(malformed) => {
+                let path = self.path.join(names::LEADER_EPOCH_CHECKPOINT);
+                Err(StorageError::unusable(&path, malformed.to_string()))
+            }
+        }
+    }
+
+    /// The segments, all sealed but the last, with everything beyond the recovery point checked.
+    async fn segments(
+        &self,
+        listing: &Listing,
+        epochs: &mut LeaderEpochCache,
+        report: &mut RecoveryReport,
+    ) -> Result<Vec<Rc<Segment>>, StorageError> {
+        let now_ms = self.runtime().wall_clock_ms();
+        if listing.segments.is_empty() {
+            let base = self.hint.log_start_offset;
+            return Ok(vec![Rc::new(Segment::open(self.path, base, now_ms))]);
+        }
+        let mut segments = Vec::with_capacity(listing.segments.len());
+        for (at, &(base, size)) in listing.segments.iter().enumerate() {
+            let next_base = listing.segments.get(at + 1).map(|(base, _)| *base);
+            let trusted = match next_base {
+                Some(next_base) => self.hint.clean || next_base <= self.hint.recovery_point,
+                None => false,
+            };
+            let segment = match next_base {
+                Some(next_base) if trusted => Segment::sealed(self.path, base, size, next_base),
+                _ => {
+                    let segment = Segment::open(self.path, base, now_ms);
+                    self.walk(&segment, next_base, epochs, report).await?;
+                    if let Some(next_base) = next_base {
+                        self.seal_recovered(&segment, next_base).await?;
+                    }
+                    segment
+                }
+            };
+            segments.push(Rc::new(segment));
+        }
+        Ok(segments)
+    }
+
+    /// Brings an open segment to the end of what is whole in its file.
+    async fn walk(
+        &self,
+        segment: &Segment,
+        next_base: Option<Offset>,
+        epochs: &mut LeaderEpochCache,
+        report: &mut RecoveryReport,
+    ) -> Result<(), StorageError> {
+        let path = segment.path(names::LOG);
+        let mut scanner = Scanner::open(self.runtime(), &path).await?;
+        if let Ok(first) = scanner.header(0).await? {
+            segment.first_timestamp.set(Some(first.max_timestamp));
+        }
+        let resumed = self.resume_from_index(segment, &mut scanner).await?;
+        if !resumed {
+            report.indexes_rebuilt += 1;
+        }
+        let recovery_point =
+            if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let mut walk = Walk {
+            recovery_point,
+            next_base,
+            index_interval_bytes: self.config.index_interval_bytes.max(0) as u64,
+            epochs,
+            report,
+        };
+        walk.run(segment, &mut scanner).await?;
+        Ok(())
+    }
+
+    /// Takes the entries of the index files that lie below the recovery point, and moves the
+    /// segment to the last of them, if the log agrees with it.
+    async fn resume_from_index(
+        &self,
+        segment: &Segment,
+        scanner: &mut Scanner,
+    ) -> Result<bool, StorageError> {
+        let believed = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let base = segment.base_offset;
+        let runtime = self.runtime();
+        let read = |suffix| {
+            let path = segment.path(suffix);
+            async move { runtime.read_file(&path, SMALL_FILE_BYTES_MAX).await.unwrap_or_default() }
+        };
+        let mut offsets = OffsetIndex::decode(base, &read(names::INDEX).await);
+        let mut times = TimeIndex::decode(base, &read(names::TIME_INDEX).await);
+        offsets.truncate(believed, scanner.length());
+        let Some(last) = offsets.last() else { return Ok(false) };
+        let (position, last_offset) =
+            (u64::from(last.position), base + i64::from(last.relative_offset));
+        let header = match scanner.whole_batch(position).await? {
+            Ok(header) if header.last_offset() == last_offset => header,
+            _ => return Ok(false),
+        };
+        times.truncate(last_offset + 1);
+        // Timestamps below the entry are known by the time index alone.
+        if let Some(newest) = times.last() {
+            segment.max_timestamp.set(Some(newest));
+        }
+        segment.index.replace(Some(SegmentIndex { offsets, times }));
+        segment.resume_at(position, header.base_offset);
+        Ok(true)
+    }
+
+    /// Finishes a segment that was recovered though it is not the newest.
+    async fn seal_recovered(
+        &self,
+        segment: &Segment,
+        next_base: Offset,
+    ) -> Result<(), StorageError> {
+        segment.complete_time_index();
+        segment.end_offset.set(next_base.max(segment.end_offset.get()));
+        let path = segment.path(names::LOG);
+        let options =
+            ringlog_runtime::OpenOptions { read: true, write: true, ..Default::default() };
+        let runtime = self.runtime();
+        let file = runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+        segment.write.borrow_mut().file = Some(file);
+        seal::trim_files(runtime, segment).await?;
+        let mut write = segment.write.borrow_mut();
+        write.file = None;
+        write.written = segment.size.get();
+        drop(write);
+        segment.stage.set(Stage::Sealed);
+        Ok(())
+    }
+}
+
+async fn write_partition_metadata(
+    runtime: &Runtime,
+    directory: &Path,
+    topic_id: Uuid,
+) -> Result<(), StorageError> {
+    let path = directory.join(names::PARTITION_METADATA);
+    let text = checkpoint::encode_partition_metadata(topic_id);
+    let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
+    written.map_err(StorageError::io("write", &path))
+}

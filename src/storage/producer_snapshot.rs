@@ -1,0 +1,116 @@
+//! Producer state as a file, `<offset>.snapshot`: the state after everything below the offset.
+//!
+//! Pure; Kafka's format (`ProducerStateManager`, schema `ProducerSnapshot.json`), whose byte table
+//! is in `docs/storage-format.md`. A snapshot holds only the newest batch of each producer.
+
+use ringlog_types::ProducerId;
+
+use crate::crc32c;
+use crate::producer_state::{BatchMetadata, ProducerEntry, ProducerState};
+
+/// The only version there is.
+const VERSION: i16 = 1;
+/// Version, CRC and count.
+const HEADER_BYTES: usize = 2 + 4 + 4;
+/// One producer.
+const ENTRY_BYTES: usize = 8 + 2 + 4 + 8 + 4 + 8 + 4 + 8;
+
+/// The bytes of a snapshot of `state`. Producers are written in the order of their ids.
+pub(crate) fn encode(state: &ProducerState) -> Vec<u8> {
+    let mut producers: Vec<_> = state.iter().collect();
+    producers.sort_unstable_by_key(|(id, _)| *id);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + producers.len() * ENTRY_BYTES);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(producers.len() as i32).to_be_bytes());
+    for (id, entry) in producers {
+        let none =
+            BatchMetadata { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: -1 };
+        let last = entry.last_batch().unwrap_or(none);
+        bytes.extend_from_slice(&id.to_be_bytes());
+        bytes.extend_from_slice(&entry.epoch.to_be_bytes());
+        bytes.extend_from_slice(&last.last_sequence.to_be_bytes());
+        bytes.extend_from_slice(&last.last_offset.to_be_bytes());
+        bytes.extend_from_slice(&last.offset_delta.to_be_bytes());
+        bytes.extend_from_slice(&entry.last_timestamp.to_be_bytes());
+        bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
+        bytes.extend_from_slice(&entry.current_txn_first_offset.unwrap_or(-1).to_be_bytes());
+    }
+    let crc = crc32c::checksum(&bytes[6..]);
+    bytes[2..6].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// Reads a snapshot; the error says what is wrong with it.
+pub(crate) fn decode(bytes: &[u8]) -> Result<ProducerState, &'static str> {
+    if bytes.len() < HEADER_BYTES {
+        return Err("shorter than its header");
+    }
+    let (header, entries) = bytes.split_at(HEADER_BYTES);
+    if i16::from_be_bytes([header[0], header[1]]) != VERSION {
+        return Err("of a version that is not known");
+    }
+    let crc = u32::from_be_bytes(header[2..6].try_into().expect("4 bytes"));
+    if crc != crc32c::checksum(&bytes[6..]) {
+        return Err("not what its CRC says");
+    }
+    let count = i32::from_be_bytes(header[6..10].try_into().expect("4 bytes"));
+    let expected = usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_BYTES));
+    if expected != Some(entries.len()) {
+        return Err("not as long as its count says");
+    }
+    let mut state = ProducerState::default();
+    for bytes in entries.chunks_exact(ENTRY_BYTES) {
+        let (id, entry) = decode_entry(bytes);
+        state.load(id, entry);
+    }
+    Ok(state)
+}
+
+fn decode_entry(bytes: &[u8]) -> (ProducerId, ProducerEntry) {
+    let i64_at = |at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    let i32_at = |at: usize| i32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+    let mut entry = ProducerEntry::new(i16::from_be_bytes([bytes[8], bytes[9]]));
+    let (last_sequence, last_offset, offset_delta) = (i32_at(10), i64_at(14), i32_at(22));
+    let timestamp = i64_at(26);
+    entry.last_timestamp = timestamp;
+    entry.coordinator_epoch = i32_at(34);
+    let first = i64_at(38);
+    entry.current_txn_first_offset = (first >= 0).then_some(first);
+    if last_offset >= 0 {
+        entry.remember(BatchMetadata { last_sequence, last_offset, offset_delta, timestamp });
+    }
+    (i64_at(0), entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::producer_state::ProducerBatch;
+
+    #[test]
+    fn snapshots_round_trip_and_damage_is_noticed() {
+        let mut state = ProducerState::default();
+        for (producer_id, transactional) in [(9, false), (4, true)] {
+            state.apply(&ProducerBatch {
+                producer_id,
+                producer_epoch: 2,
+                base_sequence: 0,
+                base_offset: 10 * producer_id,
+                last_offset: 10 * producer_id + 3,
+                max_timestamp: 77,
+                transactional,
+            });
+        }
+        state.apply_marker(11, 1, 5, 88);
+        let bytes = encode(&state);
+        assert_eq!(bytes.len(), HEADER_BYTES + 3 * ENTRY_BYTES);
+        assert_eq!(decode(&bytes), Ok(state));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(decode(&damaged).is_err(), "{at}");
+            assert!(decode(&bytes[..at]).is_err(), "{at}");
+        }
+    }
+}

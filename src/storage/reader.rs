@@ -1,0 +1,361 @@
+//! Reading: from memory where the bytes are, else from disk.
+//!
+//! A read starts with the batch that holds the offset, even if the offset is in its middle, and
+//! ends at a batch boundary that the index knows, or in the middle of a batch as Kafka's reads do
+//! (clients drop the torn end). The end of the log is served from the tails. Below those, a sealed
+//! segment goes out as a stretch of its file, never copied; a segment that is still written is
+//! read around the page cache, because its pages there would be stale or cost a second read.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ringlog_runtime::{File, OpenOptions, Piece};
+use ringlog_types::Offset;
+
+use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
+use crate::error::{ReadError, StorageError};
+use crate::log::Log;
+use crate::names;
+use crate::offset_index::OffsetIndex;
+use crate::segment::{Located, Segment, SegmentIndex, Stage};
+use crate::tail::{BLOCK, block_ceil, block_floor};
+use crate::time_index::TimeIndex;
+
+/// An index file larger than this is not one.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// At most this much is read from an unsealed segment for one read of the log.
+const DISK_READ_BYTES_MAX: u64 = 4 << 20;
+/// One `O_DIRECT` read.
+const DISK_READ_BYTES: u64 = 1 << 20;
+/// What is read at once while walking from an index entry to an offset.
+const WALK_READ_BYTES: u64 = 16 << 10;
+
+/// What a read found.
+#[derive(Debug, Clone, Default)]
+pub struct LogRead {
+    /// The batches, in order and back to back.
+    pub pieces: Vec<Piece>,
+    /// Bytes in all pieces.
+    pub bytes: usize,
+    /// The first offset of the first batch; it may be below the one asked for.
+    pub first_batch_base: Option<Offset>,
+}
+
+/// The stretch of one segment that a read takes.
+struct Stretch {
+    segment: Rc<Segment>,
+    start: u64,
+    end: u64,
+}
+
+impl Log {
+    /// Reads batches from `offset` on: at most `max_bytes`, and none that starts at or beyond
+    /// `up_to`. With `min_one` the first batch is returned whole whatever its size.
+    pub async fn read(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        min_one: bool,
+    ) -> Result<LogRead, ReadError> {
+        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
+        if offset < start || offset > end {
+            return Err(ReadError::OffsetOutOfRange { offset, start, end });
+        }
+        let up_to = up_to.min(end);
+        if offset >= up_to || (max_bytes == 0 && !min_one) {
+            return Ok(LogRead::default());
+        }
+        let Some((segment, first)) = self.locate(offset).await? else {
+            return Ok(LogRead::default());
+        };
+        if first.header.base_offset >= up_to {
+            return Ok(LogRead::default());
+        }
+        let first_size = first.header.size as u64;
+        if first_size > max_bytes as u64 && !min_one {
+            return Ok(LogRead::default());
+        }
+        let limit = self.end_position(&segment, up_to).await?;
+        let mut end = limit.min(first.position + (max_bytes as u64).max(first_size));
+        if end < limit {
+            // Ending where a batch starts spares the client a torn one.
+            let boundary = match segment.index.borrow().as_ref() {
+                Some(index) => u64::from(index.offsets.floor_position(end)),
+                None => 0,
+            };
+            if boundary >= first.position + first_size {
+                end = boundary;
+            }
+        }
+        if let Some(fence) = segment.fence_behind(first.position) {
+            end = end.min(fence.position);
+        }
+        let stretch = Stretch { segment, start: first.position, end };
+        let pieces = self.pieces(&stretch).await?;
+        let bytes = pieces.iter().map(piece_len).sum();
+        Ok(LogRead { pieces, bytes, first_batch_base: Some(first.header.base_offset) })
+    }
+
+    /// The first batch that reaches `offset`, and its segment. `None` when there is none, which
+    /// can only be at the end of the log.
+    pub(crate) async fn locate(
+        &self,
+        offset: Offset,
+    ) -> Result<Option<(Rc<Segment>, Located)>, ReadError> {
+        let Some(mut segment) = self.segment_for(offset) else { return Ok(None) };
+        loop {
+            if let Some(found) = self.locate_in(&segment, offset).await? {
+                return Ok(Some((segment, found)));
+            }
+            // Compaction may have taken the segment's last batches: the next one has it.
+            match self.segment_after(segment.base_offset) {
+                Some(next) => segment = next,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    async fn locate_in(
+        &self,
+        segment: &Rc<Segment>,
+        offset: Offset,
+    ) -> Result<Option<Located>, ReadError> {
+        self.load_index(segment).await?;
+        if let Some(fence) = segment.fence_at(offset) {
+            return Err(corrupt(segment, offset, fence.position, "damaged earlier"));
+        }
+        let position = {
+            let index = segment.index.borrow();
+            index.as_ref().map_or(0, |index| u64::from(index.offsets.lookup(offset)))
+        };
+        self.walk(segment, position, offset).await
+    }
+
+    /// Walks from a batch boundary to the first batch that reaches `offset`.
+    async fn walk(
+        &self,
+        segment: &Rc<Segment>,
+        from: u64,
+        offset: Offset,
+    ) -> Result<Option<Located>, ReadError> {
+        let mut position = from;
+        let mut window = Window::default();
+        loop {
+            if let Some(fence) = segment.fence_behind(position)
+                && fence.position == position
+            {
+                position = fence.end_position;
+            }
+            let size = segment.size.get();
+            if position >= size {
+                return Ok(None);
+            }
+            let left = size - position;
+            let bytes = self.peek(segment, position, &mut window).await?;
+            match BatchHeader::parse(&bytes, left) {
+                Ok(header) if header.last_offset() >= offset => {
+                    return Ok(Some(Located { position, header }));
+                }
+                Ok(header) => position += header.size as u64,
+                // A segment that Kafka preallocated and did not trim ends in zeros.
+                Err(HeaderFault::Empty) if segment.stage.get() == Stage::Sealed => return Ok(None),
+                Err(fault) => return Err(corrupt(segment, offset, position, fault.reason())),
+            }
+        }
+    }
+
+    /// The first bytes of the batch at `position`: a header's worth if there are as many.
+    async fn peek(
+        &self,
+        segment: &Rc<Segment>,
+        position: u64,
+        window: &mut Window,
+    ) -> Result<Vec<u8>, ReadError> {
+        let length = (segment.size.get() - position).min(HEADER_BYTES as u64);
+        let mut bytes = vec![0; length as usize];
+        // The header may begin on disk and end in memory.
+        let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
+        let disk_length = memory_start.saturating_sub(position).min(length);
+        let (on_disk, in_memory) = bytes.split_at_mut(disk_length as usize);
+        if !in_memory.is_empty() {
+            segment.tail.borrow().copy(position + disk_length, in_memory);
+        }
+        if on_disk.is_empty() {
+            return Ok(bytes);
+        }
+        if !window.covers(position, disk_length) {
+            let written = segment.write.borrow().written;
+            let end = (position + WALK_READ_BYTES).min(written).min(memory_start);
+            let end = end.max(position + disk_length);
+            let read = self.read_disk(segment, position, end).await?;
+            *window = Window { start: position, bytes: read };
+        }
+        let at = (position - window.start) as usize;
+        on_disk.copy_from_slice(&window.bytes[at..at + disk_length as usize]);
+        Ok(bytes)
+    }
+
+    /// The position at which batches that start at or beyond `up_to` begin.
+    async fn end_position(&self, segment: &Rc<Segment>, up_to: Offset) -> Result<u64, ReadError> {
+        if up_to >= segment.end_offset.get() {
+            return Ok(segment.size.get());
+        }
+        let write = segment.write.borrow();
+        if up_to == write.written_offset && segment.fences.borrow().is_empty() {
+            // The usual case: everything that is durable. The bytes of a batch that is not whole
+            // yet may count as written, so the exact end is kept with the offset.
+            return Ok(write.written_end);
+        }
+        drop(write);
+        match self.locate_in(segment, up_to).await? {
+            Some(found) if found.header.base_offset < up_to => {
+                Ok(found.position + found.header.size as u64)
+            }
+            Some(found) => Ok(found.position),
+            None => Ok(segment.size.get()),
+        }
+    }
+
+    /// The bytes of a stretch.
+    async fn pieces(&self, stretch: &Stretch) -> Result<Vec<Piece>, ReadError> {
+        let Stretch { segment, start, end } = stretch;
+        let (start, end) = (*start, *end);
+        let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
+        if start >= memory_start {
+            return Ok(memory_pieces(segment, start, end));
+        }
+        if segment.stage.get() == Stage::Sealed {
+            let file = self.reader(segment).await?;
+            segment.lent.set(true);
+            return Ok(vec![Piece::File { file, pos: start, len: (end - start) as usize }]);
+        }
+        let disk_end = end.min(memory_start).min(start + DISK_READ_BYTES_MAX);
+        // While the disk is read, chunks may leave memory; what is in it is taken first.
+        let mut in_memory = Vec::new();
+        if disk_end == memory_start && end > memory_start {
+            in_memory = memory_pieces(segment, memory_start, end);
+        }
+        let mut pieces = Vec::new();
+        let mut position = start;
+        while position < disk_end {
+            let next = disk_end.min(block_floor(position) + DISK_READ_BYTES);
+            let bytes = self.read_disk(segment, position, next).await?;
+            pieces.push(Piece::Bytes(bytes));
+            position = next;
+        }
+        pieces.append(&mut in_memory);
+        Ok(pieces)
+    }
+
+    /// Reads bytes that are on disk, around the page cache if the segment is still written.
+    pub(crate) async fn read_disk(
+        &self,
+        segment: &Rc<Segment>,
+        start: u64,
+        end: u64,
+    ) -> Result<Bytes, ReadError> {
+        let runtime = self.shard.runtime();
+        let writer = segment.write.borrow().file.clone();
+        let file = match writer {
+            Some(file) => file,
+            None => self.reader(segment).await?,
+        };
+        let from = block_floor(start);
+        let length = (block_ceil(end) - from).max(BLOCK) as usize;
+        let path = || segment.path(names::LOG);
+        let (mut filled, wanted) = (0, (end - from) as usize);
+        let mut parts = Vec::new();
+        while filled < wanted {
+            let buffer = runtime.buffers().get(length - filled);
+            let (read, buffer) = runtime.read_at(&file, buffer, from + filled as u64).await;
+            let read = read.map_err(|error| StorageError::io("read", &path())(error))?;
+            let useful = if filled + read < wanted { block_floor(read as u64) as usize } else { read };
+            if useful == 0 {
+                let position = from + filled as u64;
+                return Err(corrupt(segment, segment.base_offset, position, "the file ends early"));
+            }
+            filled += useful;
+            parts.push(buffer.freeze().slice(..useful));
+        }
+        let skip = (start - from) as usize;
+        if let [whole] = parts.as_slice() {
+            return Ok(whole.slice(skip..wanted));
+        }
+        let joined: Vec<u8> = parts.concat();
+        Ok(Bytes::from(joined).slice(skip..wanted))
+    }
+
+    /// The handle through which a sealed segment is read.
+    pub(crate) async fn reader(&self, segment: &Rc<Segment>) -> Result<File, ReadError> {
+        self.shard.segment_used(segment);
+        if let Some(file) = segment.reader.borrow().clone() {
+            return Ok(file);
+        }
+        let path = segment.path(names::LOG);
+        let options = OpenOptions { read: true, ..Default::default() };
+        let file = self.shard.runtime().open(&path, &options).await;
+        let file = file.map_err(StorageError::io("open", &path))?;
+        segment.reader.replace(Some(file.clone()));
+        Ok(file)
+    }
+
+    /// Reads the index of a sealed segment from its files. What the files say is checked against
+    /// the segment's size here, and against the log when it is used.
+    pub(crate) async fn load_index(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
+        if segment.stage.get() == Stage::Sealed {
+            self.shard.segment_used(segment);
+        }
+        if segment.index.borrow().is_some() {
+            return Ok(());
+        }
+        let runtime = self.shard.runtime();
+        let base = segment.base_offset;
+        let mut index = SegmentIndex::new(base);
+        // A missing index only makes the walk longer.
+        if let Ok(bytes) = runtime.read_file(&segment.path(names::INDEX), INDEX_BYTES_MAX).await {
+            index.offsets = OffsetIndex::decode(base, &bytes);
+            index.offsets.truncate(segment.end_offset.get(), segment.size.get());
+        }
+        let path = segment.path(names::TIME_INDEX);
+        if let Ok(bytes) = runtime.read_file(&path, INDEX_BYTES_MAX).await {
+            index.times = TimeIndex::decode(base, &bytes);
+            index.times.truncate(segment.end_offset.get());
+        }
+        segment.index.replace(Some(index));
+        Ok(())
+    }
+}
+
+/// Bytes of a segment read while walking.
+#[derive(Default)]
+struct Window {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Window {
+    fn covers(&self, position: u64, length: u64) -> bool {
+        self.start <= position && position + length <= self.start + self.bytes.len() as u64
+    }
+}
+
+fn memory_pieces(segment: &Segment, start: u64, end: u64) -> Vec<Piece> {
+    let mut bytes = Vec::with_capacity(2);
+    segment.tail.borrow().slices(start, end, &mut bytes);
+    bytes.into_iter().map(Piece::Bytes).collect()
+}
+
+fn piece_len(piece: &Piece) -> usize {
+    match piece {
+        Piece::Bytes(bytes) => bytes.len(),
+        Piece::File { len, .. } => *len,
+    }
+}
+
+fn corrupt(segment: &Segment, offset: Offset, position: u64, reason: &'static str) -> ReadError {
+    let path: PathBuf = segment.path(names::LOG);
+    tracing::error!(path = %path.display(), position, offset, reason, "damaged segment");
+    ReadError::Corrupt { offset, path, position, reason }
+}

@@ -1,0 +1,211 @@
+//! What is true of a segment after a crash: walking it, and judging what is not a whole batch.
+//!
+//! A walk starts at a batch boundary and checks every batch: header, contiguity, CRC. At the first
+//! that is not whole there are three cases:
+//!
+//! * Nothing whole follows: that is the end of the log. Zeros to the end of the file are space
+//!   prepared for appends; anything else is a write that was cut off, and is cut off here.
+//! * Whole batches follow, but a sector in between is missing and all of it fits one write: a
+//!   crash in mid-write. None of it was acknowledged (there is one write in flight at a time), and
+//!   it is cut off too.
+//! * Whole batches follow otherwise: damage in the middle. It is *fenced*: its offsets cannot be
+//!   read, those around it can, and the bytes stay for whoever wants to look at them.
+
+use std::path::PathBuf;
+
+use ringlog_types::Offset;
+
+use crate::appender::WRITE_BYTES_MAX;
+use crate::batch_header::{BatchHeader, HeaderFault};
+use crate::error::StorageError;
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::names;
+use crate::scan::Scanner;
+use crate::segment::{Fence, Segment};
+use crate::tail::CHUNK_BYTES_MAX;
+
+/// Bytes cut off the end of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The `.log`.
+    pub path: PathBuf,
+    /// Where it ends now.
+    pub position: u64,
+    /// How much was cut, not counting zeros prepared for appends.
+    pub bytes: u64,
+    /// The offset at which the log ends now.
+    pub offset: Offset,
+    /// What is wrong there.
+    pub reason: &'static str,
+}
+
+/// Damage that was fenced off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fenced {
+    /// The `.log`.
+    pub path: PathBuf,
+    /// Where in it, and which offsets.
+    pub fence: Fence,
+    /// What is wrong there.
+    pub reason: &'static str,
+}
+
+/// What opening a log found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Bytes of segments that were read and checked.
+    pub scanned_bytes: u64,
+    /// Ends that were cut off.
+    pub cuts: Vec<Cut>,
+    /// Damage in the middle.
+    pub fenced: Vec<Fenced>,
+    /// Segments whose indexes were made anew.
+    pub indexes_rebuilt: usize,
+}
+
+/// How a walk over one segment is to be done.
+pub(crate) struct Walk<'a> {
+    /// Batches from here on may be torn; damage before this offset is always in the middle.
+    pub(crate) recovery_point: Offset,
+    /// The base offset of the next segment, if there is one: whatever is damaged up to it is in
+    /// the middle.
+    pub(crate) next_base: Option<Offset>,
+    pub(crate) index_interval_bytes: u64,
+    pub(crate) epochs: &'a mut LeaderEpochCache,
+    pub(crate) report: &'a mut RecoveryReport,
+}
+
+impl Walk<'_> {
+    /// Walks `segment` from where its state says it is to its end, and brings the state there.
+    /// Returns whether everything up to the end of the file was whole, so that there is nothing
+    /// to trim.
+    pub(crate) async fn run(
+        &mut self,
+        segment: &Segment,
+        scanner: &mut Scanner,
+    ) -> Result<bool, StorageError> {
+        loop {
+            let position = segment.size.get();
+            if position >= scanner.length() {
+                return Ok(true);
+            }
+            match self.next(segment, scanner, position).await? {
+                Ok(header) => {
+                    self.epochs.assign(header.leader_epoch, header.base_offset);
+                    segment.note_batch(&header, self.index_interval_bytes);
+                    self.report.scanned_bytes += header.size as u64;
+                }
+                Err(reason) => {
+                    if !self.judge(segment, scanner, position, reason).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The batch at `position`, if it is whole and follows the ones before.
+    async fn next(
+        &self,
+        segment: &Segment,
+        scanner: &mut Scanner,
+        position: u64,
+    ) -> Result<Result<BatchHeader, &'static str>, StorageError> {
+        if scanner.header(position).await? == Err(HeaderFault::OldMagic) {
+            let path = segment.path(names::LOG);
+            let reason = "it holds messages of a format older than v2; open it with Apache Kafka \
+                3.x, let its consumers finish, and copy the topic";
+            return Err(StorageError::unusable(&path, reason));
+        }
+        let header = match scanner.whole_batch(position).await? {
+            Ok(header) => header,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let expected = segment.end_offset.get();
+        if header.base_offset == expected {
+            return Ok(Ok(header));
+        }
+        if header.base_offset < expected || !segment_can_hold(segment, &header) {
+            return Ok(Err("the offset does not follow"));
+        }
+        // A gap is what compaction leaves, or damage to the one field before the CRC that counts.
+        let after = position + header.size as u64;
+        let as_if_no_gap = expected + i64::from(header.last_offset_delta) + 1;
+        match scanner.header(after).await? {
+            Ok(next) if next.base_offset >= as_if_no_gap && next.base_offset < header.next_offset() => {
+                Ok(Err("the offset does not follow"))
+            }
+            _ => Ok(Ok(header)),
+        }
+    }
+
+    /// Decides what to do about bytes that are not a whole batch. Returns whether the walk goes
+    /// on behind them.
+    async fn judge(
+        &mut self,
+        segment: &Segment,
+        scanner: &mut Scanner,
+        position: u64,
+        reason: &'static str,
+    ) -> Result<bool, StorageError> {
+        let expected = segment.end_offset.get();
+        let path = segment.path(names::LOG);
+        let data_end = scanner.trailing_zeros(position).await?;
+        if data_end > position
+            && let Some((found, header)) = scanner.find_batch(position + 1, expected).await?
+            && !self.is_torn_write(segment, scanner, position, found).await?
+        {
+            let fence = Fence {
+                position,
+                end_position: found,
+                first_offset: expected,
+                end_offset: header.base_offset,
+            };
+            segment.note_fence(fence);
+            self.report.fenced.push(Fenced { path, fence, reason });
+            return Ok(true);
+        }
+        if let Some(next_base) = self.next_base
+            && data_end > position
+        {
+            let fence = Fence {
+                position,
+                end_position: scanner.length(),
+                first_offset: expected,
+                end_offset: next_base,
+            };
+            segment.note_fence(fence);
+            self.report.fenced.push(Fenced { path, fence, reason });
+            return Ok(true);
+        }
+        if data_end > position {
+            let bytes = data_end - position;
+            self.report.cuts.push(Cut { path, position, bytes, offset: expected, reason });
+        }
+        Ok(false)
+    }
+
+    /// Whether the damage from `position` to the whole batch at `found` is what a crash in the
+    /// middle of the last write leaves.
+    async fn is_torn_write(
+        &self,
+        segment: &Segment,
+        scanner: &mut Scanner,
+        position: u64,
+        found: u64,
+    ) -> Result<bool, StorageError> {
+        if self.next_base.is_some() || segment.end_offset.get() < self.recovery_point {
+            return Ok(false);
+        }
+        let empty = scanner.header(position).await? == Err(HeaderFault::Empty);
+        if !empty && !scanner.has_missing_sector(position, found).await? {
+            return Ok(false);
+        }
+        let data_end = scanner.trailing_zeros(found).await?;
+        Ok(data_end - position <= (WRITE_BYTES_MAX + CHUNK_BYTES_MAX) as u64)
+    }
+}
+
+fn segment_can_hold(segment: &Segment, header: &BatchHeader) -> bool {
+    header.last_offset() - segment.base_offset <= i64::from(i32::MAX)
+}

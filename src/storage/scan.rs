@@ -1,0 +1,183 @@
+//! Walking a segment's file from front to back, through a window of memory.
+//!
+//! What is read here may be anything: every length is compared with the file before it is used.
+
+use std::path::{Path, PathBuf};
+
+use ringlog_runtime::{File, OpenOptions, Runtime};
+use ringlog_types::Offset;
+
+use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
+use crate::error::StorageError;
+
+/// What is read at once.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Disks tear writes between sectors.
+const SECTOR: u64 = 512;
+
+/// A file being walked.
+pub(crate) struct Scanner {
+    runtime: Runtime,
+    file: File,
+    path: PathBuf,
+    length: u64,
+    window_start: u64,
+    window: Vec<u8>,
+}
+
+impl Scanner {
+    /// Opens a segment's `.log`.
+    pub(crate) async fn open(runtime: &Runtime, path: &Path) -> Result<Scanner, StorageError> {
+        let options = OpenOptions { read: true, ..Default::default() };
+        let file =
+            runtime.open(path, &options).await.map_err(StorageError::io("open", path))?;
+        let length = runtime.file_len(&file).await.map_err(StorageError::io("stat", path))?;
+        Ok(Scanner {
+            runtime: runtime.clone(),
+            file,
+            path: path.to_owned(),
+            length,
+            window_start: 0,
+            window: Vec::new(),
+        })
+    }
+
+    /// The file's length.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The bytes from `position` on: `length` of them, fewer at the end of the file.
+    pub(crate) async fn bytes(
+        &mut self,
+        position: u64,
+        length: u64,
+    ) -> Result<&[u8], StorageError> {
+        let end = (position.saturating_add(length)).min(self.length).max(position);
+        let window_end = self.window_start + self.window.len() as u64;
+        if position < self.window_start || end > window_end {
+            self.refill(position, (end - position).max(WINDOW_BYTES)).await?;
+        }
+        let from = (position - self.window_start) as usize;
+        let to = (end - self.window_start) as usize;
+        Ok(&self.window[from.min(self.window.len())..to.min(self.window.len())])
+    }
+
+    async fn refill(&mut self, position: u64, length: u64) -> Result<(), StorageError> {
+        self.window.clear();
+        self.window_start = position;
+        let end = (position + length).min(self.length);
+        let mut at = position;
+        while at < end {
+            let buffer = self.runtime.buffers().get((end - at).min(WINDOW_BYTES) as usize);
+            let (read, buffer) = self.runtime.read_at(&self.file, buffer, at).await;
+            let read = read.map_err(StorageError::io("read", &self.path))?;
+            if read == 0 {
+                break;
+            }
+            let useful = read.min((end - at) as usize);
+            self.window.extend_from_slice(&buffer[..useful]);
+            at += useful as u64;
+        }
+        Ok(())
+    }
+
+    /// The header of the batch at `position`.
+    pub(crate) async fn header(
+        &mut self,
+        position: u64,
+    ) -> Result<Result<BatchHeader, HeaderFault>, StorageError> {
+        let left = self.length.saturating_sub(position);
+        let bytes = self.bytes(position, HEADER_BYTES as u64).await?;
+        Ok(BatchHeader::parse(bytes, left))
+    }
+
+    /// The header of the batch at `position` if its CRC is right.
+    pub(crate) async fn whole_batch(
+        &mut self,
+        position: u64,
+    ) -> Result<Result<BatchHeader, &'static str>, StorageError> {
+        let header = match self.header(position).await? {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault.reason())),
+        };
+        let bytes = self.bytes(position, header.size as u64).await?;
+        Ok(if header.crc_matches(bytes) { Ok(header) } else { Err("the CRC does not match") })
+    }
+
+    /// Where zeros that reach to the end of the file begin, from `position` on: the end of the
+    /// file if its last byte is not zero.
+    pub(crate) async fn trailing_zeros(&mut self, position: u64) -> Result<u64, StorageError> {
+        let mut last = position;
+        let mut at = position;
+        while at < self.length {
+            let bytes = self.bytes(at, WINDOW_BYTES).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
+                last = at + found as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(last)
+    }
+
+    /// The next position at or behind `from` at which a whole batch starts whose offsets are at
+    /// or beyond `expected` and can be in one segment with it.
+    pub(crate) async fn find_batch(
+        &mut self,
+        from: u64,
+        expected: Offset,
+    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
+        let mut at = from;
+        while at + HEADER_BYTES as u64 <= self.length {
+            let bytes = self.bytes(at, WINDOW_BYTES).await?;
+            if bytes.len() < HEADER_BYTES {
+                break;
+            }
+            let candidate = (0..=bytes.len() - HEADER_BYTES).find(|&i| {
+                // Magic first: it rules out nearly everything.
+                bytes[i + 16] == 2 && may_follow(&bytes[i..], expected)
+            });
+            let Some(candidate) = candidate else {
+                at += (bytes.len() - HEADER_BYTES + 1) as u64;
+                continue;
+            };
+            at += candidate as u64;
+            if let Ok(header) = self.whole_batch(at).await? {
+                return Ok(Some((at, header)));
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    /// Whether a whole sector between `from` and `to` is zeros, or the rest of the one that `from`
+    /// is in: the mark of a write that did not reach the disk entirely.
+    pub(crate) async fn has_missing_sector(
+        &mut self,
+        from: u64,
+        to: u64,
+    ) -> Result<bool, StorageError> {
+        let mut at = from;
+        while at < to {
+            let end = ((at / SECTOR + 1) * SECTOR).min(to);
+            let bytes = self.bytes(at, end - at).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            // A few zero bytes at the edges of the stretch say nothing.
+            if bytes.len() as u64 * 2 >= SECTOR && bytes.iter().all(|byte| *byte == 0) {
+                return Ok(true);
+            }
+            at = end;
+        }
+        Ok(false)
+    }
+}
+
+fn may_follow(bytes: &[u8], expected: Offset) -> bool {
+    let base = i64::from_be_bytes(bytes[..8].try_into().expect("8 bytes"));
+    base >= expected && base - expected <= i64::from(i32::MAX)
+}

@@ -1,0 +1,233 @@
+//! The files of a segment at the ends of its life, and the checkpoints in between.
+//!
+//! A segment's three files are made together and their names flushed with the directory before
+//! anything in them counts. While the segment is open its indexes live in memory; every 64 MiB
+//! they are brought to their files together with a producer snapshot and the epochs, and only
+//! then does the recovery point move: below it, the files can be believed. Sealing trims all three
+//! files to their exact sizes, because Kafka's tools take padding for damage.
+
+use std::rc::Rc;
+
+use ringlog_runtime::{Durability, File, OpenOptions, Runtime, WriteBufs};
+use ringlog_types::Offset;
+
+use crate::checkpoint;
+use crate::error::StorageError;
+use crate::log::{Log, PendingCheckpoint};
+use crate::names;
+use crate::producer_snapshot;
+use crate::segment::{Segment, Stage};
+use crate::tail::block_floor;
+
+/// A checkpoint after this many bytes bounds what a recovery reads: 64 MiB take some 60 ms.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// Which of the two indexes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Index {
+    Offsets,
+    Times,
+}
+
+impl Log {
+    /// Makes the files of a new segment and opens its `.log` for writing.
+    pub(crate) async fn create_files(&self, segment: &Segment) -> Result<File, StorageError> {
+        let runtime = self.shard.runtime();
+        let file = open_log_file(self, segment, true).await?;
+        for suffix in [names::INDEX, names::TIME_INDEX] {
+            let options =
+                OpenOptions { write: true, create: true, truncate: true, ..Default::default() };
+            let path = segment.path(suffix);
+            runtime.open(&path, &options).await.map_err(StorageError::io("create", &path))?;
+        }
+        let directory = self.path.borrow().clone();
+        runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))?;
+        segment.write.borrow_mut().file = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Finishes a closed segment of which everything is written.
+    pub(crate) async fn seal(&self, segment: &Rc<Segment>) -> Result<(), StorageError> {
+        assert!(segment.stage.get() == Stage::Closed && segment.dirty_bytes() == 0);
+        if segment.write.borrow().file.is_none() {
+            self.create_files(segment).await?;
+        }
+        self.wait_for_zeroing(u64::MAX).await;
+        self.trim(segment).await?;
+        self.advance_durable(segment.end_offset.get());
+        let snapshot = segment.closing_snapshot.take();
+        self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
+        self.bytes_since_checkpoint.set(0);
+        self.pending_checkpoint.replace(None);
+        segment.stage.set(Stage::Sealed);
+        segment.write.borrow_mut().file = None;
+        self.shard.segment_used(segment);
+        Ok(())
+    }
+
+    /// Cuts the segment's files to their exact sizes and flushes them.
+    pub(crate) async fn trim(&self, segment: &Segment) -> Result<(), StorageError> {
+        trim_files(self.shard.runtime(), segment).await
+    }
+
+    /// When enough was written, remembers the state that belongs to the log's end.
+    pub(crate) fn start_checkpoint(&self) {
+        let due = self.bytes_since_checkpoint.get() >= CHECKPOINT_BYTES;
+        if !due || self.pending_checkpoint.borrow().is_some() {
+            return;
+        }
+        self.bytes_since_checkpoint.set(0);
+        let snapshot = producer_snapshot::encode(&self.producers.borrow());
+        let offset = self.log_end_offset.get();
+        self.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
+    }
+
+    /// Writes a remembered state once everything below it is durable. Returns whether it did.
+    pub(crate) async fn checkpoint_step(&self) -> Result<bool, StorageError> {
+        let durable = self.durable_offset.get();
+        let ready = self.pending_checkpoint.take_if(|pending| pending.offset <= durable);
+        let Some(pending) = ready else { return Ok(false) };
+        let segment = self.unfinished_segment();
+        if segment.write.borrow().file.is_some() {
+            write_index(self.shard.runtime(), &segment, Index::Offsets, false).await?;
+            write_index(self.shard.runtime(), &segment, Index::Times, false).await?;
+        }
+        self.write_checkpoint_files(pending.offset, Some(&pending.snapshot)).await?;
+        Ok(true)
+    }
+
+    /// Writes the epochs and a producer snapshot for `offset`, and moves the recovery point there.
+    pub(crate) async fn write_checkpoint_files(
+        &self,
+        offset: Offset,
+        snapshot: Option<&[u8]>,
+    ) -> Result<(), StorageError> {
+        self.write_epochs().await?;
+        if let Some(snapshot) = snapshot {
+            self.write_snapshot(offset, snapshot).await?;
+        }
+        self.recovery_point.set(offset.max(self.recovery_point.get()));
+        Ok(())
+    }
+
+    /// Writes `leader-epoch-checkpoint` if there is news.
+    pub(crate) async fn write_epochs(&self) -> Result<(), StorageError> {
+        if !self.epochs.borrow_mut().take_changed() {
+            return Ok(());
+        }
+        let text = checkpoint::encode_epochs(self.epochs.borrow().entries());
+        let path = self.path.borrow().join(names::LEADER_EPOCH_CHECKPOINT);
+        let written = self.shard.runtime().write_file_atomic(&path, text.as_bytes()).await;
+        written.map_err(StorageError::io("write", &path))
+    }
+
+    /// Writes a snapshot, and removes the ones that nothing needs: all but the newest and those
+    /// at the start of a segment (`ProducerStateManager.removeStraySnapshots`).
+    async fn write_snapshot(&self, offset: Offset, bytes: &[u8]) -> Result<(), StorageError> {
+        let runtime = self.shard.runtime();
+        let directory = self.path.borrow().clone();
+        let path = directory.join(names::segment_file(offset, names::SNAPSHOT));
+        let written = runtime.write_file_atomic(&path, bytes).await;
+        written.map_err(StorageError::io("write", &path))?;
+        self.snapshots.borrow_mut().insert(offset);
+        let stray: Vec<Offset> = {
+            let segments = self.segments.borrow();
+            let is_base = |offset: &Offset| {
+                segments.binary_search_by_key(offset, |segment| segment.base_offset).is_ok()
+            };
+            let snapshots = self.snapshots.borrow();
+            snapshots.range(..offset).filter(|offset| !is_base(offset)).copied().collect()
+        };
+        for offset in stray {
+            let path = directory.join(names::segment_file(offset, names::SNAPSHOT));
+            runtime.remove_file(&path).await.map_err(StorageError::io("remove", &path))?;
+            self.snapshots.borrow_mut().remove(&offset);
+        }
+        Ok(())
+    }
+}
+
+/// Opens a segment's `.log` for `O_DIRECT` writes, or for plain ones where the file system knows
+/// no other.
+pub(crate) async fn open_log_file(
+    log: &Log,
+    segment: &Segment,
+    create: bool,
+) -> Result<File, StorageError> {
+    let runtime = log.shard.runtime();
+    let path = segment.path(names::LOG);
+    let mut options =
+        OpenOptions { read: true, write: true, create, direct: true, ..Default::default() };
+    match runtime.open(&path, &options).await {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            options.direct = false;
+            runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))
+        }
+        opened => opened.map_err(StorageError::io("open", &path)),
+    }
+}
+
+/// Cuts the segment's files to their exact sizes and flushes them.
+pub(crate) async fn trim_files(runtime: &Runtime, segment: &Segment) -> Result<(), StorageError> {
+    let Some(file) = segment.write.borrow().file.clone() else { return Ok(()) };
+    let path = segment.path(names::LOG);
+    let size = segment.size.get();
+    runtime.set_len(&file, size).await.map_err(StorageError::io("trim", &path))?;
+    runtime.sync_data(&file).await.map_err(StorageError::io("flush", &path))?;
+    {
+        let mut write = segment.write.borrow_mut();
+        write.allocated = block_floor(size);
+        write.zeroed = 0;
+        write.unflushed = false;
+        write.unflushed_bytes = 0;
+    }
+    write_index(runtime, segment, Index::Offsets, true).await?;
+    write_index(runtime, segment, Index::Times, true).await
+}
+
+/// Brings the entries of an index that are not in its file yet there. `whole` rewrites the
+/// file, so that nothing stale is left behind its end.
+async fn write_index(
+    runtime: &Runtime,
+    segment: &Segment,
+    which: Index,
+    whole: bool,
+) -> Result<(), StorageError> {
+    let (bytes, position, entries, suffix) = {
+        let index = segment.index.borrow();
+        let Some(index) = index.as_ref() else { return Ok(()) };
+        let write = segment.write.borrow();
+        match which {
+            Index::Offsets => {
+                let from = if whole { 0 } else { write.index_entries_written };
+                let position = from * crate::offset_index::ENTRY_BYTES;
+                let entries = index.offsets.len();
+                (index.offsets.encode_from(from), position, entries, names::INDEX)
+            }
+            Index::Times => {
+                let from = if whole { 0 } else { write.time_entries_written };
+                let position = from * crate::time_index::ENTRY_BYTES;
+                let entries = index.times.len();
+                (index.times.encode_from(from), position, entries, names::TIME_INDEX)
+            }
+        }
+    };
+    let path = segment.path(suffix);
+    let options =
+        OpenOptions { write: true, create: true, truncate: whole, ..Default::default() };
+    let file = runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+    if !bytes.is_empty() {
+        let bufs = WriteBufs::from_iter([bytes.into()]);
+        runtime
+            .write_at(&file, bufs, position as u64, Durability::Buffered)
+            .await
+            .map_err(StorageError::io("write", &path))?;
+    }
+    runtime.sync_data(&file).await.map_err(StorageError::io("flush", &path))?;
+    let mut write = segment.write.borrow_mut();
+    match which {
+        Index::Offsets => write.index_entries_written = entries,
+        Index::Times => write.time_entries_written = entries,
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! One segment of a log: a `.log` with its two indexes.
+//!
+//! A segment is *open* while batches are appended to it, *closed* when a newer one takes them but
+//! its own are not all on disk yet, and *sealed* when its files are trimmed to their exact sizes,
+//! flushed, and never written again. Only the newest segment is open; any number of closed ones
+//! can wait for the writer; everything older is sealed. An open or closed segment has its index
+//! in memory; a sealed one reads it when it is first asked and may forget it again.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ringlog_runtime::File;
+use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::batch_header::BatchHeader;
+use crate::names;
+use crate::offset_index::OffsetIndex;
+use crate::tail::Tail;
+use crate::time_index::TimeIndex;
+
+/// Where in its life a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Takes appends.
+    Open,
+    /// Takes no appends; the writer has yet to finish it.
+    Closed,
+    /// Finished.
+    Sealed,
+}
+
+/// Both indexes of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentIndex {
+    pub(crate) offsets: OffsetIndex,
+    pub(crate) times: TimeIndex,
+}
+
+impl SegmentIndex {
+    pub(crate) fn new(base_offset: Offset) -> SegmentIndex {
+        SegmentIndex { offsets: OffsetIndex::new(base_offset), times: TimeIndex::new(base_offset) }
+    }
+}
+
+/// What the writer knows of a segment's files. Positions are bytes in the `.log`.
+#[derive(Default)]
+pub(crate) struct WriteState {
+    /// The `.log`, open for `O_DIRECT` writes; `None` before its creation and after sealing.
+    pub(crate) file: Option<File>,
+    /// Everything below was handed to the disk.
+    pub(crate) written: u64,
+    /// The offset after the last batch that is whole in what was handed to the disk.
+    pub(crate) written_offset: Offset,
+    /// Where that batch ends.
+    pub(crate) written_end: u64,
+    /// Up to here the file has blocks; a multiple of a block.
+    pub(crate) allocated: u64,
+    /// How much was allocated last, for the next time.
+    pub(crate) allocation_step: u64,
+    /// Zeros were written up to here, so a commit below changes no metadata.
+    pub(crate) zeroed: u64,
+    /// Whether something was written without being flushed.
+    pub(crate) unflushed: bool,
+    /// Bytes written since the last flush.
+    pub(crate) unflushed_bytes: u64,
+    /// Index entries that are in the `.index` file.
+    pub(crate) index_entries_written: usize,
+    /// Index entries that are in the `.timeindex` file.
+    pub(crate) time_entries_written: usize,
+}
+
+/// A run of damaged bytes in the middle of a segment. Reads of its offsets fail, those around it
+/// do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The first damaged byte.
+    pub position: u64,
+    /// The first byte after it that is whole again.
+    pub end_position: u64,
+    /// The first offset that cannot be read.
+    pub first_offset: Offset,
+    /// The first offset after it that can.
+    pub end_offset: Offset,
+}
+
+/// One segment.
+pub(crate) struct Segment {
+    pub(crate) base_offset: Offset,
+    directory: RefCell<Rc<Path>>,
+    pub(crate) stage: Cell<Stage>,
+    /// Bytes appended.
+    pub(crate) size: Cell<u64>,
+    /// The offset after the last one appended; for a sealed segment, the next one's base.
+    pub(crate) end_offset: Cell<Offset>,
+    pub(crate) index: RefCell<Option<SegmentIndex>>,
+    bytes_since_index_entry: Cell<u64>,
+    /// The largest timestamp, and the last offset of the first batch that has it. `None` when
+    /// the segment is empty or nobody has looked yet.
+    pub(crate) max_timestamp: Cell<Option<(TimestampMs, Offset)>>,
+    /// The largest timestamp of the first batch, by which the segment's age is told.
+    pub(crate) first_timestamp: Cell<Option<TimestampMs>>,
+    /// When the segment was made; its age while it has no timestamp.
+    pub(crate) created_ms: Cell<TimestampMs>,
+    /// Subtracted from `segment.ms`, so that segments of many logs do not roll at once.
+    pub(crate) jitter_ms: Cell<i64>,
+    pub(crate) write: RefCell<WriteState>,
+    pub(crate) tail: RefCell<Tail>,
+    /// For reading a sealed segment; opened at need.
+    pub(crate) reader: RefCell<Option<File>>,
+    /// Whether pages of the file may be on their way to a socket.
+    pub(crate) lent: Cell<bool>,
+    pub(crate) fences: RefCell<Vec<Fence>>,
+    /// The producer snapshot to be written when a closed segment is sealed.
+    pub(crate) closing_snapshot: RefCell<Option<Vec<u8>>>,
+}
+
+impl Segment {
+    /// An empty segment that takes appends.
+    pub(crate) fn open(directory: &Rc<Path>, base_offset: Offset, now_ms: TimestampMs) -> Segment {
+        let segment = Segment::sealed(directory, base_offset, 0, base_offset);
+        segment.stage.set(Stage::Open);
+        segment.index.replace(Some(SegmentIndex::new(base_offset)));
+        segment.created_ms.set(now_ms);
+        segment
+    }
+
+    /// A segment that is complete on disk.
+    pub(crate) fn sealed(
+        directory: &Rc<Path>,
+        base_offset: Offset,
+        size: u64,
+        end_offset: Offset,
+    ) -> Segment {
+        Segment {
+            base_offset,
+            directory: RefCell::new(directory.clone()),
+            stage: Cell::new(Stage::Sealed),
+            size: Cell::new(size),
+            end_offset: Cell::new(end_offset),
+            index: RefCell::new(None),
+            bytes_since_index_entry: Cell::new(0),
+            max_timestamp: Cell::new(None),
+            first_timestamp: Cell::new(None),
+            created_ms: Cell::new(0),
+            jitter_ms: Cell::new(0),
+            write: RefCell::new(WriteState {
+                written: size,
+                written_offset: end_offset,
+                written_end: size,
+                ..WriteState::default()
+            }),
+            tail: RefCell::default(),
+            reader: RefCell::new(None),
+            lent: Cell::new(false),
+            fences: RefCell::default(),
+            closing_snapshot: RefCell::new(None),
+        }
+    }
+
+    /// The path of one of the segment's files.
+    pub(crate) fn path(&self, suffix: &str) -> PathBuf {
+        self.directory.borrow().join(names::segment_file(self.base_offset, suffix))
+    }
+
+    /// Tells the segment that its directory was renamed.
+    pub(crate) fn moved_to(&self, directory: &Rc<Path>) {
+        self.directory.replace(directory.clone());
+    }
+
+    /// Bytes that are not written yet.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        self.size.get() - self.write.borrow().written
+    }
+
+    /// Takes note of a batch that starts at the end of the segment: index entries by Kafka's rule
+    /// (`LogSegment.append`), timestamps, size.
+    pub(crate) fn note_batch(&self, header: &BatchHeader, index_interval_bytes: u64) {
+        let position = self.size.get();
+        if position == 0 {
+            self.first_timestamp.set(Some(header.max_timestamp));
+        }
+        let newest = self.max_timestamp.get();
+        if header.max_timestamp >= 0
+            && newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp)
+        {
+            self.max_timestamp.set(Some((header.max_timestamp, header.last_offset())));
+        }
+        if self.bytes_since_index_entry.get() > index_interval_bytes {
+            let mut index = self.index.borrow_mut();
+            let index = index.as_mut().expect("an open segment has its index");
+            index.offsets.append(header.last_offset(), position as u32);
+            if let Some((timestamp, offset)) = self.max_timestamp.get() {
+                index.times.maybe_append(timestamp, offset);
+            }
+            self.bytes_since_index_entry.set(0);
+        }
+        let size = header.size as u64;
+        self.bytes_since_index_entry.set(self.bytes_since_index_entry.get() + size);
+        self.size.set(position + size);
+        self.end_offset.set(header.next_offset());
+    }
+
+    /// Takes note of damaged bytes that are stepped over.
+    pub(crate) fn note_fence(&self, fence: Fence) {
+        self.size.set(fence.end_position);
+        self.end_offset.set(fence.end_offset);
+        self.fences.borrow_mut().push(fence);
+    }
+
+    /// Restores the state that walking the segment up to an index entry would have given.
+    pub(crate) fn resume_at(&self, position: u64, end_offset: Offset) {
+        self.size.set(position);
+        self.end_offset.set(end_offset);
+        // The entry was written for the batch at this position, so the count starts there.
+        self.bytes_since_index_entry.set(0);
+    }
+
+    /// Adds the largest timestamp to the time index, as the last act on a segment.
+    pub(crate) fn complete_time_index(&self) {
+        if let (Some(index), Some((timestamp, offset))) =
+            (self.index.borrow_mut().as_mut(), self.max_timestamp.get())
+        {
+            index.times.maybe_append(timestamp, offset);
+        }
+    }
+
+    /// Whether the index of either kind has no room for another entry.
+    pub(crate) fn index_is_full(&self, segment_index_bytes: usize) -> bool {
+        let index = self.index.borrow();
+        let Some(index) = index.as_ref() else { return false };
+        let full = |entries: usize, entry_bytes: usize| {
+            // Kafka rounds down to whole entries and keeps one free in the time index.
+            entries + 1 >= (segment_index_bytes / entry_bytes).max(2)
+        };
+        full(index.offsets.len(), crate::offset_index::ENTRY_BYTES)
+            || full(index.times.len(), crate::time_index::ENTRY_BYTES)
+    }
+
+    /// The fence that hides `offset`.
+    pub(crate) fn fence_at(&self, offset: Offset) -> Option<Fence> {
+        let fences = self.fences.borrow();
+        fences.iter().find(|f| f.first_offset <= offset && offset < f.end_offset).copied()
+    }
+
+    /// The first fence at or behind `position`.
+    pub(crate) fn fence_behind(&self, position: u64) -> Option<Fence> {
+        let fences = self.fences.borrow();
+        fences.iter().filter(|fence| fence.position >= position).min_by_key(|f| f.position).copied()
+    }
+
+    /// Memory the tail takes.
+    pub(crate) fn tail_memory(&self) -> usize {
+        self.tail.borrow().memory()
+    }
+}
+
+/// A batch met while a segment is walked, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) position: u64,
+    pub(crate) header: BatchHeader,
+}
+
+/// The leader epoch and first offset of a batch, for the epoch cache.
+pub(crate) fn epoch_of(header: &BatchHeader) -> (LeaderEpoch, Offset) {
+    (header.leader_epoch, header.base_offset)
+}

@@ -1,0 +1,168 @@
+//! What the logs of one shard share: the runtime, and the budgets of memory and open files.
+//!
+//! Owned by one shard and not `Send`. Memory for tails is given to whoever appends and taken back
+//! from the chunks that were filled first and are on disk; what is not on disk is never taken, and
+//! is bounded by `dirty_bytes_max`, beyond which producers wait.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+
+use ringlog_runtime::Runtime;
+
+use crate::log::Log;
+use crate::segment::Segment;
+use crate::wait::Waiters;
+
+/// The budgets of a shard's logs.
+#[derive(Debug, Clone, Copy)]
+pub struct StorageOptions {
+    /// Memory for the ends of all logs of the shard.
+    pub tail_cache_bytes: usize,
+    /// Bytes appended but not written, over all logs of the shard, at which producers wait.
+    pub dirty_bytes_max: usize,
+    /// The same for a single log.
+    pub log_dirty_bytes_max: usize,
+    /// Sealed segments whose file and index are kept open.
+    pub open_segments_max: usize,
+    /// How long an idle producer is remembered (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: i64,
+}
+
+impl Default for StorageOptions {
+    fn default() -> StorageOptions {
+        StorageOptions {
+            tail_cache_bytes: 32 << 20,
+            dirty_bytes_max: 32 << 20,
+            log_dirty_bytes_max: 8 << 20,
+            open_segments_max: 256,
+            producer_id_expiration_ms: 86_400_000,
+        }
+    }
+}
+
+/// A shard's storage: made once, handed to every log of the shard. Cheap to clone.
+#[derive(Clone)]
+pub struct StorageShard(Rc<Shared>);
+
+struct Shared {
+    runtime: Runtime,
+    options: StorageOptions,
+    tail_bytes: Cell<usize>,
+    /// One entry for each chunk in memory, oldest first.
+    chunk_owners: RefCell<VecDeque<Weak<Log>>>,
+    dirty_bytes: Cell<usize>,
+    writable: Waiters,
+    /// Sealed segments with an open file or a loaded index, least recently used first.
+    open_segments: RefCell<VecDeque<Weak<Segment>>>,
+}
+
+impl StorageShard {
+    /// The storage of the shard that `runtime` runs.
+    pub fn new(runtime: Runtime, options: StorageOptions) -> StorageShard {
+        StorageShard(Rc::new(Shared {
+            runtime,
+            options,
+            tail_bytes: Cell::new(0),
+            chunk_owners: RefCell::default(),
+            dirty_bytes: Cell::new(0),
+            writable: Waiters::default(),
+            open_segments: RefCell::default(),
+        }))
+    }
+
+    /// The shard's runtime.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// The shard's budgets.
+    pub fn options(&self) -> &StorageOptions {
+        &self.0.options
+    }
+
+    /// Memory the tails of the shard's logs take.
+    pub fn tail_bytes(&self) -> usize {
+        self.0.tail_bytes.get()
+    }
+
+    /// Bytes appended but not written.
+    pub fn dirty_bytes(&self) -> usize {
+        self.0.dirty_bytes.get()
+    }
+
+    pub(crate) fn add_dirty(&self, bytes: usize) {
+        self.0.dirty_bytes.set(self.0.dirty_bytes.get() + bytes);
+    }
+
+    pub(crate) fn remove_dirty(&self, bytes: usize) {
+        self.0.dirty_bytes.set(self.0.dirty_bytes.get() - bytes);
+        self.0.writable.wake_all();
+    }
+
+    /// Waits until neither the log nor the shard has too much that is not written.
+    pub(crate) async fn wait_writable(&self, log: &Log) {
+        let options = &self.0.options;
+        poll_fn(|context| {
+            let writable = self.0.dirty_bytes.get() <= options.dirty_bytes_max
+                && log.dirty_bytes() <= options.log_dirty_bytes_max;
+            if writable || log.failure().is_some() {
+                return Poll::Ready(());
+            }
+            self.0.writable.register(context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Accounts for memory that `log` took for `chunks` new chunks, and makes room.
+    pub(crate) fn tail_grew(&self, log: &Weak<Log>, chunks: usize, bytes: usize) {
+        self.0.tail_bytes.set(self.0.tail_bytes.get() + bytes);
+        let mut owners = self.0.chunk_owners.borrow_mut();
+        owners.extend(std::iter::repeat_n(log, chunks).cloned());
+        drop(owners);
+        self.evict();
+    }
+
+    /// Accounts for memory that was given up otherwise than by eviction.
+    pub(crate) fn tail_shrank(&self, bytes: usize) {
+        self.0.tail_bytes.set(self.0.tail_bytes.get() - bytes);
+    }
+
+    fn evict(&self) {
+        let candidates = self.0.chunk_owners.borrow().len();
+        for _ in 0..candidates {
+            if self.0.tail_bytes.get() <= self.0.options.tail_cache_bytes {
+                return;
+            }
+            let Some(owner) = self.0.chunk_owners.borrow_mut().pop_front() else { return };
+            let Some(log) = owner.upgrade() else { continue };
+            match log.evict_oldest_chunk() {
+                0 if log.tail_memory() == 0 => {}
+                0 => self.0.chunk_owners.borrow_mut().push_back(owner),
+                freed => self.tail_shrank(freed),
+            }
+        }
+    }
+
+    /// Notes that a sealed segment was used, and closes the one that was not for longest when
+    /// there are too many.
+    pub(crate) fn segment_used(&self, segment: &Rc<Segment>) {
+        let mut open = self.0.open_segments.borrow_mut();
+        if open.back().is_some_and(|newest| std::ptr::eq(newest.as_ptr(), Rc::as_ptr(segment))) {
+            return;
+        }
+        open.retain(|known| {
+            known.strong_count() > 0 && !std::ptr::eq(known.as_ptr(), Rc::as_ptr(segment))
+        });
+        open.push_back(Rc::downgrade(segment));
+        while open.len() > self.0.options.open_segments_max {
+            if let Some(oldest) = open.pop_front().and_then(|oldest| oldest.upgrade()) {
+                oldest.reader.take();
+                oldest.index.take();
+            }
+        }
+    }
+}
