@@ -1,1 +1,20 @@
-//! TODO
+//! What the cluster knows: KRaft records, the image they add up to, and the embedded controller
+//! that decides on new ones. Pure: no clock, no chance, no files.
+//!
+//! Records are Kafka's own, in Kafka's framing, so that Apache Kafka reads a metadata log written
+//! here, and the other way round.
+
+mod controller;
+mod error;
+mod features;
+mod image;
+mod record;
+
+pub use controller::{AutoTopic, Controller, Decision, ProducerIdBlock, Registration};
+pub use error::MetadataError;
+pub use features::{Feature, METADATA_VERSION, METADATA_VERSION_LEVEL, SUPPORTED_FEATURES};
+pub use image::{
+    Broker, BrokerEndpoint, BrokerFeature, ConfigResource, Delta, Image, Partition, ResourceType,
+    Topic,
+};
+pub use record::MetadataRecord;
