@@ -28,6 +28,9 @@ pub enum DecodeError {
     /// A variable-length integer that does not end in time.
     #[error("a variable-length integer that is too long")]
     Varint,
+    /// A string of more than 32,767 bytes.
+    #[error("a string of {0} bytes")]
+    StringTooLong(usize),
     /// A string that is not UTF-8.
     #[error("a string that is not UTF-8")]
     Utf8,

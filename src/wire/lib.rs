@@ -18,7 +18,9 @@ mod records;
 mod varint;
 mod writer;
 
+pub mod fetch;
 pub mod frame;
+pub mod produce;
 
 pub use api_key::{ApiKey, ApiSpec};
 pub use error::{DecodeError, EncodeError};

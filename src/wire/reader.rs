@@ -9,6 +9,9 @@ use ringlog_types::Uuid;
 
 use crate::{DecodeError, Records, varint};
 
+/// Kafka's limit for a string in either encoding, though the compact one has room for more.
+pub(crate) const STRING_BYTES_MAX: usize = 0x7fff;
+
 /// A position in received bytes.
 ///
 /// The `flexible` argument of many methods chooses between the two encodings of lengths:
@@ -134,22 +137,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string that may be null.
+    /// Reads a string that may be null, where it stands.
     #[inline]
-    pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<Cow<'a, str>>, DecodeError> {
+    pub fn nullable_str(&mut self, flexible: bool) -> Result<Option<&'a str>, DecodeError> {
         let Some(length) = self.length(flexible, |reader| reader.i16().map(i32::from))? else {
             return Ok(None);
         };
+        if length > STRING_BYTES_MAX {
+            return Err(DecodeError::StringTooLong(length));
+        }
         match std::str::from_utf8(self.take(length)?) {
-            Ok(text) => Ok(Some(Cow::Borrowed(text))),
+            Ok(text) => Ok(Some(text)),
             Err(_) => Err(DecodeError::Utf8),
         }
     }
 
-    /// Reads a string.
+    /// Reads a string, where it stands.
     #[inline]
+    pub fn str(&mut self, flexible: bool) -> Result<&'a str, DecodeError> {
+        self.nullable_str(flexible)?.ok_or(DecodeError::UnexpectedNull)
+    }
+
+    /// Reads a string that may be null.
+    pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        Ok(self.nullable_str(flexible)?.map(Cow::Borrowed))
+    }
+
+    /// Reads a string.
     pub fn string(&mut self, flexible: bool) -> Result<Cow<'a, str>, DecodeError> {
-        self.nullable_string(flexible)?.ok_or(DecodeError::UnexpectedNull)
+        Ok(Cow::Borrowed(self.str(flexible)?))
     }
 
     /// Reads bytes that may be null, where they stand.

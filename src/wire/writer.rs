@@ -185,7 +185,7 @@ impl Writer {
     /// Writes a string.
     #[inline]
     pub fn string(&mut self, value: &str, flexible: bool) -> Result<(), EncodeError> {
-        // The compact form has room for more, but the string has to have both forms.
+        // The compact form has room for more, but no Kafka would read that.
         let Ok(length) = i16::try_from(value.len()) else {
             return Err(EncodeError::TooLong(value.len()));
         };
