@@ -20,10 +20,9 @@ impl Controller {
         let feature = FeatureLevelRecord {
             name: METADATA_VERSION.into(),
             feature_level: METADATA_VERSION_LEVEL,
-            ..Default::default()
         };
         let records = vec![
-            MetadataRecord::BeginTransaction(BeginTransactionRecord { name, ..Default::default() }),
+            MetadataRecord::BeginTransaction(BeginTransactionRecord { name }),
             MetadataRecord::FeatureLevel(feature),
             MetadataRecord::EndTransaction(EndTransactionRecord::default()),
         ];

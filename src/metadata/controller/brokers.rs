@@ -8,7 +8,7 @@ use ringlog_wire::messages::broker_registration_change_record::BrokerRegistratio
 use ringlog_wire::messages::partition_change_record::PartitionChangeRecord;
 
 use super::{Controller, Decision};
-use crate::features::SUPPORTED_FEATURES;
+use crate::features::{RecordVersions, SUPPORTED_FEATURES};
 use crate::image::{Broker, BrokerEndpoint, BrokerFeature, Partition};
 use crate::record::MetadataRecord;
 
@@ -38,6 +38,8 @@ impl Controller {
     pub fn register_broker(&self, registration: Registration, next_offset: i64) -> Decision<i64> {
         let id = registration.broker_id;
         let clean = registration.stopped_cleanly;
+        // A log that came from an older cluster may not hold newer fields yet.
+        let version = RecordVersions::of(&self.image).register_broker();
         let broker = Broker {
             id,
             epoch: next_offset,
@@ -54,8 +56,8 @@ impl Controller {
             rack: registration.rack.map(Into::into),
             fenced: true,
             in_controlled_shutdown: false,
-            log_dirs: registration.log_dirs,
-            cordoned_log_dirs: Some(Vec::new()),
+            log_dirs: if version >= 3 { registration.log_dirs } else { Vec::new() },
+            cordoned_log_dirs: (version >= 4).then(Vec::new),
             is_migrating_zk_broker: false,
         };
         let mut records = vec![MetadataRecord::RegisterBroker(broker.to_record())];

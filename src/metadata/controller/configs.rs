@@ -6,10 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ringlog_config::{
-    ConfigType, RawSettings, TopicConfig, broker_setting, check_dynamic, describe_broker,
-    describe_topic, topic_setting,
-};
+use ringlog_config::{RawSettings, TopicConfig, check_dynamic, describe_broker, describe_topic};
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::alter_configs_request::AlterConfigsRequest;
 use ringlog_wire::messages::alter_configs_response::{
@@ -22,41 +19,12 @@ use ringlog_wire::messages::incremental_alter_configs_response::{
 };
 
 use super::api_error::{ApiError, code_and_message};
+use super::config_operation::{Operation, check_list, edit_list};
 use super::names::check_name;
 use super::other_configs::check_other;
 use super::{Controller, Decision};
 use crate::image::{ConfigResource, ResourceType};
 use crate::record::MetadataRecord;
-
-/// What happens to one setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Set,
-    Delete,
-    Append,
-    Subtract,
-}
-
-impl Operation {
-    fn from_code(code: i8) -> Option<Operation> {
-        Some(match code {
-            0 => Operation::Set,
-            1 => Operation::Delete,
-            2 => Operation::Append,
-            3 => Operation::Subtract,
-            _ => return None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Operation::Set => "SET",
-            Operation::Delete => "DELETE",
-            Operation::Append => "APPEND",
-            Operation::Subtract => "SUBTRACT",
-        }
-    }
-}
 
 /// One setting of one resource in a request.
 struct Change<'r> {
@@ -88,7 +56,6 @@ pub(super) fn config_record(
         resource_name: resource.name.to_string().into(),
         name: key.into(),
         value: value.map(Into::into),
-        ..Default::default()
     })
 }
 
@@ -119,7 +86,6 @@ impl Controller {
                 error_message,
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name.to_string().into(),
-                ..Default::default()
             },
         );
         let response = IncrementalAlterConfigsResponse {
@@ -155,7 +121,6 @@ impl Controller {
                 error_message,
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name.to_string().into(),
-                ..Default::default()
             },
         );
         let response =
@@ -349,45 +314,6 @@ fn check_changes(alteration: &Alteration<'_>) -> Result<(), ApiError> {
         Some(change) => refuse(format!("Unknown operation for config key: {}", change.key)),
         None => Ok(()),
     }
-}
-
-fn check_list(kind: ResourceType, key: &str, operation: Operation) -> Result<(), ApiError> {
-    let setting = match kind {
-        ResourceType::Topic => topic_setting(key),
-        ResourceType::Broker => broker_setting(key),
-        _ => None,
-    };
-    if setting.is_some_and(|setting| setting.kind == ConfigType::List) {
-        return Ok(());
-    }
-    let name = operation.name();
-    let message = match kind {
-        ResourceType::Broker => format!(
-            "Config value {} is not allowed for config key: {key}",
-            name.to_ascii_lowercase()
-        ),
-        _ => format!("Can't {name} to key {key} because its type is not LIST."),
-    };
-    Err(ApiError::new(ErrorCode::InvalidConfig, message))
-}
-
-fn edit_list(old: String, operation: Operation, value: &str) -> String {
-    let items = |text: &str| -> Vec<String> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(str::to_owned).collect()
-    };
-    let (mut list, named) = (items(&old), items(value));
-    match operation {
-        Operation::Append => {
-            for item in named {
-                if !list.contains(&item) {
-                    list.push(item);
-                }
-            }
-        }
-        _ => list.retain(|item| !named.contains(item)),
-    }
-    list.join(",")
 }
 
 /// There are no loggers by name here whose level could be set; the words are Kafka's.

@@ -47,7 +47,6 @@ impl Controller {
                 name: topic.name.to_string().into(),
                 error_code,
                 error_message,
-                ..Default::default()
             });
         }
         let response = CreatePartitionsResponse { results, ..Default::default() };

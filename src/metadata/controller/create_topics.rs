@@ -238,7 +238,6 @@ impl Controller {
             read_only: entry.read_only,
             config_source: entry.source.code(),
             is_sensitive: entry.is_sensitive,
-            ..Default::default()
         };
         CreatableTopicResult {
             name: planned.name.to_string().into(),
@@ -257,7 +256,6 @@ impl Planned {
         records.push(MetadataRecord::Topic(TopicRecord {
             name: self.name.to_string().into(),
             topic_id: self.id,
-            ..Default::default()
         }));
         let resource = ConfigResource::topic(self.name);
         for (key, value) in self.configs {

@@ -49,7 +49,7 @@ impl Controller {
                 self.check_deletion(&name, version, &mut deleted)
             };
             if let Ok(topic_id) = outcome {
-                let record = RemoveTopicRecord { topic_id, ..Default::default() };
+                let record = RemoveTopicRecord { topic_id };
                 records.push(MetadataRecord::RemoveTopic(record));
             }
             responses.push(self.result(name, outcome));
@@ -115,13 +115,7 @@ impl Controller {
             (Named::Neither, _) => (None, Uuid::ZERO),
         };
         let (error_code, error_message) = super::api_error::code_and_message(outcome.map(|_| ()));
-        DeletableTopicResult {
-            name: name.map(Into::into),
-            topic_id,
-            error_code,
-            error_message,
-            ..Default::default()
-        }
+        DeletableTopicResult { name: name.map(Into::into), topic_id, error_code, error_message }
     }
 }
 

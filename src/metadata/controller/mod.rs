@@ -8,6 +8,7 @@
 mod api_error;
 mod bootstrap;
 mod brokers;
+mod config_operation;
 mod configs;
 mod create_partitions;
 mod create_topics;
@@ -55,7 +56,7 @@ impl<R> Decision<R> {
     /// leaves no half of them.
     fn new(response: R, mut records: Vec<MetadataRecord<'static>>, name: &'static str) -> Self {
         if records.len() > RECORDS_PER_BATCH_MAX {
-            let begin = BeginTransactionRecord { name: Some(name.into()), ..Default::default() };
+            let begin = BeginTransactionRecord { name: Some(name.into()) };
             records.insert(0, MetadataRecord::BeginTransaction(begin));
             records.push(MetadataRecord::EndTransaction(EndTransactionRecord::default()));
         }

@@ -4,6 +4,7 @@ use ringlog_types::{ErrorCode, Uuid};
 
 use super::api_error::ApiError;
 use super::entropy::Entropy;
+use crate::features::RecordVersions;
 use crate::image::{Broker, Image, Partition};
 
 /// Brokers that can take a new partition.
@@ -106,8 +107,12 @@ pub(crate) fn new_partition(
         Some(&[only]) => only,
         _ => Uuid::ZERO,
     };
+    let directories = match RecordVersions::of(image).partition() {
+        0 => Vec::new(),
+        _ => replicas.iter().map(directory).collect(),
+    };
     Ok(Partition {
-        directories: replicas.iter().map(directory).collect(),
+        directories,
         replicas,
         isr,
         removing_replicas: Vec::new(),

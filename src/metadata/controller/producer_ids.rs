@@ -36,8 +36,7 @@ impl Controller {
         let first = self.image.next_producer_id();
         let next_producer_id =
             first.checked_add(BLOCK_SIZE).ok_or(ErrorCode::UnknownServerError)?;
-        let record =
-            ProducerIdsRecord { broker_id, broker_epoch, next_producer_id, ..Default::default() };
+        let record = ProducerIdsRecord { broker_id, broker_epoch, next_producer_id };
         let block = ProducerIdBlock { first, len: BLOCK_SIZE };
         Ok(Decision::new(block, vec![MetadataRecord::ProducerIds(record)], "AllocateProducerIds"))
     }

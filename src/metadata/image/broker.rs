@@ -90,13 +90,11 @@ impl Broker {
             host: endpoint.host.clone().into(),
             port: endpoint.port,
             security_protocol: endpoint.security_protocol,
-            ..Default::default()
         };
         let feature = |feature: &BrokerFeature| register_broker_record::BrokerFeature {
             name: feature.name.clone().into(),
             min_supported_version: feature.min_level,
             max_supported_version: feature.max_level,
-            ..Default::default()
         };
         RegisterBrokerRecord {
             broker_id: self.id,
@@ -110,7 +108,6 @@ impl Broker {
             in_controlled_shutdown: self.in_controlled_shutdown,
             log_dirs: self.log_dirs.clone(),
             cordoned_log_dirs: self.cordoned_log_dirs.clone(),
-            ..Default::default()
         }
     }
 }

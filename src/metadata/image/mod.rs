@@ -8,6 +8,8 @@ mod broker;
 mod config;
 mod delta;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::collections::BTreeMap;

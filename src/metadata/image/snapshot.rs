@@ -28,7 +28,6 @@ impl Image {
                 broker_id: -1,
                 broker_epoch: -1,
                 next_producer_id: self.next_producer_id,
-                ..Default::default()
             }));
         }
         for frame in self.kept.values() {
@@ -45,7 +44,6 @@ impl Image {
             MetadataRecord::FeatureLevel(FeatureLevelRecord {
                 name: (&**name).into(),
                 feature_level: *level,
-                ..Default::default()
             })
         }));
     }
@@ -55,7 +53,6 @@ impl Image {
             records.push(MetadataRecord::Topic(TopicRecord {
                 name: (&*topic.name).into(),
                 topic_id: topic.id,
-                ..Default::default()
             }));
             records.extend(topic.partitions.iter().map(|(index, partition)| {
                 MetadataRecord::Partition(partition.to_record(topic.id, *index))
@@ -71,7 +68,6 @@ impl Image {
                     resource_name: (&*resource.name).into(),
                     name: name.into(),
                     value: Some(value.into()),
-                    ..Default::default()
                 })
             }));
         }

@@ -88,7 +88,6 @@ impl Partition {
             directories: self.directories.clone(),
             eligible_leader_replicas: some(&self.eligible_leader_replicas),
             last_known_elr: some(&self.last_known_elr),
-            ..Default::default()
         }
     }
 
