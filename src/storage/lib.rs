@@ -35,6 +35,10 @@ mod shard;
 mod tail;
 mod time_index;
 mod timestamps;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use append::{AppendOrigin, Appended};
@@ -43,7 +47,7 @@ pub use error::{AppendError, ReadError, StorageError};
 pub use leader_epoch_cache::EpochEntry;
 pub use log::{Log, LogObserver};
 pub use log_dir::LogDir;
-pub use log_dirs::{FoundLog, Identity, LogCheckpoint, LogDirs};
+pub use log_dirs::{DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs};
 pub use open::OpenHint;
 pub use reader::LogRead;
 pub use recovery::{Cut, Fenced, RecoveryReport};

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ringlog_runtime::{FileLock, Runtime};
 use ringlog_types::{Offset, TopicPartition, Uuid};
@@ -86,6 +86,21 @@ pub struct Identity {
     pub node_id: i32,
 }
 
+/// What taking log directories into use gives.
+pub struct OpenedDirs {
+    /// The directories.
+    pub dirs: LogDirs,
+    /// The partitions in them.
+    pub logs: Vec<FoundLog>,
+    /// Keeps other processes out, as long as it lives. It stays on the shard that opened them.
+    pub locks: DirLocks,
+}
+
+/// The locks on all directories in use.
+pub struct DirLocks {
+    _locks: Vec<FileLock>,
+}
+
 /// Every log directory of a node. Cheap to clone and shared by all shards.
 #[derive(Clone)]
 pub struct LogDirs(Arc<Shared>);
@@ -93,8 +108,6 @@ pub struct LogDirs(Arc<Shared>);
 struct Shared {
     identity: Identity,
     dirs: Vec<Arc<LogDir>>,
-    /// Held as long as the directories are in use.
-    _locks: Mutex<Vec<FileLock>>,
     unusable: Vec<StorageError>,
 }
 
@@ -111,7 +124,7 @@ impl LogDirs {
         paths: &[PathBuf],
         node_id: i32,
         cluster_id: Option<Uuid>,
-    ) -> Result<(LogDirs, Vec<FoundLog>), StorageError> {
+    ) -> Result<OpenedDirs, StorageError> {
         let mut locks = Vec::new();
         let mut unusable = Vec::new();
         let mut usable = Vec::new();
@@ -142,14 +155,9 @@ impl LogDirs {
             found.append(&mut find_logs(runtime, path, *index, clean).await?);
             dirs.push(Arc::new(LogDir::new(*index, (*path).clone(), id, clean)));
         }
-        let dirs = LogDirs(Arc::new(Shared {
-            identity,
-            dirs,
-            _locks: Mutex::new(locks),
-            unusable,
-        }));
+        let dirs = LogDirs(Arc::new(Shared { identity, dirs, unusable }));
         dirs.check_space(runtime).await;
-        Ok((dirs, found))
+        Ok(OpenedDirs { dirs, logs: found, locks: DirLocks { _locks: locks } })
     }
 
     /// Who the node is.

@@ -85,7 +85,8 @@ impl Log {
     /// Writes a remembered state once everything below it is durable. Returns whether it did.
     pub(crate) async fn checkpoint_step(&self) -> Result<bool, StorageError> {
         let durable = self.durable_offset.get();
-        let ready = self.pending_checkpoint.take_if(|pending| pending.offset <= durable);
+        let ready =
+            self.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= durable);
         let Some(pending) = ready else { return Ok(false) };
         let segment = self.unfinished_segment();
         if segment.write.borrow().file.is_some() {
@@ -147,8 +148,7 @@ impl Log {
     }
 }
 
-/// Opens a segment's `.log` for `O_DIRECT` writes, or for plain ones where the file system knows
-/// no other.
+/// Opens a segment's `.log` for `O_DIRECT` writes.
 pub(crate) async fn open_log_file(
     log: &Log,
     segment: &Segment,
@@ -156,15 +156,9 @@ pub(crate) async fn open_log_file(
 ) -> Result<File, StorageError> {
     let runtime = log.shard.runtime();
     let path = segment.path(names::LOG);
-    let mut options =
+    let options =
         OpenOptions { read: true, write: true, create, direct: true, ..Default::default() };
-    match runtime.open(&path, &options).await {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            options.direct = false;
-            runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))
-        }
-        opened => opened.map_err(StorageError::io("open", &path)),
-    }
+    runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))
 }
 
 /// Cuts the segment's files to their exact sizes and flushes them.

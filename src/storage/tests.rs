@@ -1,0 +1,179 @@
+//! Logs on real files: appends, reads, rolls, stops and crashes.
+
+use ringlog_config::{Flush, TopicConfig};
+
+use crate::names;
+use crate::offset_index::OffsetIndex;
+use crate::testing::{BatchSpec, Bench, append, bytes_of, on_shard, read_all};
+use crate::time_index::TimeIndex;
+
+fn small_segments() -> TopicConfig {
+    TopicConfig { segment_bytes: 100_000, index_interval_bytes: 1000, ..Default::default() }
+}
+
+/// Appends batches of many sizes, and returns what they are.
+async fn fill(bench: &Bench, log: &crate::Log, batches: usize) -> Vec<Vec<u8>> {
+    let mut appended = Vec::new();
+    for at in 0..batches {
+        let spec = BatchSpec {
+            count: 1 + (at % 7) as i32,
+            value_bytes: [10, 500, 3000, 9000][at % 4],
+            timestamp: 1_700_000_000_000 + at as i64 * 10,
+            seed: at as u8,
+            ..Default::default()
+        };
+        appended.push(spec.build());
+        append(log, spec).expect("it is taken");
+        if at % 5 == 0 {
+            log.wait_durable(log.log_end_offset()).await.expect("written");
+        }
+        if at % 3 == 0 {
+            bench.runtime().yield_now().await;
+        }
+    }
+    log.wait_durable(log.log_end_offset()).await.expect("written");
+    appended
+}
+
+/// What was read is what was appended, but for offset and epoch.
+fn check_same(read: &[(crate::batch_header::BatchHeader, Vec<u8>)], appended: &[Vec<u8>]) {
+    assert_eq!(read.len(), appended.len());
+    let mut offset = 0;
+    for ((header, bytes), batch) in read.iter().zip(appended) {
+        assert_eq!(header.base_offset, offset);
+        assert_eq!(bytes[16..], batch[16..]);
+        offset = header.next_offset();
+    }
+}
+
+#[test]
+fn what_is_appended_is_read_from_memory_and_from_disk() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, small_segments());
+            let opened = bench.open().await;
+            let log = opened.log.clone();
+            let appended = fill(&bench, &log, 200).await;
+            assert!(log.segment_count() > 3, "{}", log.segment_count());
+            check_same(&read_all(&bench, &log).await, &appended);
+            while log.evict_oldest_chunk() > 0 {}
+            check_same(&read_all(&bench, &log).await, &appended);
+            bench.close(opened).await;
+            drop(log);
+
+            let opened = bench.open().await;
+            assert!(opened.dirs.logs[0].hint.clean);
+            assert_eq!(opened.report, crate::RecoveryReport {
+                scanned_bytes: opened.report.scanned_bytes, ..Default::default()
+            });
+            check_same(&read_all(&bench, &opened.log).await, &appended);
+            let more = fill(&bench, &opened.log, 50).await;
+            let all: Vec<_> = appended.into_iter().chain(more).collect();
+            check_same(&read_all(&bench, &opened.log).await, &all);
+        }
+    });
+}
+
+#[test]
+fn a_log_that_was_not_closed_opens_whole() {
+    for flush in [Flush::Sync, Flush::Async] {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let config = TopicConfig { flush, ..small_segments() };
+                let bench = Bench::new(runtime, &path, config);
+                let mut appended = Vec::new();
+                for _ in 0..4 {
+                    let opened = bench.open().await;
+                    assert_eq!(opened.report.cuts, [], "nothing is cut");
+                    assert_eq!(opened.report.fenced, [], "nothing is damaged");
+                    check_same(&read_all(&bench, &opened.log).await, &appended);
+                    appended.extend(fill(&bench, &opened.log, 30).await);
+                    opened.log.pause_writer().await;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn indexes_are_what_a_rebuild_gives() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, small_segments());
+            let opened = bench.open().await;
+            fill(&bench, &opened.log, 120).await;
+            bench.close(opened).await;
+            let directory = bench.directory();
+            let mut files: Vec<_> = std::fs::read_dir(&directory)
+                .expect("listed")
+                .map(|entry| entry.expect("an entry").path())
+                .filter(|path| {
+                    let suffix = path.extension().and_then(|suffix| suffix.to_str());
+                    matches!(suffix, Some(names::INDEX | names::TIME_INDEX))
+                })
+                .collect();
+            files.sort();
+            let written: Vec<_> = files.iter().map(|file| std::fs::read(file).expect("read")).collect();
+            assert!(written.iter().filter(|bytes| !bytes.is_empty()).count() > 4);
+            for file in &files {
+                std::fs::write(file, b"").expect("emptied");
+            }
+            let (log, report) = bench.open_after_crash(0).await;
+            assert!(report.indexes_rebuilt > 2);
+            log.close().await.expect("closed");
+            for (file, written) in files.iter().zip(&written) {
+                assert_eq!(&std::fs::read(file).expect("read"), written, "{}", file.display());
+            }
+            assert!(OffsetIndex::decode(0, &written[0]).len() > 10);
+            assert!(TimeIndex::decode(0, &written[1]).len() > 10);
+        }
+    });
+}
+
+#[test]
+fn reads_start_at_a_batch_and_end_within_bounds() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, TopicConfig::default());
+            let opened = bench.open().await;
+            let log = &opened.log;
+            for seed in 0..20 {
+                let spec = BatchSpec { count: 10, value_bytes: 100, seed, ..Default::default() };
+                append(log, spec).expect("taken");
+            }
+            log.wait_durable(200).await.expect("written");
+            let size = BatchSpec { count: 10, value_bytes: 100, ..Default::default() }.build().len();
+            // (offset, max bytes, up to, at least one) gives (first base, bytes).
+            for (offset, max_bytes, up_to, min_one, expected) in [
+                (0, size * 3, 200, false, Some((0, size * 3))),
+                (15, size, 200, false, Some((10, size))),
+                (199, 1 << 20, 200, false, Some((190, size))),
+                (0, 10, 200, false, None),
+                (0, 10, 200, true, Some((0, size))),
+                (0, 0, 200, true, Some((0, size))),
+                (0, 1 << 20, 50, false, Some((0, size * 5))),
+                (50, 1 << 20, 50, false, None),
+                (200, 1 << 20, 200, true, None),
+            ] {
+                let read = log.read(offset, max_bytes, up_to, min_one).await.expect("read");
+                let got = read.first_batch_base.map(|base| (base, read.bytes));
+                assert_eq!(got, expected, "{offset} {max_bytes} {up_to} {min_one}");
+                assert_eq!(bytes_of(&bench, &read.pieces).await.len(), read.bytes);
+            }
+            assert!(log.read(201, 100, 300, true).await.is_err());
+            assert!(log.read(-1, 100, 300, true).await.is_err());
+        }
+    });
+}
