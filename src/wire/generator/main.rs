@@ -3,13 +3,13 @@
 //! `cargo run -p ringlog-wire-generator` writes `src/wire/messages/` and `src/wire/api_key.rs`;
 //! with `--check` it writes nothing and fails if they are not what it would write.
 
+#[cfg(test)]
+mod conformance;
 mod emit;
 mod merge;
 mod names;
 mod output;
 mod schema;
-#[cfg(test)]
-mod tests;
 
 use std::path::Path;
 use std::process::ExitCode;
