@@ -65,6 +65,14 @@ impl BatchHeader {
     /// Reads a header from the start of `bytes`, of which the file has `available`, possibly more
     /// than are given.
     pub(crate) fn parse(bytes: &[u8], available: u64) -> Result<BatchHeader, HeaderFault> {
+        // An old message may be shorter than a header of today; length and magic are in place.
+        if let Some(start) = bytes.get(..17)
+            && matches!(start[16], 0 | 1)
+            && start[0] & 0x80 == 0
+            && i32::from_be_bytes(start[8..12].try_into().expect("4 bytes")) >= 14
+        {
+            return Err(HeaderFault::OldMagic);
+        }
         let Some(header) = bytes.get(..HEADER_BYTES) else {
             let zeros = bytes.iter().all(|byte| *byte == 0);
             return Err(if zeros { HeaderFault::Empty } else { HeaderFault::Incomplete });
@@ -79,9 +87,6 @@ impl BatchHeader {
         let i16_at = |at: usize| i16::from_be_bytes([header[at], header[at + 1]]);
         let length = i32_at(8);
         let plausible_length = length >= (HEADER_BYTES - LENGTH_OVERHEAD) as i32;
-        if matches!(header[16], 0 | 1) && length >= 14 && i64_at(0) >= 0 {
-            return Err(HeaderFault::OldMagic);
-        }
         let batch = BatchHeader {
             base_offset: i64_at(0),
             size: length.max(0) as usize + LENGTH_OVERHEAD,

@@ -13,6 +13,8 @@ mod batch_header;
 mod checkpoint;
 mod crc32c;
 mod error;
+#[cfg(test)]
+mod kafka_tests;
 mod leader_epoch_cache;
 mod lifecycle;
 mod log;
@@ -27,6 +29,8 @@ mod producer_snapshot;
 mod producer_state;
 mod reader;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod retention;
 mod scan;
 mod seal;

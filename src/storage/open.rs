@@ -336,9 +336,6 @@ impl Opening<'_> {
             segment.first_timestamp.set(Some(first.max_timestamp));
         }
         let resumed = self.resume_from_index(segment, &mut scanner).await?;
-        if !resumed {
-            report.indexes_rebuilt += 1;
-        }
         let recovery_point =
             if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
         let mut walk = Walk {
@@ -349,6 +346,10 @@ impl Opening<'_> {
             report,
         };
         walk.run(segment, &mut scanner).await?;
+        let entries = segment.index.borrow().as_ref().map_or(0, |index| index.offsets.len());
+        if !resumed && entries > 0 {
+            report.indexes_rebuilt += 1;
+        }
         Ok(())
     }
 

@@ -111,7 +111,8 @@ impl Walk<'_> {
         scanner: &mut Scanner,
         position: u64,
     ) -> Result<Result<BatchHeader, &'static str>, StorageError> {
-        if scanner.header(position).await? == Err(HeaderFault::OldMagic) {
+        let old = scanner.header(position).await? == Err(HeaderFault::OldMagic);
+        if old && scanner.is_old_message(position).await? {
             let path = segment.path(names::LOG);
             let reason = "it holds messages of a format older than v2; open it with Apache Kafka \
                 3.x, let its consumers finish, and copy the topic";

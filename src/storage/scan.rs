@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use ringlog_runtime::{File, OpenOptions, Runtime};
 use ringlog_types::Offset;
 
-use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
+use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault, LENGTH_OVERHEAD};
+use crate::crc32c;
 use crate::error::StorageError;
 
 /// What is read at once.
 const WINDOW_BYTES: u64 = 1 << 20;
+/// Offset, size, CRC, magic and attributes of an old message.
+const OLD_HEADER_BYTES: usize = 18;
 /// Disks tear writes between sectors.
 const SECTOR: u64 = 512;
 
@@ -103,6 +106,24 @@ impl Scanner {
         };
         let bytes = self.bytes(position, header.size as u64).await?;
         Ok(if header.crc_matches(bytes) { Ok(header) } else { Err("the CRC does not match") })
+    }
+
+    /// Whether a message of a format older than v2 is at `position`, whole: its CRC is that of
+    /// IEEE 802.3 and covers everything behind it.
+    pub(crate) async fn is_old_message(&mut self, position: u64) -> Result<bool, StorageError> {
+        let head = self.bytes(position, OLD_HEADER_BYTES as u64).await?;
+        if head.len() < OLD_HEADER_BYTES {
+            return Ok(false);
+        }
+        let size = i32::from_be_bytes(head[8..12].try_into().expect("4 bytes"));
+        let crc = u32::from_be_bytes(head[12..16].try_into().expect("4 bytes"));
+        let left = self.length.saturating_sub(position);
+        let size = size.max(0) as u64 + LENGTH_OVERHEAD as u64;
+        if size < OLD_HEADER_BYTES as u64 || size > left {
+            return Ok(false);
+        }
+        let message = self.bytes(position, size).await?;
+        Ok(message.len() as u64 == size && crc32c::checksum_ieee(&message[16..]) == crc)
     }
 
     /// Where zeros that reach to the end of the file begin, from `position` on: the end of the

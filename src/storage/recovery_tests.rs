@@ -1,0 +1,202 @@
+//! Recovery: whatever a crash or a disk does to a log, what is whole is kept, and what is not is
+//! named.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use ringlog_config::TopicConfig;
+
+use crate::error::ReadError;
+use crate::testing::{BatchSpec, Bench, append, on_shard, read_all};
+
+const BATCHES: usize = 6;
+
+fn spec(at: usize) -> BatchSpec {
+    BatchSpec { count: 2, value_bytes: 300 + 10 * at, seed: at as u8, ..Default::default() }
+}
+
+/// A log of some batches, written and then left without being closed; the bytes of its file up
+/// to the end of the batches, and where each batch starts.
+async fn written(bench: &Bench) -> (Vec<u8>, Vec<usize>) {
+    let opened = bench.open().await;
+    for at in 0..BATCHES {
+        append(&opened.log, spec(at)).expect("taken");
+        opened.log.wait_durable(opened.log.log_end_offset()).await.expect("written");
+    }
+    opened.log.pause_writer().await;
+    let mut starts = vec![0];
+    for at in 0..BATCHES {
+        starts.push(starts[at] + spec(at).build().len());
+    }
+    let mut bytes = fs::read(log_file(bench)).expect("the file is there");
+    assert!(bytes.len() > starts[BATCHES], "space is prepared ahead");
+    assert!(bytes[starts[BATCHES]..].iter().all(|byte| *byte == 0));
+    bytes.truncate(starts[BATCHES]);
+    (bytes, starts)
+}
+
+fn log_file(bench: &Bench) -> PathBuf {
+    bench.directory().join("00000000000000000000.log")
+}
+
+fn put(bench: &Bench, bytes: &[u8], padding: usize) {
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len() + padding, 0);
+    fs::write(log_file(bench), bytes).expect("written");
+}
+
+/// Runs a test on a log of [`BATCHES`] batches.
+fn with_log<F, Fut>(test: F)
+where
+    F: Fn(Bench, Vec<u8>, Vec<usize>) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let (path, test) = (path.clone(), test.clone());
+        async move {
+            let bench = Bench::new(runtime, &path, TopicConfig::default());
+            let (bytes, starts) = written(&bench).await;
+            test(bench, bytes, starts).await;
+        }
+    });
+}
+
+#[test]
+fn a_last_batch_cut_anywhere_is_cut_off() {
+    with_log(|bench, bytes, starts| async move {
+        let last = starts[BATCHES - 1];
+        for length in last..=bytes.len() {
+            for padding in [0, 5000] {
+                if padding == 0 && length == last {
+                    continue;
+                }
+                put(&bench, &bytes[..length], padding);
+                let (log, report) = bench.open_after_crash(0).await;
+                // Zeros that are missing at the end may be read from the padding.
+                let zeros = bytes[length..].iter().all(|byte| *byte == 0);
+                let whole = length == bytes.len() || (padding > 0 && zeros);
+                let end = if whole { 2 * BATCHES } else { 2 * (BATCHES - 1) } as i64;
+                assert_eq!(log.log_end_offset(), end, "length {length}");
+                assert_eq!(report.fenced, []);
+                match report.cuts.as_slice() {
+                    [] => assert!(whole || bytes[last..length].iter().all(|byte| *byte == 0)),
+                    [cut] => {
+                        assert_eq!((cut.position, cut.offset), (last as u64, end));
+                        let zeros = bytes[last..length].iter().rev().take_while(|b| **b == 0);
+                        assert_eq!(cut.bytes as usize, length - last - zeros.count(), "{length}");
+                    }
+                    more => panic!("{more:?}"),
+                }
+                let file = fs::metadata(log_file(&bench)).expect("there").len();
+                assert_eq!(file, if whole { bytes.len() } else { last } as u64);
+            }
+        }
+    });
+}
+
+#[test]
+fn damage_in_the_middle_is_fenced_and_the_rest_readable() {
+    with_log(|bench, bytes, starts| async move {
+        for at in starts[2]..starts[3] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            // The epoch is outside of the CRC; any value is an epoch.
+            if (12..16).contains(&(at - starts[2])) {
+                continue;
+            }
+            put(&bench, &damaged, 3000);
+            let (log, report) = bench.open_after_crash(0).await;
+            assert_eq!(report.cuts, [], "byte {at}");
+            assert_eq!(report.fenced.len(), 1, "byte {at}: {report:?}");
+            let fence = report.fenced[0].fence;
+            assert_eq!((fence.position, fence.end_position), (starts[2] as u64, starts[3] as u64));
+            assert_eq!((fence.first_offset, fence.end_offset), (4, 6));
+            assert_eq!(log.log_end_offset(), 2 * BATCHES as i64);
+            for offset in [4, 5] {
+                let error = log.read(offset, 10_000, 12, true).await.expect_err("fenced");
+                assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
+            }
+            let before = log.read(0, 1 << 20, 12, true).await.expect("readable");
+            assert_eq!(before.bytes, starts[2]);
+            let after = log.read(6, 1 << 20, 12, true).await.expect("readable");
+            assert_eq!(after.bytes, bytes.len() - starts[3]);
+        }
+    });
+}
+
+#[test]
+fn a_torn_last_write_is_cut_off_whole() {
+    // Three small batches in one write; the disk got the first and the last sectors only.
+    with_log(|bench, bytes, starts| async move {
+        let from = starts[2].next_multiple_of(512);
+        let to = (from + 512).min(bytes.len());
+        let mut torn = bytes.clone();
+        torn[from..to].fill(0);
+        put(&bench, &torn, 3000);
+        let (log, report) = bench.open_after_crash(0).await;
+        assert_eq!(report.fenced, []);
+        assert_eq!(report.cuts.len(), 1);
+        let kept = starts.iter().rposition(|start| *start <= from).expect("the first is kept");
+        assert_eq!(log.log_end_offset(), 2 * kept as i64);
+        assert_eq!(read_all(&bench, &log).await.len(), kept);
+        drop(log);
+        // The same hole below the recovery point was acknowledged: it is damage.
+        put(&bench, &torn, 3000);
+        let (log, report) = bench.open_after_crash(2 * BATCHES as i64).await;
+        assert_eq!(report.cuts, []);
+        assert_eq!(report.fenced.len(), 1);
+        assert_eq!(log.log_end_offset(), 2 * BATCHES as i64);
+    });
+}
+
+#[test]
+fn appends_go_on_after_a_cut() {
+    with_log(|bench, bytes, starts| async move {
+        put(&bench, &bytes[..starts[4] + 100], 10_000);
+        let (log, _) = bench.open_after_crash(0).await;
+        for at in 4..40 {
+            append(&log, spec(at)).expect("taken");
+        }
+        log.wait_durable(80).await.expect("written");
+        log.pause_writer().await;
+        let file = fs::File::open(log_file(&bench)).expect("there");
+        let mut expected: Vec<u8> = Vec::new();
+        for at in 0..40 {
+            let mut batch = spec(at).build();
+            batch[..8].copy_from_slice(&(2 * at as i64).to_be_bytes());
+            batch[12..16].copy_from_slice(&0i32.to_be_bytes());
+            expected.extend(batch);
+        }
+        let mut found = vec![0; expected.len()];
+        file.read_exact_at(&mut found, 0).expect("as long");
+        assert!(found == expected, "the file is what a single run would have written");
+        let (log, report) = bench.open_after_crash(0).await;
+        assert_eq!(report.cuts, []);
+        assert_eq!(log.log_end_offset(), 80);
+    });
+}
+
+#[test]
+fn an_old_format_is_named_not_cut() {
+    with_log(|bench, _, _| async move {
+        // Offset, size, CRC, magic 1, attributes, timestamp, null key, a value of two bytes.
+        let mut bytes = vec![0; 8];
+        bytes.extend([0, 0, 0, 24, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x68, 0]);
+        bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2, b'h', b'i']);
+        let crc = crate::crc32c::checksum_ieee(&bytes[16..]);
+        bytes[12..16].copy_from_slice(&crc.to_be_bytes());
+        put(&bench, &bytes, 0);
+        let dirs = crate::LogDirs::open(bench.runtime(), &[bench.root.clone()], 1, None).await;
+        let dir = dirs.expect("ours").dirs.get(0).expect("usable").clone();
+        let config = std::sync::Arc::new(TopicConfig::default());
+        let partition = ringlog_types::TopicPartition::new("t", 0);
+        let hint = crate::OpenHint::default();
+        let opened = crate::Log::open(&bench.shard, &dir, partition, None, config, hint).await;
+        let error = opened.err().expect("refused").to_string();
+        assert!(error.contains("older than v2"), "{error}");
+        assert_eq!(fs::read(log_file(&bench)).expect("there"), bytes);
+    });
+}
