@@ -2,43 +2,42 @@
 //!
 //! Each does all of its work or fails: short transfers and interruptions are retried here.
 
-use std::fs::File;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::DirEntry;
+
 /// The most slices one call takes (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
 
 /// Opens a file. `O_DIRECT` is dropped where the file system refuses it (tmpfs before Linux 6.6,
 /// some network and overlay ones): slower caching is better than no service.
-pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
     match rustix::fs::open(path, flags, mode) {
-        Ok(fd) => Ok(fd.into()),
+        Ok(fd) => Ok(fd),
         Err(Errno::INVAL) if flags.contains(OFlags::DIRECT) => {
             // A refused O_DIRECT may have created the file already.
             let again = flags - OFlags::DIRECT - OFlags::EXCL;
-            Ok(rustix::fs::open(path, again, mode)?.into())
+            Ok(rustix::fs::open(path, again, mode)?)
         }
         Err(e) => Err(e.into()),
     }
 }
 
 /// Reads until `out` is full or the file ends; returns how many bytes were filled.
-pub(super) fn read_at(fd: impl AsFd, out: &mut [MaybeUninit<u8>], pos: u64) -> io::Result<usize> {
+pub(super) fn read_at(fd: impl AsFd, out: &mut [u8], pos: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < out.len() {
         match rustix::io::pread(&fd, &mut out[done..], pos + done as u64) {
-            Ok((filled, _)) if filled.is_empty() => break,
-            Ok((filled, _)) => {
-                let n = filled.len();
+            Ok(0) => break,
+            Ok(n) => {
                 done += n;
                 // A direct read that stops off a block has met the end of the file; going on from
                 // there would be an unaligned read.
@@ -126,12 +125,24 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     Ok(retry(|| rustix::fs::fsync(&dir))?)
 }
 
+/// The entries of a directory. One that goes away meanwhile is left out.
+pub(super) fn read_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let Ok(meta) = entry.metadata() else { continue };
+        // Names we made are UTF-8; others are none of ours.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        entries.push(DirEntry { name, is_dir: meta.is_dir(), len: meta.len() });
+    }
+    Ok(entries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{allocate, open, read_at, sync_dir, write_at};
     use bytes::Bytes;
     use rustix::fs::OFlags;
-    use std::mem::MaybeUninit;
 
     #[test]
     fn writes_all_parts_and_reads_them_back_up_to_the_end() {
@@ -139,20 +150,19 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("f");
         let file = open(&path, OFlags::RDWR | OFlags::CREATE).unwrap();
-        let parts: Vec<Bytes> = (0..1_500u32)
-            .map(|i| Bytes::from(vec![i as u8; (i % 7) as usize]))
-            .collect();
+        let parts: Vec<Bytes> =
+            (0..1_500u32).map(|i| Bytes::from(vec![i as u8; (i % 7) as usize])).collect();
         for (pos, durable) in [(0, false), (10, true)] {
             write_at(&file, &parts, pos, durable).unwrap();
             let want = parts.concat();
-            let mut out = vec![MaybeUninit::uninit(); want.len() + 100];
+            let mut out = vec![0; want.len() + 100];
             let n = read_at(&file, &mut out, pos).unwrap();
             let got = std::fs::read(&path).unwrap();
             assert_eq!(n, want.len());
             assert_eq!(got[pos as usize..], want);
         }
         allocate(&file, 0, 1 << 20).unwrap();
-        assert_eq!(file.metadata().unwrap().len(), 1 << 20);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
         sync_dir(&dir).unwrap();
         let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         assert!(open(&path, new).is_err());

@@ -57,7 +57,12 @@ impl Poller {
     }
 
     /// Waits for readiness or a wake, at most `timeout` (`None`: for ever), and appends to `out`.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>, out: &mut Vec<Ready>) -> io::Result<()> {
+    /// True if there was a wake.
+    pub(super) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        out: &mut Vec<Ready>,
+    ) -> io::Result<bool> {
         let timeout = timeout.map(|t| Timespec {
             tv_sec: t.as_secs().min(1 << 32) as i64,
             tv_nsec: i64::from(t.subsec_nanos()),
@@ -66,12 +71,14 @@ impl Poller {
         let spare = rustix::buffer::spare_capacity(&mut self.events);
         match epoll::wait(&self.epoll, spare, timeout.as_ref()) {
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::INTR) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
+        let mut woken = false;
         for event in &self.events {
             let (key, flags) = (event.data.u64(), event.flags);
             if key == WAKE {
+                woken = true;
                 continue;
             }
             let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
@@ -79,7 +86,7 @@ impl Poller {
             let write = broken || flags.contains(EventFlags::OUT);
             out.push(Ready { key, read, write });
         }
-        Ok(())
+        Ok(woken)
     }
 }
 

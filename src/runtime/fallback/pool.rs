@@ -50,6 +50,9 @@ impl Pool {
     /// Hands a call to a thread. Fails only if no thread can be started at all.
     pub(super) fn submit(&mut self, job: Job) -> io::Result<()> {
         let mut queue = self.shared.lock();
+        if queue.closed {
+            return Err(io::Error::other("the shard has ended"));
+        }
         queue.jobs.push_back(job);
         let short = queue.jobs.len() > queue.idle && self.threads.len() < self.threads_max;
         drop(queue);
@@ -72,13 +75,20 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
+impl Pool {
+    /// Finishes every call that was handed in and ends the threads.
+    pub(super) fn finish(&mut self) {
         self.shared.lock().closed = true;
         self.shared.ready.notify_all();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

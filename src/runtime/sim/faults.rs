@@ -11,7 +11,7 @@ use super::Prng;
 
 /// The kinds of disk operation that fail differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskOp {
+pub(crate) enum DiskOp {
     /// Reading from a file.
     Read,
     /// Writing to a file, durable or not.

@@ -47,13 +47,6 @@ pub(super) struct FileContent {
 }
 
 impl FileContent {
-    /// A file whose bytes are durable already.
-    pub(super) fn durable(bytes: &[u8]) -> FileContent {
-        let mut image = Image::default();
-        image.write(0, bytes);
-        FileContent { durable: image.clone(), current: image, ..FileContent::default() }
-    }
-
     pub(super) fn current(&self) -> &Image {
         &self.current
     }

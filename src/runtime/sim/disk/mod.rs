@@ -25,6 +25,7 @@ use self::image::PAGE_BYTES;
 use super::Prng;
 
 pub use self::inspect::SimDisk;
+pub(crate) use self::names::Stat;
 
 /// How one simulated disk behaves, apart from its faults.
 #[derive(Clone, Debug)]
@@ -79,6 +80,13 @@ pub(crate) struct OpenFile {
     incarnation: u64,
     direct: bool,
     _open: Arc<()>,
+}
+
+impl OpenFile {
+    /// Whether both are direct handles of one file.
+    pub(crate) fn same_direct(&self, other: &OpenFile) -> bool {
+        self.direct && other.direct && self.inode == other.inode
+    }
 }
 
 /// What `open` was asked for.
@@ -171,6 +179,16 @@ impl Disk {
     /// Fills `out` from `pos` and returns how many bytes there were.
     pub(crate) fn read(&mut self, file: &OpenFile, pos: u64, out: &mut [u8]) -> io::Result<usize> {
         self.check_direct(file, pos, &[out])?;
+        self.read_cached(file, pos, out)
+    }
+
+    /// The same without the demands of a direct transfer: what `sendfile` does.
+    pub(crate) fn read_cached(
+        &mut self,
+        file: &OpenFile,
+        pos: u64,
+        out: &mut [u8],
+    ) -> io::Result<usize> {
         let image = self.content(file)?.current();
         let n = image.len().saturating_sub(pos).min(out.len() as u64) as usize;
         image.read(pos, &mut out[..n]);
@@ -331,18 +349,6 @@ impl Disk {
                         content.crash(mine, prng);
                     }
                 }
-            }
-        }
-        self.remount();
-    }
-
-    /// A stop with everything flushed: what the kernel has cached reaches the disk in time.
-    pub(crate) fn stop(&mut self) {
-        let seq = self.seq;
-        for (_, inode) in self.inodes.iter_mut() {
-            match &mut inode.body {
-                Body::Dir(dir) => dir.sync(seq),
-                Body::File(content) => content.sync(seq),
             }
         }
         self.remount();

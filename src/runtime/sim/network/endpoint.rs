@@ -29,6 +29,8 @@ pub(super) struct Endpoint {
     outbox: VecDeque<Bytes>,
     sending: Option<Token>,
     receiving: Option<(Token, usize)>,
+    /// What a finished receive got, until its task takes it.
+    handed: Option<(Token, Bytes)>,
     finished: bool,
     failed: Option<Errno>,
     shut: bool,
@@ -47,6 +49,7 @@ impl Endpoint {
             outbox: VecDeque::new(),
             sending: None,
             receiving: None,
+            handed: None,
             finished: false,
             failed: None,
             shut: false,
@@ -63,13 +66,13 @@ impl Network {
     /// Starts a send of all the bytes. One may be in flight at an endpoint.
     pub(crate) fn send(&mut self, id: EndpointId, token: Token, bytes: Vec<Bytes>) {
         let Some(end) = self.endpoints.get_mut(&id) else {
-            self.out.push(Output::Done(token, Done::Failed(Errno::PIPE)));
+            self.out.push_back(Output::Done(token, Done::Failed(Errno::PIPE)));
             return;
         };
         assert!(end.sending.is_none(), "two sends in flight on one stream");
         if end.shut || end.failed.is_some() {
             let why = end.failed.unwrap_or(Errno::PIPE);
-            self.out.push(Output::Done(token, Done::Failed(why)));
+            self.out.push_back(Output::Done(token, Done::Failed(why)));
             return;
         }
         end.sending = Some(token);
@@ -83,7 +86,7 @@ impl Network {
             let Some(end) = self.endpoints.get_mut(&id) else { return };
             if end.outbox.is_empty() {
                 if let Some(token) = end.sending.take() {
-                    self.out.push(Output::Done(token, Done::Sent));
+                    self.out.push_back(Output::Done(token, Done::Sent));
                 }
                 return;
             }
@@ -124,7 +127,7 @@ impl Network {
             end.unread += bytes.len();
         }
         end.transit.push_back((at, segment));
-        self.out.push(Output::At(at, NetEvent::Arrive(to)));
+        self.out.push_back(Output::At(at, NetEvent::Arrive(to)));
     }
 
     /// Takes what is due out of transit.
@@ -158,7 +161,7 @@ impl Network {
     /// Asks for some bytes, at most `max`. One may be in flight at an endpoint.
     pub(crate) fn recv(&mut self, id: EndpointId, token: Token, max: usize) {
         let Some(end) = self.endpoints.get_mut(&id) else {
-            self.out.push(Output::Done(token, Done::Failed(Errno::CONNRESET)));
+            self.out.push_back(Output::Done(token, Done::Failed(Errno::CONNRESET)));
             return;
         };
         assert!(end.receiving.is_none(), "two receives in flight on one stream");
@@ -176,25 +179,42 @@ impl Network {
                 false => front.split_to(max),
             };
             end.unread -= bytes.len();
-            Done::Received(bytes)
+            end.handed = Some((token, bytes));
+            Done::Received
         } else if let Some(why) = end.failed {
             Done::Failed(why)
         } else if end.finished || end.shut {
-            Done::Received(Bytes::new())
+            Done::Received
         } else {
             return;
         };
         end.receiving = None;
         let peer = end.peer;
-        self.out.push(Output::Done(token, done));
+        self.out.push_back(Output::Done(token, done));
         self.pump(peer);
     }
 
+    /// The bytes of a finished receive; none mean the end of the stream.
+    pub(crate) fn take_received(&mut self, id: EndpointId, token: Token) -> Bytes {
+        let handed = self.endpoints.get_mut(&id).and_then(|end| end.handed.take());
+        handed.filter(|(t, _)| *t == token).map(|(_, bytes)| bytes).unwrap_or_default()
+    }
+
+    /// Gives a receive up; what it got and nobody took is received again next.
     pub(crate) fn cancel_recv(&mut self, id: EndpointId, token: Token) {
+        let Some(end) = self.endpoints.get_mut(&id) else { return };
+        end.receiving.take_if(|(t, _)| *t == token);
+        if let Some((_, bytes)) = end.handed.take_if(|(t, _)| *t == token) {
+            self.put_back(id, bytes);
+        }
+    }
+
+    pub(crate) fn put_back(&mut self, id: EndpointId, bytes: Bytes) {
         if let Some(end) = self.endpoints.get_mut(&id)
-            && end.receiving.is_some_and(|(t, _)| t == token)
+            && !end.shut
         {
-            end.receiving = None;
+            end.unread += bytes.len();
+            end.inbox.push_front(bytes);
         }
     }
 
@@ -209,7 +229,7 @@ impl Network {
         end.outbox.clear();
         let peer = end.peer;
         if let Some(token) = end.sending.take() {
-            self.out.push(Output::Done(token, Done::Failed(Errno::PIPE)));
+            self.out.push_back(Output::Done(token, Done::Failed(Errno::PIPE)));
         }
         self.transmit(peer, Segment::Fin);
         self.feed(id);
@@ -247,7 +267,7 @@ impl Network {
         end.outbox.clear();
         end.unread = 0;
         if let Some(token) = end.sending.take() {
-            self.out.push(Output::Done(token, Done::Failed(why)));
+            self.out.push_back(Output::Done(token, Done::Failed(why)));
         }
         self.feed(id);
     }

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
 use rustix::io::Errno;
 
 use self::endpoint::Endpoint;
@@ -57,10 +56,10 @@ pub(crate) type NodeIndex = usize;
 /// How an operation ended.
 #[derive(Debug)]
 pub(crate) enum Done {
-    Accepted(EndpointId, SocketAddr),
-    Connected(EndpointId),
-    /// No bytes mean the end of the stream.
-    Received(Bytes),
+    /// A connection, with the address of its other end.
+    Established(EndpointId, SocketAddr),
+    /// The bytes are taken with [`Network::take_received`].
+    Received,
     Sent,
     Failed(Errno),
 }
@@ -103,9 +102,7 @@ pub(crate) struct Network {
     endpoints: BTreeMap<EndpointId, Endpoint>,
     /// Ordered pairs between which nothing passes.
     partitions: BTreeSet<(NodeIndex, NodeIndex)>,
-    /// Connect operations that were given up.
-    abandoned: BTreeSet<Token>,
-    pub(crate) out: Vec<Output>,
+    pub(crate) out: VecDeque<Output>,
 }
 
 /// The address of a node: 10.x.y.z for its number, from 1.
@@ -125,8 +122,7 @@ impl Network {
             listeners: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             partitions: BTreeSet::new(),
-            abandoned: BTreeSet::new(),
-            out: Vec::new(),
+            out: VecDeque::new(),
         }
     }
 
@@ -178,13 +174,13 @@ impl Network {
             self.vanish(endpoint);
         }
         for token in listener.waiting {
-            self.out.push(Output::Done(token, Done::Failed(Errno::BADF)));
+            self.out.push_back(Output::Done(token, Done::Failed(Errno::BADF)));
         }
     }
 
     pub(crate) fn accept(&mut self, id: ListenerId, token: Token) {
         let Some(listener) = self.listeners.get_mut(&id) else {
-            self.out.push(Output::Done(token, Done::Failed(Errno::BADF)));
+            self.out.push_back(Output::Done(token, Done::Failed(Errno::BADF)));
             return;
         };
         listener.waiting.push_back(token);
@@ -197,24 +193,20 @@ impl Network {
             let token = listener.waiting.pop_front().expect("checked above");
             let endpoint = listener.backlog.pop_front().expect("checked above");
             let peer = self.endpoints[&endpoint].peer_addr;
-            self.out.push(Output::Done(token, Done::Accepted(endpoint, peer)));
+            self.out.push_back(Output::Done(token, Done::Established(endpoint, peer)));
         }
     }
 
     pub(crate) fn connect(&mut self, from: NodeIndex, to: SocketAddr, token: Token) {
         let at = self.now + self.delay();
-        self.out.push(Output::At(at, NetEvent::Request { token, from, to }));
+        self.out.push_back(Output::At(at, NetEvent::Request { token, from, to }));
     }
 
-    /// Gives up waiting: the operation must not take a connection or bytes any more.
+    /// Gives an accept up: it must not take a connection any more.
     pub(crate) fn cancel_accept(&mut self, id: ListenerId, token: Token) {
         if let Some(listener) = self.listeners.get_mut(&id) {
             listener.waiting.retain(|t| *t != token);
         }
-    }
-
-    pub(crate) fn cancel_connect(&mut self, token: Token) {
-        self.abandoned.insert(token);
     }
 
     /// Takes an event it asked for.
@@ -223,17 +215,12 @@ impl Network {
             NetEvent::Arrive(endpoint) => self.arrive(endpoint),
             NetEvent::Request { token, from, to } => self.request(token, from, to),
             NetEvent::Refuse { token, why } => {
-                if !self.abandoned.remove(&token) {
-                    self.out.push(Output::Done(token, Done::Failed(why)));
-                }
+                self.out.push_back(Output::Done(token, Done::Failed(why)));
             }
         }
     }
 
     fn request(&mut self, token: Token, from: NodeIndex, to: SocketAddr) {
-        if self.abandoned.remove(&token) {
-            return;
-        }
         let local = to.ip().is_loopback() || to.ip().is_unspecified();
         let reaches = |l: &Listener| {
             l.addr.port() == to.port()
@@ -246,7 +233,7 @@ impl Network {
         });
         if cut_off {
             let at = self.now + self.model.connect_timeout_ns;
-            self.out.push(Output::At(at, NetEvent::Refuse { token, why: Errno::TIMEDOUT }));
+            self.out.push_back(Output::At(at, NetEvent::Refuse { token, why: Errno::TIMEDOUT }));
             return;
         }
         let refused = found.is_empty() || {
@@ -255,7 +242,7 @@ impl Network {
         };
         if refused {
             let at = self.now + self.delay();
-            self.out.push(Output::At(at, NetEvent::Refuse { token, why: Errno::CONNREFUSED }));
+            self.out.push_back(Output::At(at, NetEvent::Refuse { token, why: Errno::CONNREFUSED }));
         }
     }
 
@@ -274,7 +261,7 @@ impl Network {
         };
         self.endpoints.insert(client, Endpoint::new(from, server, to));
         self.endpoints.insert(server, Endpoint::new(to_node, client, source));
-        self.out.push(Output::Done(token, Done::Connected(client)));
+        self.out.push_back(Output::Done(token, Done::Established(client, to)));
         self.match_accepts(id);
         true
     }
@@ -292,7 +279,7 @@ impl Network {
             self.endpoints.iter().filter(|(_, e)| e.has_transit()).map(|(id, _)| *id).collect();
         for id in held {
             let at = self.now + self.delay();
-            self.out.push(Output::At(at, NetEvent::Arrive(id)));
+            self.out.push_back(Output::At(at, NetEvent::Arrive(id)));
         }
     }
 

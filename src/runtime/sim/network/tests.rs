@@ -75,16 +75,25 @@ impl Bench {
         self.net.connect(0, SocketAddr::new(node_ip(1), addr.port()), 1);
         self.net.accept(listener, 2);
         self.run();
-        let Some(Done::Connected(client)) = self.take(1) else { panic!("not connected") };
-        let Some(Done::Accepted(server, peer)) = self.take(2) else { panic!("not accepted") };
+        let Some(Done::Established(client, _)) = self.take(1) else { panic!("not connected") };
+        let Some(Done::Established(server, peer)) = self.take(2) else { panic!("not accepted") };
         assert_eq!(peer.ip(), node_ip(0));
         (client, server)
     }
 
-    fn recv(&mut self, id: u64) -> Option<Done> {
+    /// The bytes, or why there are none; `None` when nothing has arrived.
+    fn recv(&mut self, id: u64) -> Option<Result<Bytes, Errno>> {
         self.net.recv(id, 99, usize::MAX);
         self.run();
-        self.take(99)
+        self.received(id, 99)
+    }
+
+    fn received(&mut self, id: u64, token: u64) -> Option<Result<Bytes, Errno>> {
+        match self.take(token)? {
+            Done::Received => Some(Ok(self.net.take_received(id, token))),
+            Done::Failed(why) => Some(Err(why)),
+            other => panic!("not a receive: {other:?}"),
+        }
     }
 }
 
@@ -101,7 +110,7 @@ fn bytes_arrive_whole_in_order_in_pieces_and_with_back_pressure() {
         let mut got = Vec::new();
         let mut sizes = std::collections::BTreeSet::new();
         while got.len() < sent.len() {
-            let Some(Done::Received(bytes)) = bench.recv(server) else { panic!("no bytes") };
+            let Some(Ok(bytes)) = bench.recv(server) else { panic!("no bytes") };
             sizes.insert(bytes.len());
             got.extend_from_slice(&bytes);
         }
@@ -109,7 +118,7 @@ fn bytes_arrive_whole_in_order_in_pieces_and_with_back_pressure() {
         assert!(matches!(bench.take(3), Some(Done::Sent)));
         bench.net.close(client);
         bench.run();
-        assert!(matches!(bench.recv(server), Some(Done::Received(b)) if b.is_empty()));
+        assert!(matches!(bench.recv(server), Some(Ok(b)) if b.is_empty()));
         bench.net.close(server);
         assert!(bench.net.endpoints.is_empty());
     }
@@ -122,11 +131,11 @@ fn shutdown_finishes_what_waits_and_late_bytes_reset_the_sender() {
     bench.net.recv(server, 5, 10);
     bench.net.shutdown(server);
     bench.run();
-    assert!(matches!(bench.take(5), Some(Done::Received(b)) if b.is_empty()));
+    assert!(matches!(bench.received(server, 5), Some(Ok(b)) if b.is_empty()));
     bench.net.send(client, 6, vec![Bytes::from_static(b"x")]);
     bench.run();
     assert!(matches!(bench.take(6), Some(Done::Sent)));
-    assert!(matches!(bench.recv(client), Some(Done::Failed(Errno::CONNRESET))));
+    assert!(matches!(bench.recv(client), Some(Err(Errno::CONNRESET))));
 }
 
 #[test]
@@ -152,16 +161,30 @@ fn a_partition_delays_a_cut_and_a_crash_reset() {
     assert!(bench.recv(server).is_none());
     bench.net.heal();
     bench.run();
-    assert!(matches!(bench.take(99), Some(Done::Received(b)) if b == "held"));
+    assert!(matches!(bench.received(server, 99), Some(Ok(b)) if b == "held"));
     bench.net.recv(client, 7, 10);
     bench.net.cut(1, 0);
     bench.run();
     assert!(matches!(bench.take(7), Some(Done::Failed(Errno::CONNRESET))));
-    assert!(matches!(bench.recv(server), Some(Done::Failed(Errno::CONNRESET))));
+    assert!(matches!(bench.recv(server), Some(Err(Errno::CONNRESET))));
 
     let (client, _) = bench.connected();
     bench.net.recv(client, 8, 10);
     bench.net.crash(1);
     bench.run();
     assert!(matches!(bench.take(8), Some(Done::Failed(Errno::CONNRESET))));
+}
+
+#[test]
+fn a_receive_given_up_loses_no_bytes() {
+    let mut bench = Bench::new(4);
+    let (client, server) = bench.connected();
+    bench.net.send(client, 1, vec![Bytes::from_static(b"abc")]);
+    bench.net.recv(server, 2, 2);
+    bench.run();
+    bench.net.cancel_recv(server, 2);
+    assert!(matches!(bench.recv(server), Some(Ok(b)) if b == "ab"));
+    bench.net.recv(server, 3, 2);
+    bench.net.cancel_recv(server, 3);
+    assert!(matches!(bench.recv(server), Some(Ok(b)) if b == "c"));
 }

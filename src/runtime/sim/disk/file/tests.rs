@@ -130,7 +130,9 @@ fn a_failed_sync_may_lose_what_readers_still_see() {
 fn in_flight_writes_may_reach_the_disk() {
     let mut kept = 0;
     for seed in 0..100 {
-        let mut file = FileContent::durable(&[0; 512]);
+        let mut file = FileContent::default();
+        file.apply(1, write(0, 0, 512));
+        file.sync(1);
         file.crash(vec![write(0, 5, 512)], &mut Prng::new(seed));
         kept += u32::from(bytes(&file) == vec![5; 512]);
     }
