@@ -1,1 +1,38 @@
-//! TODO
+//! Record batches: reading, checking, building, compressing, and the old formats on their way in.
+//! Pure: no clock, no I/O.
+//!
+//! A batch (magic 2) is read where it lies. Its base offset and leader epoch lie outside the
+//! checksum, so a broker stamps them without touching the rest; attributes and the maximal
+//! timestamp lie inside. The byte tables are in `docs/storage-format.md`.
+//!
+//! Invariants: bytes from outside never panic; nothing is allocated by a count that the bytes at
+//! hand cannot hold; what decompresses is capped.
+
+mod batch;
+mod builder;
+pub mod compression;
+mod control;
+mod error;
+pub mod legacy;
+pub mod patch;
+mod recompress;
+mod record;
+mod search;
+pub mod validate;
+mod varint;
+
+pub use batch::{Attributes, BatchIter, BatchSummary, BatchView, HEADER_BYTES, crc32c};
+pub use builder::BatchBuilder;
+pub use compression::Compression;
+pub use control::{ControlRecordType, control_batch, leader_change_batch};
+pub use error::BatchError;
+pub use recompress::recompress;
+pub use record::{Header, Record, RecordIter, decompressed_records};
+pub use search::{TimestampedOffset, first_at_or_after, max_timestamp};
+
+/// The only format that logs and current clients use.
+pub const MAGIC_V2: i8 = 2;
+
+/// Most bytes one batch may decompress to. A batch is at most `max.message.bytes` compressed;
+/// the largest that Kafka's clients make unfolds to far less.
+pub const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// Longest legal topic name, in bytes: with `-`, a partition and `.<uuid>-delete` the directory
 /// name must stay within 255 (`org.apache.kafka.common.internals.Topic`).
-pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Why a topic name is refused. The texts are what Kafka's own tools print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum InvalidTopicName {
     /// The name is `.` or `..`.
     #[error("'.' or '..' is not allowed")]
     Dots,
-    /// The name is longer than [`TOPIC_NAME_BYTES_MAX`].
+    /// The name is longer than 249 bytes.
     #[error("the length is longer than the max allowed length 249")]
     TooLong,
     /// The name has a character that Kafka does not allow.

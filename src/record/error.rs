@@ -1,0 +1,133 @@
+//! What can be wrong with a batch, and the Kafka code each error becomes.
+
+use ringlog_types::ErrorCode;
+
+/// Why bytes are not taken as a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The bytes end before the batch does.
+    #[error("the bytes end inside a batch: {needed} are needed, {available} are there")]
+    Incomplete {
+        /// How many it takes.
+        needed: usize,
+        /// How many there are.
+        available: usize,
+    },
+    /// Zeros where a batch should be: the prepared end of a file.
+    #[error("zeros in place of a batch")]
+    ZeroPadding,
+    /// The length field makes no sense.
+    #[error("a batch length of {0} bytes")]
+    Length(i32),
+    /// The format is not served.
+    #[error("magic {0}; only 2 is taken here")]
+    Magic(i8),
+    /// The checksum does not match.
+    #[error("the checksum is {computed:#010x}, the batch says {stored:#010x}")]
+    Crc {
+        /// What the batch says.
+        stored: u32,
+        /// What its bytes give.
+        computed: u32,
+    },
+    /// A produce request must carry exactly one batch for each partition.
+    #[error("{0} batches for one partition; a request carries exactly one")]
+    BatchCount(usize),
+    /// There is no record.
+    #[error("the batch has no record")]
+    Empty,
+    /// Offsets and count contradict each other.
+    #[error("{records} records and a last offset delta of {last_offset_delta}")]
+    OffsetDelta {
+        /// The record count.
+        records: i32,
+        /// The header's last delta.
+        last_offset_delta: i32,
+    },
+    /// Control batches come from brokers only.
+    #[error("a client may not write control batches")]
+    Control,
+    /// An idempotent batch without a sequence, or the other way round.
+    #[error("producer id {producer_id} with epoch {epoch} and sequence {sequence}")]
+    Producer {
+        /// The producer's id.
+        producer_id: i64,
+        /// Its epoch.
+        epoch: i16,
+        /// The first sequence.
+        sequence: i32,
+    },
+    /// The codec's number is unknown.
+    #[error("compression codec {0} is unknown")]
+    Codec(u8),
+    /// zstd needs Produce 7 (KIP-110).
+    #[error("zstd is not allowed before version 7 of Produce")]
+    ZstdTooEarly,
+    /// The batch is larger than the topic allows.
+    #[error("{size} bytes; max.message.bytes is {limit}")]
+    TooLarge {
+        /// The batch's size.
+        size: usize,
+        /// The topic's limit.
+        limit: usize,
+    },
+    /// A timestamp is too far from now.
+    #[error("timestamp {timestamp} is outside the allowed {earliest} to {latest}")]
+    Timestamp {
+        /// The record's.
+        timestamp: i64,
+        /// The earliest allowed.
+        earliest: i64,
+        /// The latest allowed.
+        latest: i64,
+    },
+    /// A compacted topic takes no records without keys.
+    #[error("a compacted topic needs a key on every record")]
+    KeyMissing,
+    /// The compressed bytes cannot be unpacked.
+    #[error("{codec} data cannot be unpacked: {reason}")]
+    Decompress {
+        /// The codec.
+        codec: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The bytes unpack to more than is allowed.
+    #[error("the batch unpacks to more than {0} bytes")]
+    DecompressedTooLarge(usize),
+    /// A record inside the batch cannot be read.
+    #[error("record {index}: {reason}")]
+    Record {
+        /// Its place in the batch.
+        index: i32,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+impl BatchError {
+    /// Kafka's code for it (`LogValidator`, `ProduceRequest.validateRecords`).
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            BatchError::Incomplete { .. }
+            | BatchError::ZeroPadding
+            | BatchError::Length(_)
+            | BatchError::Crc { .. }
+            | BatchError::Decompress { .. }
+            | BatchError::DecompressedTooLarge(_) => ErrorCode::CorruptMessage,
+            BatchError::Magic(_)
+            | BatchError::BatchCount(_)
+            | BatchError::Empty
+            | BatchError::OffsetDelta { .. }
+            | BatchError::Control
+            | BatchError::Producer { .. }
+            | BatchError::KeyMissing
+            | BatchError::Record { .. } => ErrorCode::InvalidRecord,
+            BatchError::Codec(_) | BatchError::ZstdTooEarly => {
+                ErrorCode::UnsupportedCompressionType
+            }
+            BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            BatchError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Stamping a batch in place. Base offset and leader epoch lie outside the checksum; the others
+//! cost a new one.
+
+use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::batch::{ATTRIBUTES, Attributes, BASE_OFFSET, CRC, LEADER_EPOCH, MAX_TIMESTAMP, crc32c};
+
+/// Sets the offset of the first record.
+///
+/// # Panics
+/// When `batch` is shorter than a batch header; so do the others.
+pub fn set_base_offset(batch: &mut [u8], offset: Offset) {
+    batch[BASE_OFFSET..BASE_OFFSET + 8].copy_from_slice(&offset.to_be_bytes());
+}
+
+/// Sets the epoch of the leader that appends it.
+pub fn set_leader_epoch(batch: &mut [u8], epoch: LeaderEpoch) {
+    batch[LEADER_EPOCH..LEADER_EPOCH + 4].copy_from_slice(&epoch.to_be_bytes());
+}
+
+/// Gives all records the broker's time, and the batch a new checksum.
+pub fn set_log_append_time(batch: &mut [u8], now_ms: TimestampMs) {
+    let attributes = i16::from_be_bytes([batch[ATTRIBUTES], batch[ATTRIBUTES + 1]]);
+    let attributes = attributes | Attributes::LOG_APPEND_TIME;
+    batch[ATTRIBUTES..ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
+    batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&now_ms.to_be_bytes());
+    set_crc(batch);
+}
+
+/// Computes the checksum anew.
+pub fn set_crc(batch: &mut [u8]) {
+    let crc = crc32c(&batch[ATTRIBUTES..]);
+    batch[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
+}
