@@ -67,12 +67,29 @@ impl RecordVersions {
             _ => 0,
         }
     }
+}
 
-    pub(crate) fn broker_registration_change(self) -> i16 {
-        match self.level {
-            LEVEL_4_3_IV0.. => 3,
-            LEVEL_3_7_IV2.. => 2,
-            _ => 1,
-        }
+impl Image {
+    /// The finalized features that this node cannot work at, with their levels. A node that finds
+    /// its `metadata.version` here must not start; the others tell of abilities (transactions,
+    /// groups) that a log taken over from Apache Kafka has and this node does not offer.
+    pub fn unsupported_features(&self) -> Vec<(&str, i16)> {
+        let supports = |name: &str, level: i16| {
+            SUPPORTED_FEATURES.iter().any(|feature| {
+                feature.name == name && (feature.min_level..=feature.max_level).contains(&level)
+            })
+        };
+        let finalized = self.features().iter().map(|(name, level)| (&**name, *level));
+        finalized.filter(|(name, level)| !supports(name, *level)).collect()
+    }
+
+    /// The finalized features that this node offers to clients, with their levels.
+    pub fn offered_features(&self) -> impl Iterator<Item = (&'static str, i16)> {
+        let unsupported: Vec<&str> =
+            self.unsupported_features().into_iter().map(|(name, _)| name).collect();
+        SUPPORTED_FEATURES.iter().filter_map(move |feature| {
+            let level = self.feature_level(feature.name)?;
+            (!unsupported.contains(&feature.name)).then_some((feature.name, level))
+        })
     }
 }

@@ -9,6 +9,8 @@ mod error;
 mod features;
 mod image;
 mod record;
+mod replay;
+mod snapshot_file;
 
 pub use controller::{AutoTopic, Controller, Decision, ProducerIdBlock, Registration};
 pub use error::MetadataError;
@@ -18,3 +20,4 @@ pub use image::{
     Topic,
 };
 pub use record::MetadataRecord;
+pub use snapshot_file::{SnapshotId, parse_snapshot_name};

@@ -140,7 +140,7 @@ impl<'a> MetadataRecord<'a> {
             MetadataRecord::Partition(_) | MetadataRecord::PartitionChange(_) => {
                 versions.partition()
             }
-            MetadataRecord::BrokerRegistrationChange(_) => versions.broker_registration_change(),
+            MetadataRecord::BrokerRegistrationChange(change) => version_of_change(change),
             // All others have one version, which every metadata.version allows.
             _ => self.newest_version(),
         })
@@ -162,6 +162,19 @@ impl<'a> MetadataRecord<'a> {
             reason: error.to_string(),
         })?;
         Ok(writer.into_bytes())
+    }
+}
+
+/// The lowest version that holds the change: a log may be read by those that know no newer one.
+fn version_of_change(
+    change: &m::broker_registration_change_record::BrokerRegistrationChangeRecord,
+) -> i16 {
+    if change.cordoned_log_dirs.is_some() {
+        3
+    } else if !change.log_dirs.is_empty() {
+        2
+    } else {
+        i16::from(change.in_controlled_shutdown != 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The first records of a new cluster, and a record that says nothing.
 
+use ringlog_wire::messages::abort_transaction_record::AbortTransactionRecord;
 use ringlog_wire::messages::begin_transaction_record::BeginTransactionRecord;
 use ringlog_wire::messages::end_transaction_record::EndTransactionRecord;
 use ringlog_wire::messages::feature_level_record::FeatureLevelRecord;
@@ -10,22 +11,25 @@ use crate::features::{METADATA_VERSION, METADATA_VERSION_LEVEL};
 use crate::record::MetadataRecord;
 
 impl Controller {
-    /// What a metadata log without a `metadata.version` begins with: none for one that has it.
+    /// What must be written before anything else: the end of a transaction that a crash left
+    /// half written, and what a new log begins with. None for a log in good order.
+    ///
     /// Only features that work here are finalized; clients use what they see.
     pub fn bootstrap(&self) -> Decision<()> {
-        if self.image.feature_level(METADATA_VERSION).is_some() {
-            return Decision { response: (), records: Vec::new() };
+        let mut records = Vec::new();
+        if self.image.in_transaction() {
+            let reason = Some("the controller stopped inside this transaction".into());
+            records.push(MetadataRecord::AbortTransaction(AbortTransactionRecord { reason }));
         }
-        let name = Some("Bootstrap records".into());
-        let feature = FeatureLevelRecord {
-            name: METADATA_VERSION.into(),
-            feature_level: METADATA_VERSION_LEVEL,
-        };
-        let records = vec![
-            MetadataRecord::BeginTransaction(BeginTransactionRecord { name }),
-            MetadataRecord::FeatureLevel(feature),
-            MetadataRecord::EndTransaction(EndTransactionRecord::default()),
-        ];
+        if self.image.settled().feature_level(METADATA_VERSION).is_none() {
+            let name = Some("Bootstrap records".into());
+            records.push(MetadataRecord::BeginTransaction(BeginTransactionRecord { name }));
+            records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord {
+                name: METADATA_VERSION.into(),
+                feature_level: METADATA_VERSION_LEVEL,
+            }));
+            records.push(MetadataRecord::EndTransaction(EndTransactionRecord::default()));
+        }
         Decision { response: (), records }
     }
 

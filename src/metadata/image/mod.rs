@@ -87,6 +87,11 @@ impl Image {
         self.before_transaction.is_some()
     }
 
+    /// What holds whether or not the transaction under way ends well.
+    pub fn settled(&self) -> &Image {
+        self.before_transaction.as_deref().unwrap_or(self)
+    }
+
     /// The finalized features and their levels, by name.
     pub fn features(&self) -> &OrdMap<Arc<str>, i16> {
         &self.features
