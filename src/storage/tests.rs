@@ -177,3 +177,183 @@ fn reads_start_at_a_batch_and_end_within_bounds() {
         }
     });
 }
+
+#[test]
+fn offsets_are_found_by_time() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, small_segments());
+            let opened = bench.open().await;
+            let log = &opened.log;
+            assert_eq!(log.max_timestamp_offset().await.expect("read"), None);
+            // 100 batches of 4 records, 10 ms apart; each record is 1 ms later than the last.
+            for at in 0..100 {
+                let timestamp = 1_000_000 + at * 10;
+                let spec = BatchSpec { count: 4, value_bytes: 900, timestamp, ..Default::default() };
+                append(log, spec).expect("taken");
+            }
+            log.wait_durable(400).await.expect("written");
+            assert!(log.segment_count() > 2);
+            for evict in [false, true] {
+                while evict && log.evict_oldest_chunk() > 0 {}
+                for (timestamp, expected) in [
+                    (0, Some((1_000_000, 0))),
+                    (1_000_000, Some((1_000_000, 0))),
+                    (1_000_002, Some((1_000_002, 2))),
+                    (1_000_004, Some((1_000_010, 4))),
+                    (1_000_501, Some((1_000_501, 201))),
+                    (1_000_993, Some((1_000_993, 399))),
+                    (1_000_994, None),
+                ] {
+                    let found = log.offset_for_timestamp(timestamp).await.expect("read");
+                    let found = found.map(|found| (found.timestamp, found.offset));
+                    assert_eq!(found, expected, "{timestamp}");
+                }
+                let newest = log.max_timestamp_offset().await.expect("read").expect("some");
+                assert_eq!((newest.timestamp, newest.offset), (1_000_993, 399));
+            }
+            log.delete_records(203).await.expect("deleted");
+            let found = log.offset_for_timestamp(0).await.expect("read").expect("some");
+            assert_eq!((found.timestamp, found.offset), (1_000_503, 203));
+        }
+    });
+}
+
+#[test]
+fn retention_removes_whole_segments() {
+    for (retention_bytes, retention_ms, left) in
+        [(-1, -1, 12), (300_000, -1, 4), (-1, 4_000, 5), (0, -1, 1), (-1, 0, 1)]
+    {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let config = TopicConfig {
+                    segment_bytes: 100_000,
+                    retention_bytes,
+                    retention_ms,
+                    file_delete_delay_ms: 0,
+                    ..Default::default()
+                };
+                let bench = Bench::new(runtime, &path, config);
+                let opened = bench.open().await;
+                let log = &opened.log;
+                // Nine batches of 11 kB and 100 ms a segment.
+                for at in 0..104 {
+                    let timestamp = 1_000_000 + at * 100;
+                    let spec = BatchSpec { value_bytes: 11_000, timestamp, ..Default::default() };
+                    append(log, spec).expect("taken");
+                }
+                log.wait_durable(104).await.expect("written");
+                while log.segment_count() > 1 && log.unfinished_segment().base_offset != 99 {
+                    bench.runtime().yield_now().await;
+                }
+                assert_eq!(log.segment_count(), 12);
+                // The newest record is from 1_010_300.
+                log.apply_retention(1_010_350).await.expect("applied");
+                while log.writer_running.get() {
+                    bench.runtime().yield_now().await;
+                }
+                log.apply_retention(1_010_350).await.expect("applied");
+                assert_eq!(log.segment_count(), left, "{retention_bytes} {retention_ms}");
+                assert_eq!(log.log_start_offset(), log.segments.borrow()[0].base_offset);
+                while std::fs::read_dir(bench.directory()).expect("listed").any(|entry| {
+                    let name = entry.expect("an entry").file_name();
+                    name.to_string_lossy().ends_with(names::DELETED)
+                }) {
+                    bench.runtime().yield_now().await;
+                }
+                let logs = std::fs::read_dir(bench.directory()).expect("listed").filter(|entry| {
+                    let name = entry.as_ref().expect("an entry").file_name();
+                    name.to_string_lossy().ends_with(".log")
+                });
+                assert_eq!(logs.count(), left);
+                bench.close(opened).await;
+                let opened = bench.open().await;
+                assert_eq!(opened.log.segment_count(), left);
+            }
+        });
+    }
+}
+
+#[test]
+fn truncation_takes_the_end_away() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, small_segments());
+            let opened = bench.open().await;
+            let log = opened.log.clone();
+            let appended = fill(&bench, &log, 100).await;
+            let all = read_all(&bench, &log).await;
+            for keep in [90, 40, 41, 3, 0] {
+                let end = all[keep].0.base_offset;
+                // An offset inside a batch takes the whole batch away.
+                let offset = all[keep].0.last_offset();
+                if offset > log.log_end_offset() {
+                    continue;
+                }
+                assert_eq!(log.truncate_to(offset).await.expect("cut"), end);
+                assert_eq!(log.log_end_offset(), end);
+                check_same(&read_all(&bench, &log).await, &appended[..keep]);
+                let more = fill(&bench, &log, 3).await;
+                let expected: Vec<_> = appended[..keep].iter().chain(&more).cloned().collect();
+                check_same(&read_all(&bench, &log).await, &expected);
+                log.truncate_to(end).await.expect("cut");
+            }
+            let more = fill(&bench, &log, 30).await;
+            log.pause_writer().await;
+            drop((log, opened));
+            let (log, report) = bench.open_after_crash(0).await;
+            assert_eq!((report.cuts, report.fenced), (vec![], vec![]));
+            check_same(&read_all(&bench, &log).await, &more);
+        }
+    });
+}
+
+#[test]
+fn duplicates_are_answered_also_after_a_restart() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, small_segments());
+            let spec = |sequence: i32| BatchSpec {
+                count: 3,
+                value_bytes: 2000,
+                producer_id: 5,
+                producer_epoch: 1,
+                base_sequence: 3 * sequence,
+                ..Default::default()
+            };
+            let opened = bench.open().await;
+            for sequence in 0..40 {
+                let appended = append(&opened.log, spec(sequence)).expect("taken");
+                assert!(!appended.duplicate);
+            }
+            opened.log.wait_durable(120).await.expect("written");
+            let again = append(&opened.log, spec(38)).expect("answered");
+            assert_eq!((again.base_offset, again.last_offset, again.duplicate), (114, 116, true));
+            opened.log.pause_writer().await;
+            drop(opened);
+            // After a crash, from the snapshot of the last roll and the batches behind it.
+            let (log, _) = bench.open_after_crash(0).await;
+            let again = append(&log, spec(39)).expect("answered");
+            assert_eq!((again.base_offset, again.duplicate), (117, true));
+            assert!(append(&log, spec(41)).is_err());
+            assert!(!append(&log, spec(40)).expect("taken").duplicate);
+            log.close().await.expect("closed");
+            drop(log);
+            let (log, _) = bench.open_after_crash(123).await;
+            let again = append(&log, spec(40)).expect("answered");
+            assert_eq!((again.base_offset, again.duplicate), (120, true));
+        }
+    });
+}

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ringlog_record::BatchView;
+use ringlog_record::{BatchView, DECOMPRESSED_BYTES_MAX, RecordIter, decompressed_records};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::error::ReadError;
@@ -165,12 +165,18 @@ fn find_in_batch(
         position: located.position,
         reason,
     };
-    let found = |timestamp, offset| TimestampOffset {
-        timestamp,
-        offset,
-        leader_epoch: located.header.leader_epoch,
-    };
     let view = BatchView::parse(batch).map_err(|_| corrupt("the batch cannot be read"))?;
-    let _ = (view, start, wanted, found(0, 0));
+    let records = decompressed_records(&view, DECOMPRESSED_BYTES_MAX)
+        .map_err(|_| corrupt("the batch cannot be decompressed"))?;
+    for record in RecordIter::new(&view, &records) {
+        let record = record.map_err(|_| corrupt("a record cannot be read"))?;
+        if record.offset >= start && wanted(record.timestamp) {
+            return Ok(Some(TimestampOffset {
+                timestamp: record.timestamp,
+                offset: record.offset,
+                leader_epoch: located.header.leader_epoch,
+            }));
+        }
+    }
     Ok(None)
 }
