@@ -256,14 +256,18 @@ impl<'a> Reader<'a> {
         count: usize,
         mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
-        // Elements can be larger in memory than on the wire. What is reserved up front never
-        // exceeds the bytes at hand; an array that proves to be longer grows as it is read.
-        let reserve = count.min(1 + self.remaining() / size_of::<T>().max(1));
-        let mut elements = Vec::with_capacity(reserve);
+        let mut elements = Vec::with_capacity(self.reservation::<T>(count));
         for _ in 0..count {
             elements.push(element(self)?);
         }
         Ok(elements)
+    }
+
+    /// How many elements to make room for up front. They can be larger in memory than on the
+    /// wire: room is made for no more bytes than are left (or one element), and an array that
+    /// proves to be longer grows as it is read.
+    fn reservation<T>(&self, count: usize) -> usize {
+        count.min(1 + self.remaining() / size_of::<T>().max(1))
     }
 
     /// Reads a struct that may be null: a byte tells (-1 for null, else 1).
@@ -303,5 +307,86 @@ impl<'a> Reader<'a> {
             self.take(size)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_in_both_encodings() {
+        let read = |bytes: &[u8], flexible| {
+            let mut reader = Reader::new(bytes);
+            let text = reader.nullable_str(flexible).map(|text| text.map(str::to_owned));
+            text.map(|text| (text, reader.remaining()))
+        };
+        let text = |text: &str, left| Ok((Some(text.to_owned()), left));
+        assert_eq!(read(&[0, 2, b'h', b'i', 9], false), text("hi", 1));
+        assert_eq!(read(&[3, b'h', b'i', 9], true), text("hi", 1));
+        assert_eq!(read(&[0, 0], false), text("", 0));
+        assert_eq!(read(&[1], true), text("", 0));
+        assert_eq!(read(&[0xff, 0xff], false), Ok((None, 0)));
+        assert_eq!(read(&[0], true), Ok((None, 0)));
+        assert_eq!(read(&[0xff, 0xfe], false), Err(DecodeError::NegativeLength(-2)));
+        assert_eq!(read(&[3, b'h'], true), Err(DecodeError::Truncated { needed: 2, remaining: 1 }));
+        assert_eq!(read(&[2, 0xff], true), Err(DecodeError::Utf8));
+        assert_eq!(read(&[0x81, 0x80, 2], true), Err(DecodeError::StringTooLong(0x8000)));
+        assert_eq!(read(&[0xff; 5], true), Err(DecodeError::Varint));
+        assert_eq!(read(&[0xff; 4], true), Err(DecodeError::Truncated { needed: 5, remaining: 4 }));
+    }
+
+    #[test]
+    fn null_is_refused_where_it_cannot_be() {
+        assert_eq!(Reader::new(&[0]).str(true), Err(DecodeError::UnexpectedNull));
+        assert_eq!(Reader::new(&[0xff; 4]).bytes(false), Err(DecodeError::UnexpectedNull));
+        assert_eq!(Reader::new(&[0]).count(true, 1), Err(DecodeError::UnexpectedNull));
+        assert_eq!(Reader::new(&[0]).records(true), Err(DecodeError::UnexpectedNull));
+    }
+
+    #[test]
+    fn a_count_is_held_against_the_bytes_left() {
+        let count = |count: i32, left: usize, element_bytes_min| {
+            let bytes = [&count.to_be_bytes()[..], &vec![0; left]].concat();
+            Reader::new(&bytes).count(false, element_bytes_min)
+        };
+        assert_eq!(count(10, 40, 4), Ok(10));
+        assert_eq!(count(10, 39, 4), Err(DecodeError::Count { count: 10, remaining: 39 }));
+        let refused = Err(DecodeError::Count { count: i32::MAX as usize, remaining: 0 });
+        assert_eq!(count(i32::MAX, 0, usize::MAX), refused);
+        assert_eq!(count(i32::MAX, 0, 0), refused);
+    }
+
+    #[test]
+    fn what_is_reserved_never_exceeds_the_bytes_at_hand() {
+        let reader = Reader::new(&[7; 1000]);
+        assert_eq!(reader.reservation::<u8>(600), 600);
+        assert_eq!(reader.reservation::<[u8; 100]>(600), 11);
+        assert_eq!(reader.reservation::<[u8; 5000]>(600), 1);
+        assert_eq!(Reader::new(&[]).reservation::<[u8; 100]>(0), 0);
+        // And yet an array of elements that are larger in memory is read whole.
+        let bytes = [&1000i32.to_be_bytes()[..], &[7; 1000]].concat();
+        let elements = Reader::new(&bytes).array(false, 1, |reader| Ok([reader.u8()?; 100]));
+        assert_eq!(elements.map(|elements| elements.len()), Ok(1000));
+    }
+
+    #[test]
+    fn tagged_fields_are_read_skipped_or_refused() {
+        let bytes = [3, 0, 2, 1, 2, 1, 1, 9, 200, 1, 3, 5, 5, 5, 77];
+        let mut seen = Vec::new();
+        let mut reader = Reader::new(&bytes);
+        let read = reader.tagged_fields(|tag, value| {
+            if tag == 0 {
+                seen.push(value.i16()?);
+            }
+            Ok(tag == 0)
+        });
+        assert_eq!((read, seen, reader.rest()), (Ok(()), vec![0x0102], &[77][..]));
+        let mut reader = Reader::new(&bytes);
+        assert_eq!((reader.skip_tagged_fields(), reader.rest()), (Ok(()), &[77][..]));
+        let partly = Reader::new(&bytes).tagged_fields(|_, value| value.u8().map(|_| true));
+        assert_eq!(partly, Err(DecodeError::TagSize { tag: 0, left: 1 }));
+        let endless = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        assert!(Reader::new(&endless).skip_tagged_fields().is_err());
     }
 }

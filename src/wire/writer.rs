@@ -359,3 +359,70 @@ impl Writer {
         self.buffer.put_u8(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_woven_in_by_reference() {
+        let large = Bytes::from(vec![5; COPIED_BYTES_MAX + 1]);
+        let small = Bytes::from_static(b"small");
+        let mut writer = Writer::new();
+        let shared = Records::Shared(vec![large.clone(), small, large.clone()]);
+        writer.records(&shared, false).expect("fits");
+        writer.records(&Records::External { id: 4, len: 1000 }, true).expect("fits");
+        writer.records(&Records::External { id: 5, len: 0 }, true).expect("fits");
+        writer.u8(0xee);
+        assert_eq!(writer.len(), 4 + 2 * 129 + 5 + 2 + 1000 + 1 + 1);
+        let chunks = writer.into_chunks();
+        let bytes = |bytes: &[u8]| Chunk::Bytes(Bytes::copy_from_slice(bytes));
+        assert_eq!(
+            chunks,
+            [
+                bytes(&[0, 0, 1, 7]),
+                Chunk::Bytes(large.clone()),
+                bytes(b"small"),
+                Chunk::Bytes(large.clone()),
+                bytes(&[0xe9, 7]),
+                Chunk::External { id: 4, len: 1000 },
+                bytes(&[1, 0xee]),
+            ]
+        );
+        let Chunk::Bytes(piece) = &chunks[1] else { panic!("bytes") };
+        assert_eq!(piece.as_ptr(), large.as_ptr(), "records were copied");
+    }
+
+    #[test]
+    fn nothing_is_no_chunk() {
+        assert_eq!(Writer::new().into_chunks(), []);
+        assert!(Writer::new().into_bytes().is_empty());
+    }
+
+    #[test]
+    fn a_tags_size_stands_before_its_value() {
+        for size in [0, 1, 127, 128, 20_000] {
+            let mut writer = Writer::new();
+            let tags = writer.begin_tags();
+            writer
+                .tag(&tags, 3, |writer| {
+                    writer.raw(&vec![6; size]);
+                    Ok(())
+                })
+                .expect("fits");
+            let (bytes, len) = varint::encode(size as u32);
+            let expected = [&[1, 3][..], &bytes[..len], &vec![6; size]].concat();
+            assert_eq!(writer.into_bytes(), expected, "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_string_beyond_kafkas_limit_is_refused() {
+        let text = "x".repeat(0x8000);
+        for flexible in [false, true] {
+            let mut writer = Writer::new();
+            assert_eq!(writer.string(&text, flexible), Err(EncodeError::TooLong(0x8000)));
+            assert_eq!(writer.string(&text[1..], flexible), Ok(()));
+        }
+    }
+}

@@ -42,10 +42,6 @@ impl Versions {
         self.low > self.high
     }
 
-    pub(crate) fn contains(self, version: i16) -> bool {
-        (self.low..=self.high).contains(&version)
-    }
-
     pub(crate) fn covers(self, other: Versions) -> bool {
         other.is_empty() || (self.low <= other.low && self.high >= other.high)
     }

@@ -23,6 +23,9 @@ import org.apache.kafka.common.protocol.types.*;
 import org.apache.kafka.common.utils.ByteUtils;
 
 public class WireGolden {
+    private static final String GENERATED =
+        "org/apache/kafka(/.*)?(/common/message|/common/metadata|/generated)/[^$/]+\\.class";
+
     private final Random random;
     private final ByteBuffer out = ByteBuffer.allocate(1 << 20);
 
@@ -66,9 +69,7 @@ public class WireGolden {
             try (JarFile jar = new JarFile(path)) {
                 for (var entry : Collections.list(jar.entries())) {
                     String file = entry.getName();
-                    boolean wanted = file.matches(
-                        "org/apache/kafka(/.*)?(/common/message|/common/metadata|/generated)/[^$/]+\\.class");
-                    if (!wanted) {
+                    if (!file.matches(GENERATED)) {
                         continue;
                     }
                     Class<?> type = Class.forName(
@@ -179,8 +180,9 @@ public class WireGolden {
     /** MemoryRecords moved to another package in Kafka 4. */
     private static Object records(ByteBuffer bytes) {
         for (String folder : List.of("record.internal", "record")) {
+            String name = "org.apache.kafka.common." + folder + ".MemoryRecords";
             try {
-                Class<?> type = Class.forName("org.apache.kafka.common." + folder + ".MemoryRecords");
+                Class<?> type = Class.forName(name);
                 return type.getMethod("readableRecords", ByteBuffer.class).invoke(null, bytes);
             } catch (ClassNotFoundException elsewhere) {
                 continue;

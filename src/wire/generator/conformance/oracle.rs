@@ -37,6 +37,10 @@ impl Random {
     }
 }
 
+fn has(versions: Versions, version: i16) -> bool {
+    (versions.low..=versions.high).contains(&version)
+}
+
 /// Writes one random message.
 pub(super) fn random_message(message: &Message, version: i16, seed: u64, style: Style) -> Vec<u8> {
     let random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9));
@@ -48,12 +52,12 @@ pub(super) fn random_message(message: &Message, version: i16, seed: u64, style: 
 impl Oracle<'_> {
     fn is_flexible(&self, field: Option<&Field>) -> bool {
         let own = field.and_then(|field| field.flexible_versions);
-        own.unwrap_or(self.message.flexible_versions).contains(self.version)
+        has(own.unwrap_or(self.message.flexible_versions), self.version)
     }
 
     fn fields(&mut self, fields: &[Field]) {
         for field in fields {
-            let present = field.versions.contains(self.version);
+            let present = has(field.versions, self.version);
             if present && field.tagged_versions == Versions::NONE {
                 self.value(field);
             }
@@ -66,7 +70,7 @@ impl Oracle<'_> {
     fn tagged(&mut self, fields: &[Field]) {
         let mut found = Vec::new();
         let version = self.version;
-        for field in fields.iter().filter(|field| field.tagged_versions.contains(version)) {
+        for field in fields.iter().filter(|field| has(field.tagged_versions, version)) {
             let before = std::mem::take(&mut self.out);
             let is_set = self.random.below(3) > 0;
             self.value(field);
@@ -113,7 +117,7 @@ impl Oracle<'_> {
                     bytes.push(1);
                 }
                 for inner in self.struct_fields(field, name) {
-                    if inner.versions.contains(self.version) {
+                    if has(inner.versions, self.version) {
                         assert!(inner.tagged_versions.is_empty(), "tags within a default");
                         bytes.extend(self.default(inner));
                     }
@@ -133,7 +137,7 @@ impl Oracle<'_> {
     }
 
     fn value(&mut self, field: &Field) {
-        let is_nullable = field.nullable_versions.contains(self.version);
+        let is_nullable = has(field.nullable_versions, self.version);
         let is_null = is_nullable && self.random.below(4) == 0;
         let flexible = self.is_flexible(Some(field));
         match &field.field_type {
@@ -172,7 +176,7 @@ impl Oracle<'_> {
             Type::Uuid => self.out.extend(bits.to_be_bytes().repeat(2)),
             Type::String => {
                 // Now and then long enough for a length of two bytes.
-                let len = if bits % 16 == 0 { 130 } else { bits % 9 };
+                let len = if bits.is_multiple_of(16) { 130 } else { bits % 9 };
                 let text: String =
                     (0..len).map(|index| (b'a' + index as u8 % 26) as char).collect();
                 match flexible {
@@ -182,7 +186,7 @@ impl Oracle<'_> {
                 self.out.extend(text.as_bytes());
             }
             Type::Bytes | Type::Records => {
-                let len = if bits % 16 == 0 { 200 } else { bits % 9 };
+                let len = if bits.is_multiple_of(16) { 200 } else { bits % 9 };
                 match flexible {
                     true => self.uvarint(len + 1),
                     false => self.out.extend((len as i32).to_be_bytes()),

@@ -30,11 +30,8 @@ pub(crate) fn files(messages: &[Message]) -> Files {
 
 /// The modules, and a macro that names every message.
 fn index(messages: &[Message]) -> String {
-    let mut text = String::from(
-        "//! Every message: a module of its own for each, with its structs.\n\n\
-         // Reading goes field by field, in wire order, whatever that looks like.\n\
-         #![allow(clippy::needless_update, clippy::large_enum_variant)]\n\n",
-    );
+    let mut text =
+        String::from("//! Every message: a module of its own for each, with its structs.\n\n");
     let mut list = String::new();
     for message in messages {
         let module = snake(&message.name);
