@@ -58,10 +58,13 @@ impl Log {
         loop {
             let segment = self.segments.borrow()[0].clone();
             let size = segment.size.get();
+            if size == 0 {
+                return Ok(removed);
+            }
             let expired = config.retention_ms >= 0
                 && now_ms.saturating_sub(self.newest_timestamp(&segment).await?)
                     > config.retention_ms;
-            if size == 0 || !(expired || (size <= excess && excess > 0)) {
+            if !expired && (size > excess || excess == 0) {
                 return Ok(removed);
             }
             if segment.stage.get() == Stage::Open {

@@ -59,6 +59,12 @@ impl Log {
         self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
         self.bytes_since_checkpoint.set(0);
         self.pending_checkpoint.replace(None);
+        // The next segment's name says where the log ends, should all before it be removed.
+        if let Some(next) = self.segment_after(segment.base_offset)
+            && next.write.borrow().file.is_none()
+        {
+            self.create_files(&next).await?;
+        }
         segment.stage.set(Stage::Sealed);
         segment.write.borrow_mut().file = None;
         self.shard.segment_used(segment);
