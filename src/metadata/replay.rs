@@ -301,17 +301,20 @@ mod tests {
         assert_eq!(node.controller.image().topic_count(), 0);
     }
 
-    /// Writes a log for Apache's `dump-log` when asked to: see `tests/golden/metadata/README.md`.
+    /// Writes logs for Apache Kafka to read, when asked to: `tests/golden/metadata/README.md`.
     #[test]
-    fn a_log_for_apaches_own_reader() {
+    fn logs_for_apaches_own_reader() {
         let Some(directory) = std::env::var_os("RINGLOG_METADATA_OUT") else { return };
-        let mut node = Node::open(apache_log());
-        let decision = node.create("by-ringlog", 3);
-        node.commit(&decision);
-        let directory = Path::new(&directory);
-        std::fs::write(directory.join("00000000000000000000.log"), &node.log).unwrap();
-        let image = node.controller.image();
-        let snapshot = image.to_snapshot(1_795_000_000_000).unwrap();
-        std::fs::write(directory.join(image.snapshot_id().file_name()), snapshot).unwrap();
+        for (name, log) in [("taken-over", apache_log()), ("new", Vec::new())] {
+            let mut node = Node::open(log);
+            let decision = node.create("by-ringlog", 3);
+            node.commit(&decision);
+            let directory = Path::new(&directory).join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("00000000000000000000.log"), &node.log).unwrap();
+            let image = node.controller.image();
+            let snapshot = image.to_snapshot(1_795_000_000_000).unwrap();
+            std::fs::write(directory.join(image.snapshot_id().file_name()), snapshot).unwrap();
+        }
     }
 }
