@@ -117,8 +117,7 @@ impl Log {
         if origin == AppendOrigin::Replica {
             return Ok(None);
         }
-        let verdict =
-            self.producers.borrow().check(producer, origin == AppendOrigin::Client)?;
+        let verdict = self.producers.borrow().check(producer, origin == AppendOrigin::Client)?;
         let Verdict::Duplicate(known) = verdict else { return Ok(None) };
         let by_append_time =
             self.config.borrow().message_timestamp_type == TimestampType::LogAppendTime;
@@ -158,12 +157,8 @@ impl Log {
         if must_roll(&segment, header, config, now_ms) {
             segment = self.roll_in_memory(&segment, header, now_ms);
         }
-        let stamped = batch_header::patched(
-            batch,
-            header.base_offset,
-            header.leader_epoch,
-            log_append_time,
-        );
+        let stamped =
+            batch_header::patched(batch, header.base_offset, header.leader_epoch, log_append_time);
         let pool = self.shard.runtime().buffers();
         let position = segment.size.get();
         let (chunks, taken) = {
@@ -223,11 +218,7 @@ impl Log {
     }
 }
 
-fn check_size(
-    size: usize,
-    origin: AppendOrigin,
-    config: &TopicConfig,
-) -> Result<(), AppendError> {
+fn check_size(size: usize, origin: AppendOrigin, config: &TopicConfig) -> Result<(), AppendError> {
     let limit = config.max_message_bytes.max(0) as usize;
     if origin == AppendOrigin::Client && size > limit {
         return Err(AppendError::MessageTooLarge { size, limit });

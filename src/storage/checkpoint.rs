@@ -41,10 +41,7 @@ fn encode_lines(entries: impl ExactSizeIterator<Item = String>) -> String {
 
 /// Reads version and count, and hands every further line to `parse`. An empty file has no
 /// entries: Kafka creates its checkpoints empty.
-fn decode_lines<T>(
-    text: &str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<Vec<T>, MalformedFile> {
+fn decode_lines<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, MalformedFile> {
     let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     let Some((line, version)) = lines.next() else { return Ok(Vec::new()) };
     if version != VERSION {
@@ -70,16 +67,14 @@ fn decode_lines<T>(
 /// The text of an offset checkpoint such as `recovery-point-offset-checkpoint`.
 pub(crate) fn encode_offsets(offsets: &[(TopicPartition, Offset)]) -> String {
     encode_lines(
-        offsets
-            .iter()
-            .map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition)),
+        offsets.iter().map(|(partition, offset)| {
+            format!("{} {} {offset}", partition.topic, partition.partition)
+        }),
     )
 }
 
 /// Reads an offset checkpoint. The last entry of a partition counts.
-pub(crate) fn decode_offsets(
-    text: &str,
-) -> Result<HashMap<TopicPartition, Offset>, MalformedFile> {
+pub(crate) fn decode_offsets(text: &str) -> Result<HashMap<TopicPartition, Offset>, MalformedFile> {
     let entries = decode_lines(text, |line| {
         let mut words = line.split_ascii_whitespace();
         let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
@@ -99,8 +94,10 @@ pub(crate) fn encode_epochs(entries: &[EpochEntry]) -> String {
 pub(crate) fn decode_epochs(text: &str) -> Result<Vec<EpochEntry>, MalformedFile> {
     decode_lines(text, |line| {
         let (epoch, start_offset) = line.split_once(' ')?;
-        let entry =
-            EpochEntry { epoch: epoch.parse().ok()?, start_offset: start_offset.trim().parse().ok()? };
+        let entry = EpochEntry {
+            epoch: epoch.parse().ok()?,
+            start_offset: start_offset.trim().parse().ok()?,
+        };
         (entry.epoch >= 0 && entry.start_offset >= 0).then_some(entry)
     })
 }
@@ -177,8 +174,10 @@ mod tests {
 
     #[test]
     fn offsets_round_trip() {
-        let offsets =
-            vec![(TopicPartition::new("a.b", 0), 17), (TopicPartition::new("logs-eu", 12), 1 << 40)];
+        let offsets = vec![
+            (TopicPartition::new("a.b", 0), 17),
+            (TopicPartition::new("logs-eu", 12), 1 << 40),
+        ];
         let text = encode_offsets(&offsets);
         assert_eq!(text, "0\n2\na.b 0 17\nlogs-eu 12 1099511627776\n");
         assert_eq!(decode_offsets(&text), Ok(offsets.into_iter().collect()));
@@ -199,7 +198,8 @@ mod tests {
 
     #[test]
     fn epochs_and_partition_metadata_round_trip() {
-        let entries = [EpochEntry { epoch: 0, start_offset: 0 }, EpochEntry { epoch: 3, start_offset: 9 }];
+        let entries =
+            [EpochEntry { epoch: 0, start_offset: 0 }, EpochEntry { epoch: 3, start_offset: 9 }];
         assert_eq!(encode_epochs(&entries), "0\n2\n0 0\n3 9\n");
         assert_eq!(decode_epochs("0\n2\n0 0\n3 9\n"), Ok(entries.to_vec()));
         assert!(decode_epochs("0\n1\n-1 0\n").is_err());

@@ -37,12 +37,12 @@ mod seal;
 mod segment;
 mod shard;
 mod tail;
-mod time_index;
-mod timestamps;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod time_index;
+mod timestamps;
 mod wait;
 
 pub use append::{AppendOrigin, Appended};

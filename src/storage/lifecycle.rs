@@ -192,8 +192,7 @@ impl Log {
         let copy = segment.path(names::LOG).with_extension("log.cleaned");
         let from = OpenOptions { read: true, ..Default::default() };
         let from = runtime.open(&path, &from).await.map_err(StorageError::io("open", &path))?;
-        let to =
-            OpenOptions { write: true, create: true, truncate: true, ..Default::default() };
+        let to = OpenOptions { write: true, create: true, truncate: true, ..Default::default() };
         let to = runtime.open(&copy, &to).await.map_err(StorageError::io("create", &copy))?;
         let mut position = 0;
         while position < length {
@@ -220,8 +219,7 @@ impl Log {
         let segments = self.segments.borrow().clone();
         let known = self.snapshots.borrow().clone();
         let directory = self.path.borrow().clone();
-        let replay =
-            Replay { shard: &self.shard, directory: &directory, segments: &segments };
+        let replay = Replay { shard: &self.shard, directory: &directory, segments: &segments };
         let (producers, snapshots) = replay.load(known, end_offset, false).await?;
         self.producers.replace(producers);
         self.snapshots.replace(snapshots);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use ringlog_config::{Flush, TopicConfig};
-use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
+use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
@@ -241,6 +241,11 @@ impl Log {
         self.epochs.borrow().end_offset_for(epoch, self.log_end_offset.get())
     }
 
+    /// The epoch under which the record at `offset` was written.
+    pub fn epoch_for_offset(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.borrow().epoch_for_offset(offset)
+    }
+
     /// The epochs of the log, oldest first.
     pub fn epoch_entries(&self) -> Vec<EpochEntry> {
         self.epochs.borrow().entries().to_vec()
@@ -393,11 +398,6 @@ impl Log {
     /// Memory the log's tails take.
     pub(crate) fn tail_memory(&self) -> usize {
         self.segments.borrow().iter().map(|segment| segment.tail_memory()).sum()
-    }
-
-    /// The wall clock.
-    pub(crate) fn now_ms(&self) -> TimestampMs {
-        self.shard.runtime().wall_clock_ms()
     }
 }
 

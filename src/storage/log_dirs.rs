@@ -369,7 +369,9 @@ async fn find_logs(
         };
         let metadata = directory.join(names::PARTITION_METADATA);
         let topic_id = match runtime.read_file(&metadata, 4096).await {
-            Ok(bytes) => checkpoint::decode_partition_metadata(&String::from_utf8_lossy(&bytes)).ok(),
+            Ok(bytes) => {
+                checkpoint::decode_partition_metadata(&String::from_utf8_lossy(&bytes)).ok()
+            }
             Err(_) => None,
         };
         let offset_in = |offsets: &HashMap<TopicPartition, Offset>| {
@@ -408,15 +410,17 @@ async fn write_dir_checkpoints(
 ) -> Result<(), StorageError> {
     let mut mine: Vec<_> = logs.iter().filter(|log| log.dir_index == dir.index()).collect();
     mine.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
-    let files: [(&str, fn(&LogCheckpoint) -> Offset); 3] = [
-        (RECOVERY_POINTS, |log| log.recovery_point),
-        (LOG_START_OFFSETS, |log| log.log_start_offset),
-        (HIGH_WATERMARKS, |log| log.high_watermark),
-    ];
-    for (name, offset) in files {
+    for name in [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS] {
         let offsets: Vec<_> = mine
             .iter()
-            .map(|log| (log.topic_partition.clone(), offset(log)))
+            .map(|log| {
+                let offset = match name {
+                    RECOVERY_POINTS => log.recovery_point,
+                    LOG_START_OFFSETS => log.log_start_offset,
+                    _ => log.high_watermark,
+                };
+                (log.topic_partition.clone(), offset)
+            })
             // Kafka writes a start offset only where it says more than the first segment's name.
             .filter(|(_, offset)| name != LOG_START_OFFSETS || *offset > 0)
             .collect();

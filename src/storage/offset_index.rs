@@ -141,7 +141,8 @@ mod tests {
         {
             assert_eq!(index.lookup(offset), position, "{offset}");
         }
-        for (limit, position) in [(0, 0), (4199, 0), (4200, 4200), (10_000, 9000), (1 << 40, 20_000)]
+        for (limit, position) in
+            [(0, 0), (4199, 0), (4200, 4200), (10_000, 9000), (1 << 40, 20_000)]
         {
             assert_eq!(index.floor_position(limit), position, "{limit}");
         }

@@ -245,11 +245,7 @@ impl Opening<'_> {
     }
 
     /// The topic id of the directory, compared with the one the cluster knows.
-    async fn topic_id(
-        &self,
-        listing: &Listing,
-        known: Option<Uuid>,
-    ) -> Result<Uuid, StorageError> {
+    async fn topic_id(&self, listing: &Listing, known: Option<Uuid>) -> Result<Uuid, StorageError> {
         if !listing.has_metadata {
             let id = known.unwrap_or(Uuid::ZERO);
             if !id.is_zero() {
@@ -336,8 +332,7 @@ impl Opening<'_> {
             segment.first_timestamp.set(Some(first.max_timestamp));
         }
         let resumed = self.resume_from_index(segment, &mut scanner).await?;
-        let recovery_point =
-            if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let recovery_point = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
         let mut walk = Walk {
             recovery_point,
             next_base,

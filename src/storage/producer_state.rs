@@ -228,10 +228,8 @@ impl ProducerState {
         coordinator_epoch: i32,
         timestamp: TimestampMs,
     ) {
-        let entry = self
-            .producers
-            .entry(producer_id)
-            .or_insert_with(|| ProducerEntry::new(producer_epoch));
+        let entry =
+            self.producers.entry(producer_id).or_insert_with(|| ProducerEntry::new(producer_epoch));
         entry.enter_epoch(producer_epoch);
         entry.coordinator_epoch = coordinator_epoch;
         entry.last_timestamp = timestamp;

@@ -202,13 +202,15 @@ impl Log {
         if up_to >= segment.end_offset.get() {
             return Ok(segment.size.get());
         }
-        let write = segment.write.borrow();
-        if up_to == write.written_offset && segment.fences.borrow().is_empty() {
+        let (written_offset, written_end) = {
+            let write = segment.write.borrow();
+            (write.written_offset, write.written_end)
+        };
+        if up_to == written_offset && segment.fences.borrow().is_empty() {
             // The usual case: everything that is durable. The bytes of a batch that is not whole
             // yet may count as written, so the exact end is kept with the offset.
-            return Ok(write.written_end);
+            return Ok(written_end);
         }
-        drop(write);
         match self.locate_in(segment, up_to).await? {
             Some(found) if found.header.base_offset < up_to => {
                 Ok(found.position + found.header.size as u64)
@@ -271,7 +273,8 @@ impl Log {
             let buffer = runtime.buffers().get(length - filled);
             let (read, buffer) = runtime.read_at(&file, buffer, from + filled as u64).await;
             let read = read.map_err(|error| StorageError::io("read", &path())(error))?;
-            let useful = if filled + read < wanted { block_floor(read as u64) as usize } else { read };
+            let useful =
+                if filled + read < wanted { block_floor(read as u64) as usize } else { read };
             if useful == 0 {
                 let position = from + filled as u64;
                 return Err(corrupt(segment, segment.base_offset, position, "the file ends early"));

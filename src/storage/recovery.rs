@@ -133,7 +133,9 @@ impl Walk<'_> {
         let after = position + header.size as u64;
         let as_if_no_gap = expected + i64::from(header.last_offset_delta) + 1;
         match scanner.header(after).await? {
-            Ok(next) if next.base_offset >= as_if_no_gap && next.base_offset < header.next_offset() => {
+            Ok(next)
+                if next.base_offset >= as_if_no_gap && next.base_offset < header.next_offset() =>
+            {
                 Ok(Err("the offset does not follow"))
             }
             _ => Ok(Ok(header)),

@@ -189,7 +189,8 @@ fn an_old_format_is_named_not_cut() {
         let crc = crate::crc32c::checksum_ieee(&bytes[16..]);
         bytes[12..16].copy_from_slice(&crc.to_be_bytes());
         put(&bench, &bytes, 0);
-        let dirs = crate::LogDirs::open(bench.runtime(), &[bench.root.clone()], 1, None).await;
+        let root = std::slice::from_ref(&bench.root);
+        let dirs = crate::LogDirs::open(bench.runtime(), root, 1, None).await;
         let dir = dirs.expect("ours").dirs.get(0).expect("usable").clone();
         let config = std::sync::Arc::new(TopicConfig::default());
         let partition = ringlog_types::TopicPartition::new("t", 0);

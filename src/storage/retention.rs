@@ -143,7 +143,11 @@ impl Log {
         Ok(true)
     }
 
-    pub(crate) async fn mark_deleted(&self, directory: &Path, base: Offset) -> Result<(), StorageError> {
+    pub(crate) async fn mark_deleted(
+        &self,
+        directory: &Path,
+        base: Offset,
+    ) -> Result<(), StorageError> {
         let runtime = self.shard.runtime();
         for suffix in SEGMENT_FILES {
             let path = directory.join(names::segment_file(base, suffix));

@@ -32,8 +32,7 @@ impl Scanner {
     /// Opens a segment's `.log`.
     pub(crate) async fn open(runtime: &Runtime, path: &Path) -> Result<Scanner, StorageError> {
         let options = OpenOptions { read: true, ..Default::default() };
-        let file =
-            runtime.open(path, &options).await.map_err(StorageError::io("open", path))?;
+        let file = runtime.open(path, &options).await.map_err(StorageError::io("open", path))?;
         let length = runtime.file_len(&file).await.map_err(StorageError::io("stat", path))?;
         Ok(Scanner {
             runtime: runtime.clone(),

@@ -213,8 +213,7 @@ async fn write_index(
         }
     };
     let path = segment.path(suffix);
-    let options =
-        OpenOptions { write: true, create: true, truncate: whole, ..Default::default() };
+    let options = OpenOptions { write: true, create: true, truncate: whole, ..Default::default() };
     let file = runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))?;
     if !bytes.is_empty() {
         let bufs = WriteBufs::from_iter([bytes.into()]);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringlog_runtime::File;
-use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
+use ringlog_types::{Offset, TimestampMs};
 
 use crate::batch_header::BatchHeader;
 use crate::names;
@@ -260,9 +260,4 @@ impl Segment {
 pub(crate) struct Located {
     pub(crate) position: u64,
     pub(crate) header: BatchHeader,
-}
-
-/// The leader epoch and first offset of a batch, for the epoch cache.
-pub(crate) fn epoch_of(header: &BatchHeader) -> (LeaderEpoch, Offset) {
-    (header.leader_epoch, header.base_offset)
 }

@@ -149,7 +149,7 @@ impl Bench {
 
     /// Opens the directory and the partition `t-0`, which is made if it is not there.
     pub(crate) async fn open(&self) -> Opened {
-        let dirs = LogDirs::open(self.runtime(), &[self.root.clone()], 1, None).await;
+        let dirs = LogDirs::open(self.runtime(), std::slice::from_ref(&self.root), 1, None).await;
         let dirs = dirs.expect("the directory is ours");
         let config = Arc::new(self.config.lock().expect("one thread").clone());
         let partition = TopicPartition::new("t", 0);
@@ -180,8 +180,11 @@ impl Bench {
     }
 
     /// Opens `t-0` as it is, after a crash.
-    pub(crate) async fn open_after_crash(&self, recovery_point: Offset) -> (Rc<Log>, RecoveryReport) {
-        let dirs = LogDirs::open(self.runtime(), &[self.root.clone()], 1, None).await;
+    pub(crate) async fn open_after_crash(
+        &self,
+        recovery_point: Offset,
+    ) -> (Rc<Log>, RecoveryReport) {
+        let dirs = LogDirs::open(self.runtime(), std::slice::from_ref(&self.root), 1, None).await;
         let dir = dirs.expect("the directory is ours").dirs.get(0).expect("usable").clone();
         let config = Arc::new(self.config.lock().expect("one thread").clone());
         let hint = OpenHint { clean: false, recovery_point, log_start_offset: 0 };

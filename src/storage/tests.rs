@@ -66,9 +66,13 @@ fn what_is_appended_is_read_from_memory_and_from_disk() {
 
             let opened = bench.open().await;
             assert!(opened.dirs.logs[0].hint.clean);
-            assert_eq!(opened.report, crate::RecoveryReport {
-                scanned_bytes: opened.report.scanned_bytes, ..Default::default()
-            });
+            assert_eq!(
+                opened.report,
+                crate::RecoveryReport {
+                    scanned_bytes: opened.report.scanned_bytes,
+                    ..Default::default()
+                }
+            );
             check_same(&read_all(&bench, &opened.log).await, &appended);
             let more = fill(&bench, &opened.log, 50).await;
             let all: Vec<_> = appended.into_iter().chain(more).collect();
@@ -122,7 +126,8 @@ fn indexes_are_what_a_rebuild_gives() {
                 })
                 .collect();
             files.sort();
-            let written: Vec<_> = files.iter().map(|file| std::fs::read(file).expect("read")).collect();
+            let written: Vec<_> =
+                files.iter().map(|file| std::fs::read(file).expect("read")).collect();
             assert!(written.iter().filter(|bytes| !bytes.is_empty()).count() > 4);
             for file in &files {
                 std::fs::write(file, b"").expect("emptied");
@@ -154,7 +159,8 @@ fn reads_start_at_a_batch_and_end_within_bounds() {
                 append(log, spec).expect("taken");
             }
             log.wait_durable(200).await.expect("written");
-            let size = BatchSpec { count: 10, value_bytes: 100, ..Default::default() }.build().len();
+            let size =
+                BatchSpec { count: 10, value_bytes: 100, ..Default::default() }.build().len();
             // (offset, max bytes, up to, at least one) gives (first base, bytes).
             for (offset, max_bytes, up_to, min_one, expected) in [
                 (0, size * 3, 200, false, Some((0, size * 3))),
@@ -192,7 +198,8 @@ fn offsets_are_found_by_time() {
             // 100 batches of 4 records, 10 ms apart; each record is 1 ms later than the last.
             for at in 0..100 {
                 let timestamp = 1_000_000 + at * 10;
-                let spec = BatchSpec { count: 4, value_bytes: 900, timestamp, ..Default::default() };
+                let spec =
+                    BatchSpec { count: 4, value_bytes: 900, timestamp, ..Default::default() };
                 append(log, spec).expect("taken");
             }
             log.wait_durable(400).await.expect("written");

@@ -39,9 +39,11 @@ impl Log {
             if newest < timestamp {
                 continue;
             }
-            let from = segment.index.borrow().as_ref().map_or(segment.base_offset, |index| {
-                index.times.lookup(timestamp)
-            });
+            let from = segment
+                .index
+                .borrow()
+                .as_ref()
+                .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
             let wanted = |found: TimestampMs| found >= timestamp;
             if let Some(found) = self.find_record(&segment, from, wanted).await? {
                 return Ok(Some(found));
@@ -63,9 +65,11 @@ impl Log {
             }
         }
         let Some((timestamp, segment)) = newest else { return Ok(None) };
-        let from = segment.index.borrow().as_ref().map_or(segment.base_offset, |index| {
-            index.times.lookup(timestamp)
-        });
+        let from = segment
+            .index
+            .borrow()
+            .as_ref()
+            .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
         self.find_record(&segment, from, |found| found == timestamp).await
     }
 
