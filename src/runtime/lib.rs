@@ -1,1 +1,45 @@
-//! TODO
+//! The runtime: one executor per shard on io_uring, on plain system calls where that is
+//! forbidden, or in a deterministic simulation.
+//!
+//! A shard is a thread with its own tasks, timers, files, sockets and buffers; nothing of it is
+//! shared but what is handed over through a [`Mesh`]. [`launch`] starts shards, [`Runtime`] is
+//! what a task does its input and output with. The same code runs on all three backends: which
+//! one it is, is decided when the shards start, by a `match` per operation.
+//!
+//! An operation owns its buffers until it has completed. Dropping its future gives up waiting,
+//! never the buffer: that stays with the operation until the kernel is done with it.
+//!
+//! This is the only crate with `unsafe` code. It is kept in `buffer` (memory shared between a
+//! writer and readers), `executor::shared` (the ready queue behind a waker), `uring` (what the
+//! kernel is told about memory) and `system` (calls without a safe wrapper).
+
+mod buffer;
+mod clock;
+mod driver;
+mod executor;
+mod fallback;
+mod file;
+mod file_ops;
+mod helper;
+mod launch;
+mod mesh;
+mod net;
+mod probe;
+mod runtime;
+mod shard_loop;
+pub mod sim;
+pub mod sync;
+mod uring;
+mod whole_file;
+
+pub use self::buffer::{AppendBuffer, BufferPool, IoBuf};
+pub use self::clock::Instant;
+pub use self::executor::{Elapsed, JoinHandle, Sleep};
+pub use self::file::{
+    DirEntry, DiskSpace, Durability, File, FileLock, FileStat, OpenOptions, WriteBufs,
+};
+pub use self::launch::{Backend, IoChoice, Launch, Node, ShardId, launch};
+pub use self::mesh::{Mesh, Poster};
+pub use self::net::{Listener, Piece, RecvBuf, Stream};
+pub use self::probe::{Finding, Probe, probe};
+pub use self::runtime::Runtime;

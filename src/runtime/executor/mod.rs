@@ -1,0 +1,198 @@
+//! The executor: the tasks and timers of one shard, shared by all drivers.
+//!
+//! Everything runs on the thread that made it. Wakers may be used and dropped anywhere. The
+//! executor does not know how a shard waits: the loop in `shard_loop` (or the simulation) runs
+//! tasks here, lets the driver take completions, and sleeps in the driver.
+
+mod join;
+mod shared;
+mod sleep;
+mod timers;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::Waker;
+use std::time::Duration;
+
+use async_task::Runnable;
+use slab::Slab;
+
+pub use self::join::JoinHandle;
+pub(crate) use self::shared::Shared;
+pub use self::sleep::{Elapsed, Sleep};
+use self::timers::Timers;
+use crate::Instant;
+use crate::driver::Unparker;
+
+/// Something that is looked after once per turn of the loop.
+pub(crate) trait TurnHook {
+    /// Does what is due. True if that may have made a task ready, or if there is more to do.
+    fn turn(&self) -> bool;
+
+    /// Says goodbye: the shard ends.
+    fn close(&self) {}
+}
+
+pub(crate) struct Executor {
+    shared: Arc<Shared>,
+    remote: mpsc::Receiver<Runnable>,
+    /// A waker for every task that lives, to find them all at the end.
+    live: Rc<RefCell<Slab<Waker>>>,
+    timers: RefCell<Timers>,
+    hooks: RefCell<Vec<Rc<dyn TurnHook>>>,
+    closed: Cell<bool>,
+}
+
+impl Executor {
+    pub(crate) fn new(unparker: Unparker) -> Executor {
+        let (shared, remote) = Shared::new(unparker);
+        Executor {
+            shared: Arc::new(shared),
+            remote,
+            live: Rc::default(),
+            timers: RefCell::default(),
+            hooks: RefCell::default(),
+            closed: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    pub(crate) fn add_hook(&self, hook: Rc<dyn TurnHook>) {
+        self.hooks.borrow_mut().push(hook);
+    }
+
+    /// Starts a task. On a closed executor it is dropped without having run.
+    pub(crate) fn spawn<T: 'static>(
+        &self,
+        future: impl Future<Output = T> + 'static,
+    ) -> JoinHandle<T> {
+        let live = Rc::clone(&self.live);
+        let key = live.borrow_mut().insert(Waker::noop().clone());
+        let entry = LiveEntry { live, key };
+        let future = async move {
+            let _entry = entry;
+            future.await
+        };
+        let shared = Arc::clone(&self.shared);
+        let schedule = move |task| shared.schedule(task);
+        let (runnable, task) = async_task::spawn_local(future, schedule);
+        self.live.borrow_mut()[key] = runnable.waker();
+        if self.closed.get() {
+            drop(runnable);
+        } else {
+            runnable.schedule();
+        }
+        JoinHandle::new(task)
+    }
+
+    /// How many tasks are ready to run.
+    pub(crate) fn ready_len(&self) -> usize {
+        self.shared.with_ready(|ready| ready.len())
+    }
+
+    /// Runs the ready task at `index` in the queue. False if there is none.
+    pub(crate) fn run_one(&self, index: usize) -> bool {
+        let task = self.shared.with_ready(|ready| match index {
+            0 => ready.pop_front(),
+            _ => ready.remove(index),
+        });
+        match task {
+            Some(task) => {
+                task.run();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes over what other threads have made ready. True if there was anything.
+    pub(crate) fn take_remote(&self) -> bool {
+        let mut any = false;
+        while let Ok(task) = self.remote.try_recv() {
+            self.shared.with_ready(|ready| ready.push_back(task));
+            any = true;
+        }
+        any
+    }
+
+    /// Calls the hooks. True if a task may have become ready.
+    pub(crate) fn run_hooks(&self) -> bool {
+        // Few and long-lived: indexed, so that a hook may add another.
+        let mut any = false;
+        let mut index = 0;
+        loop {
+            let Some(hook) = self.hooks.borrow().get(index).map(Rc::clone) else { return any };
+            any |= hook.turn();
+            index += 1;
+        }
+    }
+
+    /// When the next timer fires.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.borrow_mut().next_deadline()
+    }
+
+    /// Wakes the tasks whose timers are due. True if there were any.
+    pub(crate) fn fire_timers(&self, now: Instant) -> bool {
+        let mut any = false;
+        loop {
+            let Some(waker) = self.timers.borrow_mut().pop_due(now) else { return any };
+            waker.wake();
+            any = true;
+        }
+    }
+
+    /// Announces a sleep. False if there is something to do first.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.shared.fall_asleep();
+        let work = self.take_remote() | self.run_hooks() || self.ready_len() > 0;
+        if work {
+            self.shared.awake();
+        }
+        !work
+    }
+
+    pub(crate) fn awake(&self) {
+        self.shared.awake();
+    }
+
+    /// Drops every task, wherever it waits. Nothing runs here afterwards.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        loop {
+            let wakers: Vec<Waker> = self.live.borrow().iter().map(|(_, w)| w.clone()).collect();
+            wakers.into_iter().for_each(Waker::wake);
+            while let Some(task) = self.shared.with_ready(|ready| ready.pop_front()) {
+                drop(task);
+            }
+            if self.live.borrow().is_empty() {
+                break;
+            }
+            // Another thread has taken a task out of its sleep and not handed it over yet.
+            if let Ok(task) = self.remote.recv_timeout(Duration::from_millis(1)) {
+                drop(task);
+            }
+        }
+        for hook in self.hooks.take() {
+            hook.close();
+        }
+    }
+}
+
+/// Held by a task for as long as its future lives.
+struct LiveEntry {
+    live: Rc<RefCell<Slab<Waker>>>,
+    key: usize,
+}
+
+impl Drop for LiveEntry {
+    fn drop(&mut self) {
+        let waker = self.live.borrow_mut().remove(self.key);
+        drop(waker);
+    }
+}

@@ -1,0 +1,149 @@
+//! Files: what is opened, and what is known of them.
+
+use std::any::Any;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::helper::Closer;
+use crate::sim::OpenFile;
+
+/// What one write writes, one part after another.
+pub type WriteBufs = SmallVec<[Bytes; 2]>;
+
+/// How to open a file. Nothing is asked for by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Create it if it is not there.
+    pub create: bool,
+    /// Create it, and fail if it is there.
+    pub create_new: bool,
+    /// Cut it to nothing.
+    pub truncate: bool,
+    /// Past the page cache (`O_DIRECT`): positions, lengths and addresses are multiples of 4096.
+    /// Where the file system refuses, the file is opened without.
+    pub direct: bool,
+}
+
+/// When a write has completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The bytes are with the system, and may be lost with its power.
+    Buffered,
+    /// The bytes are on the disk (`RWF_DSYNC`). This says nothing of earlier writes.
+    Durable,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name in the directory.
+    pub name: String,
+    /// Whether it is a directory itself.
+    pub is_dir: bool,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// What is known of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    /// Length in bytes.
+    pub len: u64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// When it was last written to, in milliseconds since the Unix epoch.
+    pub modified_ms: i64,
+}
+
+/// The space of the file system behind a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it, in bytes.
+    pub total: u64,
+    /// What an unprivileged writer can still use, in bytes.
+    pub available: u64,
+}
+
+/// An open file. Clones are the same open file; it is closed when the last one and the last
+/// operation on it are gone.
+#[derive(Clone)]
+pub struct File(Arc<Handle>);
+
+enum Handle {
+    Os(OsFile),
+    Sim(Arc<OpenFile>),
+}
+
+/// A descriptor that is closed away from the shard: closing an unlinked file frees its blocks,
+/// which takes milliseconds for a large one.
+struct OsFile {
+    fd: Option<OwnedFd>,
+    closer: Closer,
+}
+
+impl Drop for OsFile {
+    fn drop(&mut self) {
+        self.closer.close(self.fd.take().expect("closed once"));
+    }
+}
+
+impl File {
+    pub(crate) fn from_fd(fd: OwnedFd, closer: Closer) -> File {
+        File(Arc::new(Handle::Os(OsFile { fd: Some(fd), closer })))
+    }
+
+    pub(crate) fn from_sim(file: Arc<OpenFile>) -> File {
+        File(Arc::new(Handle::Sim(file)))
+    }
+
+    /// The descriptor of a real file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        match &*self.0 {
+            Handle::Os(file) => file.fd.as_ref().expect("open until the drop").as_fd(),
+            Handle::Sim(_) => panic!("a simulated file was given to a real backend"),
+        }
+    }
+
+    /// The handle of a simulated file.
+    pub(crate) fn sim(&self) -> &Arc<OpenFile> {
+        match &*self.0 {
+            Handle::Sim(file) => file,
+            Handle::Os(_) => panic!("a real file was given to the simulation"),
+        }
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Handle::Os(file) => write!(f, "File({:?})", file.fd),
+            Handle::Sim(file) => write!(f, "File({file:?})"),
+        }
+    }
+}
+
+/// An advisory lock on a path, held until it is dropped or the process ends.
+pub struct FileLock {
+    _held: Box<dyn Any>,
+}
+
+impl FileLock {
+    /// Of whatever unlocks when it is dropped.
+    pub(crate) fn new(held: impl Any) -> FileLock {
+        FileLock { _held: Box::new(held) }
+    }
+}
+
+impl fmt::Debug for FileLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileLock")
+    }
+}

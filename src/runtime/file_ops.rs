@@ -1,0 +1,210 @@
+//! The file operations of a [`Runtime`]: one `match` each.
+//!
+//! Paths are always our own, never from a peer.
+
+use std::io;
+use std::path::Path;
+
+use crate::driver::Driver;
+use crate::{
+    DirEntry, DiskSpace, Durability, File, FileLock, FileStat, IoBuf, OpenOptions, Runtime,
+    WriteBufs,
+};
+
+impl Runtime {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub async fn open(&self, path: &Path, o: &OpenOptions) -> io::Result<File> {
+        match self.driver() {
+            Driver::Uring(d) => d.open(path, o).await,
+            Driver::Fallback(d) => d.open(path, o).await,
+            Driver::Sim(d) => d.open(path, o).await.map(File::from_sim),
+        }
+    }
+
+    /// Reads from `pos` on until the buffer is full or the file ends; replaces what was in the
+    /// buffer and returns how many bytes that is.
+    pub async fn read_at(&self, f: &File, buf: IoBuf, pos: u64) -> (io::Result<usize>, IoBuf) {
+        match self.driver() {
+            Driver::Uring(d) => d.read_at(f, buf, pos).await,
+            Driver::Fallback(d) => d.read_at(f, buf, pos).await,
+            Driver::Sim(d) => d.read_at(f.sim(), buf, pos).await,
+        }
+    }
+
+    /// Writes all the parts, one after another, from `pos` on.
+    ///
+    /// # Errors
+    /// Some of it may have been written.
+    pub async fn write_at(
+        &self,
+        f: &File,
+        bufs: WriteBufs,
+        pos: u64,
+        d: Durability,
+    ) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(driver) => driver.write_at(f, bufs, pos, d).await,
+            Driver::Fallback(driver) => driver.write_at(f, bufs, pos, d).await,
+            Driver::Sim(driver) => driver.write_at(f.sim(), bufs, pos, d).await,
+        }
+    }
+
+    /// Makes durable what was written to the file, and its length (`fdatasync`).
+    ///
+    /// # Errors
+    /// What was written may be lost, whatever a later call says.
+    pub async fn sync_data(&self, f: &File) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.sync_data(f).await,
+            Driver::Fallback(d) => d.sync_data(f).await,
+            Driver::Sim(d) => d.sync_data(f.sim()).await,
+        }
+    }
+
+    /// Allocates space for `len` bytes from `pos` on; the file is at least as long afterwards.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub async fn allocate(&self, f: &File, pos: u64, len: u64) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.allocate(f, pos, len).await,
+            Driver::Fallback(d) => d.allocate(f, pos, len).await,
+            Driver::Sim(d) => d.allocate(f.sim(), pos, len).await,
+        }
+    }
+
+    /// Cuts the file, or lengthens it with a hole.
+    ///
+    /// # Errors
+    /// As `ftruncate(2)`.
+    pub async fn set_len(&self, f: &File, len: u64) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.set_len(f, len).await,
+            Driver::Fallback(d) => d.set_len(f, len).await,
+            Driver::Sim(d) => d.set_len(f.sim(), len).await,
+        }
+    }
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub async fn file_len(&self, f: &File) -> io::Result<u64> {
+        match self.driver() {
+            Driver::Uring(d) => d.file_len(f).await,
+            Driver::Fallback(d) => d.file_len(f).await,
+            Driver::Sim(d) => d.file_len(f.sim()).await,
+        }
+    }
+
+    /// Gives a file or directory another name, in place of a file that has it.
+    ///
+    /// # Errors
+    /// As `rename(2)`.
+    pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.rename(from, to).await,
+            Driver::Fallback(d) => d.rename(from, to).await,
+            Driver::Sim(d) => d.rename(from, to).await,
+        }
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.remove_file(path).await,
+            Driver::Fallback(d) => d.remove_file(path).await,
+            Driver::Sim(d) => d.remove_file(path).await,
+        }
+    }
+
+    /// Removes a directory and all in it.
+    ///
+    /// # Errors
+    /// Some of it may be gone.
+    pub async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.remove_dir_all(path).await,
+            Driver::Fallback(d) => d.remove_dir_all(path).await,
+            Driver::Sim(d) => d.remove_dir_all(path).await,
+        }
+    }
+
+    /// Creates a directory, and those above it that are missing. It may be there already.
+    ///
+    /// # Errors
+    /// As `mkdir(2)`.
+    pub async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.create_dir_all(path).await,
+            Driver::Fallback(d) => d.create_dir_all(path).await,
+            Driver::Sim(d) => d.create_dir_all(path).await,
+        }
+    }
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// What was done there may be lost, whatever a later call says.
+    pub async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match self.driver() {
+            Driver::Uring(d) => d.sync_dir(dir).await,
+            Driver::Fallback(d) => d.sync_dir(dir).await,
+            Driver::Sim(d) => d.sync_dir(dir).await,
+        }
+    }
+
+    /// The entries of a directory, by name. Names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// As `opendir(3)`.
+    pub async fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        match self.driver() {
+            Driver::Uring(d) => d.read_dir(dir).await,
+            Driver::Fallback(d) => d.read_dir(dir).await,
+            Driver::Sim(d) => d.read_dir(dir).await,
+        }
+    }
+
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub async fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        match self.driver() {
+            Driver::Uring(d) => d.stat(path).await,
+            Driver::Fallback(d) => d.stat(path).await,
+            Driver::Sim(d) => d.stat(path).await,
+        }
+    }
+
+    /// The space of the file system a path is on.
+    ///
+    /// # Errors
+    /// As `statvfs(3)`.
+    pub async fn disk_space(&self, path: &Path) -> io::Result<DiskSpace> {
+        match self.driver() {
+            Driver::Uring(d) => d.disk_space(path).await,
+            Driver::Fallback(d) => d.disk_space(path).await,
+            Driver::Sim(d) => d.disk_space(path).await,
+        }
+    }
+
+    /// Creates a file if there is none, and locks it against other processes.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another holds the lock.
+    pub async fn lock_file(&self, path: &Path) -> io::Result<FileLock> {
+        match self.driver() {
+            Driver::Uring(d) => d.lock_file(path).await,
+            Driver::Fallback(d) => d.lock_file(path).await,
+            Driver::Sim(d) => d.lock_file(path).await.map(FileLock::new),
+        }
+    }
+}

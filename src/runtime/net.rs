@@ -1,0 +1,229 @@
+//! Sockets: listeners, streams, and the pieces that are sent.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::fallback::{FallbackListener, FallbackStream};
+use crate::sim::{SimListener, SimStream};
+use crate::uring::{LentBuf, UringListener, UringStream};
+use crate::{File, IoBuf};
+
+/// What is sent: bytes in memory, or a part of a file that goes to the socket without being
+/// copied into the process.
+///
+/// A page of a file that waits in a socket still belongs to the file: it must not be overwritten
+/// through the page cache, cut off in the middle or punched out until the peer has it.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// `len` bytes of a file from `pos` on. If the file ends before that, the send fails.
+    File {
+        /// Which file; opened for reading.
+        file: File,
+        /// Where the part begins.
+        pos: u64,
+        /// How long it is.
+        len: usize,
+    },
+}
+
+impl Piece {
+    /// How many bytes it stands for.
+    pub fn len(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::File { len, .. } => *len,
+        }
+    }
+
+    /// Whether it stands for none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Piece {
+        Piece::Bytes(bytes)
+    }
+}
+
+/// Bytes that were received. Empty at the end of the stream.
+///
+/// The memory is lent by the shard: keep it no longer than it takes to read.
+pub struct RecvBuf {
+    memory: RecvMemory,
+    /// Bytes at the start that were taken already.
+    taken: usize,
+}
+
+enum RecvMemory {
+    Lent(LentBuf),
+    Pooled(IoBuf),
+    Shared(Bytes),
+}
+
+impl RecvBuf {
+    pub(crate) fn lent(buf: LentBuf) -> RecvBuf {
+        RecvBuf { memory: RecvMemory::Lent(buf), taken: 0 }
+    }
+
+    pub(crate) fn pooled(buf: IoBuf) -> RecvBuf {
+        RecvBuf { memory: RecvMemory::Pooled(buf), taken: 0 }
+    }
+
+    pub(crate) fn shared(bytes: Bytes) -> RecvBuf {
+        RecvBuf { memory: RecvMemory::Shared(bytes), taken: 0 }
+    }
+
+    /// The end of the stream.
+    pub(crate) fn end() -> RecvBuf {
+        RecvBuf::shared(Bytes::new())
+    }
+
+    /// The bytes after the first `n`.
+    pub(crate) fn after(mut self, n: usize) -> RecvBuf {
+        assert!(n <= self.len());
+        self.taken += n;
+        self
+    }
+}
+
+impl Deref for RecvBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let bytes: &[u8] = match &self.memory {
+            RecvMemory::Lent(buf) => buf,
+            RecvMemory::Pooled(buf) => buf,
+            RecvMemory::Shared(bytes) => bytes,
+        };
+        &bytes[self.taken..]
+    }
+}
+
+/// A socket that accepts connections. Dropping it stops that.
+pub struct Listener(ListenerKind);
+
+pub(crate) enum ListenerKind {
+    Uring(UringListener),
+    Fallback(FallbackListener),
+    Sim(SimListener),
+}
+
+impl Listener {
+    pub(crate) fn new(kind: ListenerKind) -> Listener {
+        Listener(kind)
+    }
+
+    /// The address it listens on, with the port the system chose if none was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        match &self.0 {
+            ListenerKind::Uring(l) => l.local_addr(),
+            ListenerKind::Fallback(l) => l.local_addr(),
+            ListenerKind::Sim(l) => l.local_addr,
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (kind, peer) = match &self.0 {
+            ListenerKind::Uring(l) => {
+                let (stream, peer) = l.accept().await?;
+                (StreamKind::Uring(stream), peer)
+            }
+            ListenerKind::Fallback(l) => {
+                let (stream, peer) = l.accept().await?;
+                (StreamKind::Fallback(stream), peer)
+            }
+            ListenerKind::Sim(l) => {
+                let (stream, peer) = l.accept().await?;
+                (StreamKind::Sim(stream), peer)
+            }
+        };
+        Ok((Stream::new(kind), peer))
+    }
+}
+
+/// A connection. Clones are the same connection; it is closed when the last one is dropped and
+/// its operations have completed.
+///
+/// One `recv` or `recv_into` and one `send` may be in flight at once.
+#[derive(Clone)]
+pub struct Stream(Rc<StreamKind>);
+
+pub(crate) enum StreamKind {
+    Uring(UringStream),
+    Fallback(FallbackStream),
+    Sim(SimStream),
+}
+
+impl Stream {
+    pub(crate) fn new(kind: StreamKind) -> Stream {
+        Stream(Rc::new(kind))
+    }
+
+    /// Some bytes, or none at the end of the stream. While it waits it holds no memory; giving up
+    /// loses no bytes.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn recv(&self) -> io::Result<RecvBuf> {
+        match &*self.0 {
+            StreamKind::Uring(stream) => stream.recv().await,
+            StreamKind::Fallback(stream) => stream.recv().await,
+            StreamKind::Sim(stream) => stream.recv().await,
+        }
+    }
+
+    /// Appends bytes to `buf` until there are `until` in it. Giving up shuts the stream down.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the stream ends before that; the buffer then has what came.
+    ///
+    /// # Panics
+    /// If the buffer cannot hold so many.
+    pub async fn recv_into(&self, buf: IoBuf, until: usize) -> (io::Result<()>, IoBuf) {
+        assert!(until <= buf.capacity(), "{until} bytes into {}", buf.capacity());
+        match &*self.0 {
+            StreamKind::Uring(stream) => stream.recv_into(buf, until).await,
+            StreamKind::Fallback(stream) => stream.recv_into(buf, until).await,
+            StreamKind::Sim(stream) => stream.recv_into(buf, until).await,
+        }
+    }
+
+    /// Sends all the pieces, in order. Giving up shuts the stream down.
+    ///
+    /// # Errors
+    /// The connection is broken, or a file could not be read or ends too early; some of the
+    /// pieces may have been sent.
+    pub async fn send(&self, pieces: Vec<Piece>) -> io::Result<()> {
+        match &*self.0 {
+            StreamKind::Uring(stream) => stream.send(pieces).await,
+            StreamKind::Fallback(stream) => stream.send(pieces).await,
+            StreamKind::Sim(stream) => stream.send(pieces).await,
+        }
+    }
+
+    /// Ends the connection in both directions: what waits for it finishes.
+    pub fn shutdown(&self) {
+        match &*self.0 {
+            StreamKind::Uring(stream) => stream.shutdown(),
+            StreamKind::Fallback(stream) => stream.shutdown(),
+            StreamKind::Sim(stream) => stream.shutdown(),
+        }
+    }
+
+    /// The other end's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        match &*self.0 {
+            StreamKind::Uring(stream) => stream.peer_addr(),
+            StreamKind::Fallback(stream) => stream.peer_addr(),
+            StreamKind::Sim(stream) => stream.peer_addr,
+        }
+    }
+}

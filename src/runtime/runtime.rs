@@ -1,0 +1,198 @@
+//! What tasks do their input and output with.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::driver::Driver;
+use crate::executor::Executor;
+use crate::net::{ListenerKind, StreamKind};
+use crate::sim::Prng;
+use crate::{Backend, BufferPool, Elapsed, Instant, JoinHandle, Listener, ShardId, Sleep, Stream};
+
+/// One shard's executor, driver and buffers. Clones are the same shard; none leaves its thread.
+///
+/// # Failing
+/// File and socket operations fail with the system's errors; the operation and its buffers are
+/// finished with either way.
+#[derive(Clone)]
+pub struct Runtime(Rc<Inner>);
+
+struct Inner {
+    shard: ShardId,
+    driver: Driver,
+    executor: Executor,
+    buffers: BufferPool,
+    prng: RefCell<Prng>,
+}
+
+impl Runtime {
+    pub(crate) fn new(shard: ShardId, driver: Driver, executor: Executor) -> Runtime {
+        let buffers = match &driver {
+            Driver::Uring(uring) => uring.buffers().clone(),
+            Driver::Fallback(fallback) => fallback.buffers().clone(),
+            Driver::Sim(_) => BufferPool::new(),
+        };
+        let prng = RefCell::new(Prng::new(seed()));
+        Runtime(Rc::new(Inner { shard, driver, executor, buffers, prng }))
+    }
+
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.0.executor
+    }
+
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.0.driver
+    }
+
+    /// Drops all tasks and gives up all operations; returns when none is in flight.
+    pub(crate) fn close(&self) {
+        self.0.executor.close();
+        match &self.0.driver {
+            Driver::Uring(uring) => uring.close(),
+            Driver::Fallback(fallback) => fallback.close(),
+            Driver::Sim(_) => {}
+        }
+    }
+
+    /// This shard.
+    pub fn shard(&self) -> ShardId {
+        self.0.shard
+    }
+
+    /// What stands behind it.
+    pub fn backend(&self) -> Backend {
+        self.0.driver.backend()
+    }
+
+    /// The time on this shard's monotonic clock.
+    pub fn now(&self) -> Instant {
+        self.0.driver.now()
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn wall_clock_ms(&self) -> i64 {
+        self.0.driver.wall_clock_ms()
+    }
+
+    /// A random number: good for ids and jitter, not for secrets.
+    pub fn random_u64(&self) -> u64 {
+        match &self.0.driver {
+            Driver::Sim(sim) => sim.random_u64(),
+            Driver::Uring(_) | Driver::Fallback(_) => self.0.prng.borrow_mut().next_u64(),
+        }
+    }
+
+    /// Waits for so long.
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        self.sleep_until(self.now() + time)
+    }
+
+    /// Waits until then.
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep::new(self.clone(), deadline)
+    }
+
+    /// Waits for a future, but no longer than `limit`; then the future is dropped.
+    ///
+    /// # Errors
+    /// The time is up.
+    pub async fn timeout<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let mut sleep = pin!(self.sleep(limit));
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            sleep.as_mut().poll(cx).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+
+    /// Starts a task on this shard. It goes on by itself if the handle is dropped.
+    pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.0.executor.spawn(future)
+    }
+
+    /// Lets the other tasks that can run go first.
+    pub async fn yield_now(&self) {
+        let mut yielded = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// This shard's buffers.
+    pub fn buffers(&self) -> &BufferPool {
+        &self.0.buffers
+    }
+
+    /// Listens for connections. Several shards may listen on one address (`SO_REUSEPORT`): the
+    /// system spreads connections over them.
+    ///
+    /// # Errors
+    /// The address is taken or is not this machine's.
+    pub async fn listen(&self, addr: SocketAddr) -> io::Result<Listener> {
+        Ok(Listener::new(match &self.0.driver {
+            Driver::Uring(d) => ListenerKind::Uring(d.listen(addr)?),
+            Driver::Fallback(d) => ListenerKind::Fallback(d.listen(addr)?),
+            Driver::Sim(d) => ListenerKind::Sim(d.listen(addr)?),
+        }))
+    }
+
+    /// The next connection, and where it comes from. Small sends leave at once (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// The process or the system is out of descriptors or memory; try again after a pause.
+    pub async fn accept(&self, listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
+        listener.accept().await
+    }
+
+    /// Connects. Small sends leave at once (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// Nobody answers there, or refuses.
+    pub async fn connect(&self, addr: SocketAddr) -> io::Result<Stream> {
+        Ok(Stream::new(match &self.0.driver {
+            Driver::Uring(d) => StreamKind::Uring(d.connect(addr).await?),
+            Driver::Fallback(d) => StreamKind::Fallback(d.connect(addr).await?),
+            Driver::Sim(d) => StreamKind::Sim(d.connect(addr).await?),
+        }))
+    }
+
+    /// Reads a whole file of at most `max_len` bytes.
+    ///
+    /// # Errors
+    /// `FileTooLarge` if it is longer.
+    pub async fn read_file(&self, path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
+        crate::whole_file::read(self, path, max_len).await
+    }
+
+    /// Puts a file in place of whatever is at `path`, all of it or nothing, durably.
+    ///
+    /// # Errors
+    /// The old file, if there was one, is still there.
+    pub async fn write_file_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        crate::whole_file::write_atomic(self, path, bytes).await
+    }
+}
+
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Keyed by the system's randomness once per process, and differently for each state.
+    RandomState::new().hash_one(std::process::id())
+}

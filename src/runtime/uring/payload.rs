@@ -1,0 +1,68 @@
+//! What an operation owns while it is in flight.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::rc::Rc;
+
+use socket2::SockAddr;
+
+use super::pipes::Pipe;
+use super::ring::Ring;
+use super::send::Sending;
+use super::sockets::Socket;
+use crate::{File, IoBuf, WriteBufs};
+
+pub(super) enum Payload {
+    Open { _path: CString },
+    Paths { _from: CString, _to: Option<CString> },
+    Stat { of: StatOf, out: Box<libc::statx> },
+    File { _file: File },
+    Descriptor { _fd: OwnedFd },
+    Read { file: File, buf: IoBuf },
+    Write { file: File, bufs: WriteBufs, slices: Box<[libc::iovec]> },
+    Connect { socket: Rc<Socket>, address: Box<SockAddr> },
+    Recv { _socket: Rc<Socket> },
+    RecvInto { socket: Rc<Socket>, buf: IoBuf },
+    Send { socket: Rc<Socket>, sending: Box<Sending> },
+    FileToPipe { file: File, pipe: Pipe },
+    PipeToSocket { socket: Rc<Socket>, pipe: Pipe },
+    PollSocket { _socket: Rc<Socket> },
+}
+
+pub(super) enum StatOf {
+    Path(CString),
+    File(File),
+}
+
+impl Payload {
+    /// Whether the operation may wait for a peer, rather than for the disk.
+    pub(super) fn is_worth_cancelling(&self) -> bool {
+        matches!(
+            self,
+            Payload::Connect { .. }
+                | Payload::Recv { .. }
+                | Payload::RecvInto { .. }
+                | Payload::Send { .. }
+                | Payload::PipeToSocket { .. }
+                | Payload::PollSocket { .. }
+        )
+    }
+
+    /// Throws away what came out of the operation.
+    pub(super) fn abandon(self, ring: &Ring, result: i32, flags: u32) {
+        match self {
+            Payload::Open { .. } if result >= 0 => {
+                // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
+                drop(unsafe { OwnedFd::from_raw_fd(result) });
+            }
+            Payload::Recv { .. } => {
+                if let Some(id) = io_uring::cqueue::buffer_select(flags) {
+                    ring.lent.put(id);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Sending: bytes gathered into few calls, parts of files through a pipe.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use io_uring::opcode;
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
+
+use super::payload::Payload;
+use super::pipes::Pipe;
+use super::sockets::{ShutdownOnDrop, UringStream};
+use crate::{File, Piece};
+
+/// Slices handed over in one call: importing them costs, and the socket takes no more bytes at
+/// once anyway.
+const SLICES_MAX: usize = 256;
+
+/// Where in the pieces a send is, and what the kernel is told of them.
+pub(super) struct Sending {
+    pieces: Vec<Piece>,
+    index: usize,
+    /// Sent of the piece at `index`.
+    offset: usize,
+    slices: Vec<libc::iovec>,
+    header: libc::msghdr,
+}
+
+/// What comes next.
+enum Next {
+    Bytes,
+    File { file: File, pos: u64, len: usize },
+    Nothing,
+}
+
+impl Sending {
+    fn new(pieces: Vec<Piece>) -> Box<Sending> {
+        // SAFETY: all-zero is a valid value of this struct of integers and pointers.
+        let header = unsafe { std::mem::zeroed() };
+        Box::new(Sending { pieces, index: 0, offset: 0, slices: Vec::new(), header })
+    }
+
+    fn next(&mut self) -> Next {
+        while self.pieces.get(self.index).is_some_and(|piece| piece.len() == self.offset) {
+            self.index += 1;
+            self.offset = 0;
+        }
+        match self.pieces.get(self.index) {
+            None => Next::Nothing,
+            Some(Piece::Bytes(_)) => Next::Bytes,
+            Some(Piece::File { file, pos, len }) => {
+                Next::File { file: file.clone(), pos: *pos, len: *len }
+            }
+        }
+    }
+
+    /// Gathers the bytes from where it is up to a part of a file. Returns whether more follows.
+    fn gather(&mut self) -> bool {
+        self.slices.clear();
+        let mut offset = self.offset;
+        for (gathered, piece) in self.pieces[self.index..].iter().enumerate() {
+            let Piece::Bytes(bytes) = piece else { return true };
+            if gathered == SLICES_MAX {
+                return true;
+            }
+            let bytes = &bytes[std::mem::take(&mut offset)..];
+            let base = bytes.as_ptr().cast_mut().cast();
+            self.slices.push(libc::iovec { iov_base: base, iov_len: bytes.len() });
+        }
+        false
+    }
+
+    /// Counts `n` gathered bytes as sent.
+    fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let left = self.pieces[self.index].len() - self.offset;
+            let here = left.min(n);
+            self.offset += here;
+            n -= here;
+            if here == left {
+                self.index += 1;
+                self.offset = 0;
+            }
+        }
+    }
+
+    fn entry(&mut self, fd: Fd) -> Entry {
+        let more = if self.gather() { libc::MSG_MORE } else { 0 };
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | more;
+        if let [one] = &*self.slices
+            && let Ok(len) = u32::try_from(one.iov_len)
+        {
+            return opcode::Send::new(fd, one.iov_base.cast(), len).flags(flags).build();
+        }
+        self.header.msg_iov = self.slices.as_mut_ptr();
+        self.header.msg_iovlen = self.slices.len();
+        opcode::SendMsg::new(fd, &raw const self.header).flags(flags as u32).build()
+    }
+}
+
+impl UringStream {
+    pub(crate) async fn send(&self, pieces: Vec<Piece>) -> io::Result<()> {
+        let guard = ShutdownOnDrop(&self.socket);
+        let result = self.send_all(Sending::new(pieces)).await;
+        guard.defuse();
+        result
+    }
+
+    async fn send_all(&self, mut sending: Box<Sending>) -> io::Result<()> {
+        loop {
+            match sending.next() {
+                Next::Nothing => return Ok(()),
+                Next::Bytes => sending = self.send_gathered(sending).await?,
+                Next::File { file, pos, len } => {
+                    let more = sending.index + 1 < sending.pieces.len();
+                    self.send_file(&file, pos, len, more).await?;
+                    sending.offset = len;
+                }
+            }
+        }
+    }
+
+    async fn send_gathered(&self, sending: Box<Sending>) -> io::Result<Box<Sending>> {
+        let payload = Payload::Send { socket: Rc::clone(&self.socket), sending };
+        let sent = self.ring.start(payload, |payload| {
+            let Payload::Send { socket, sending } = payload else { unreachable!("made above") };
+            sending.entry(socket.as_fd())
+        });
+        let sent = sent.await;
+        let Payload::Send { mut sending, .. } = sent.payload else {
+            unreachable!("an operation keeps its payload")
+        };
+        match sent.result {
+            Ok(n) => sending.advance(n as usize),
+            Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+        Ok(sending)
+    }
+
+    /// Sends a part of a file without reading it: through a pipe, in pieces as large as it takes.
+    async fn send_file(
+        &self,
+        file: &File,
+        mut pos: u64,
+        mut len: usize,
+        more: bool,
+    ) -> io::Result<()> {
+        let mut pipe = self.ring.pipes.get()?;
+        while len > 0 {
+            let wanted = len.min(pipe.capacity);
+            let (filled, returned) = self.file_to_pipe(file, pos, wanted, pipe).await;
+            let mut filled = filled?;
+            pipe = returned;
+            if filled == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            pos += filled as u64;
+            len -= filled;
+            while filled > 0 {
+                // The worker that splices would block on a full socket, and there are not many.
+                self.wait_for_room().await?;
+                let (sent, returned) = self.pipe_to_socket(filled, more || len > 0, pipe).await;
+                pipe = returned;
+                match sent? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    n => filled -= n,
+                }
+            }
+        }
+        self.ring.pipes.put(pipe);
+        Ok(())
+    }
+
+    async fn file_to_pipe(
+        &self,
+        file: &File,
+        pos: u64,
+        len: usize,
+        pipe: Pipe,
+    ) -> (io::Result<usize>, Pipe) {
+        let payload = Payload::FileToPipe { file: file.clone(), pipe };
+        let spliced = self.ring.start(payload, |payload| {
+            let Payload::FileToPipe { file, pipe } = payload else { unreachable!("made above") };
+            let (from, to) = (Fd(file.fd().as_raw_fd()), Fd(pipe.write.as_raw_fd()));
+            opcode::Splice::new(from, pos as i64, to, -1, len as u32).build()
+        });
+        let spliced = spliced.await;
+        match spliced.payload {
+            Payload::FileToPipe { pipe, .. } => (spliced.result.map(|n| n as usize), pipe),
+            _ => unreachable!("an operation keeps its payload"),
+        }
+    }
+
+    async fn pipe_to_socket(
+        &self,
+        len: usize,
+        more: bool,
+        pipe: Pipe,
+    ) -> (io::Result<usize>, Pipe) {
+        let payload = Payload::PipeToSocket { socket: Rc::clone(&self.socket), pipe };
+        let flags = if more { libc::SPLICE_F_MORE } else { 0 };
+        let spliced = self.ring.start(payload, |payload| {
+            let Payload::PipeToSocket { socket, pipe } = payload else {
+                unreachable!("made above")
+            };
+            let from = Fd(pipe.read.as_raw_fd());
+            opcode::Splice::new(from, -1, socket.as_fd(), -1, len as u32).flags(flags).build()
+        });
+        let spliced = spliced.await;
+        match spliced.payload {
+            Payload::PipeToSocket { pipe, .. } => (spliced.result.map(|n| n as usize), pipe),
+            _ => unreachable!("an operation keeps its payload"),
+        }
+    }
+
+    async fn wait_for_room(&self) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(self.socket.as_fd(), libc::POLLOUT as u32).build();
+        let payload = Payload::PollSocket { _socket: Rc::clone(&self.socket) };
+        self.ring.start(payload, |_| entry).await.result.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Next, SLICES_MAX, Sending};
+    use crate::Piece;
+    use bytes::Bytes;
+
+    fn sending(parts: &[&'static str]) -> Box<Sending> {
+        let piece = |s: &&'static str| Piece::Bytes(Bytes::from_static(s.as_bytes()));
+        Sending::new(parts.iter().map(piece).collect())
+    }
+
+    /// Lengths of the gathered slices, and whether more follows.
+    fn gathered(sending: &mut Sending) -> (Vec<usize>, bool) {
+        let more = sending.gather();
+        (sending.slices.iter().map(|s| s.iov_len).collect(), more)
+    }
+
+    #[test]
+    fn a_partial_send_goes_on_where_it_stopped() {
+        let mut s = sending(&["", "abc", "", "de", "f"]);
+        assert!(matches!(s.next(), Next::Bytes));
+        assert_eq!(gathered(&mut s), (vec![3, 0, 2, 1], false));
+        s.advance(1);
+        assert_eq!(gathered(&mut s), (vec![2, 0, 2, 1], false));
+        s.advance(3);
+        assert!(matches!(s.next(), Next::Bytes));
+        assert_eq!(gathered(&mut s), (vec![1, 1], false));
+        s.advance(2);
+        assert!(matches!(s.next(), Next::Nothing));
+    }
+
+    #[test]
+    fn one_call_takes_a_bounded_number_of_slices() {
+        let mut s = sending(&["x"; 3_000]);
+        for left in [3_000, 3_000 - SLICES_MAX, 3_000 - 2 * SLICES_MAX] {
+            assert!(matches!(s.next(), Next::Bytes));
+            let (slices, more) = gathered(&mut s);
+            assert_eq!((slices.len(), more), (SLICES_MAX.min(left), true));
+            s.advance(SLICES_MAX);
+        }
+    }
+}
