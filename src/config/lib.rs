@@ -2,7 +2,7 @@
 //! files and flags they are read from, and what DescribeConfigs tells of them. Pure.
 
 mod broker_config;
-mod describe;
+pub mod describe;
 mod docs;
 mod error;
 mod layers;
