@@ -4,9 +4,11 @@
 //   java -cp "<Kafka's libs>/*" WireGolden.java > kafka-4.3.1.txt
 //   java -cp "<kafka-clients-3.9.1.jar>:<its libs>/*" WireGolden.java \
 //     --not-in kafka-4.3.1.txt > kafka-3.9.1.txt
+//   java -cp "<Kafka's libs>/*" WireGolden.java --defaults > kafka-4.3.1-defaults.txt
 //
 // Random bytes are laid out by a message's Schema, read by its generated class, and written
-// again: what is printed is what that class writes.
+// again: what is printed is what that class writes. With --defaults it is what the class writes
+// when nothing was set.
 
 import java.io.File;
 import java.lang.reflect.Modifier;
@@ -34,6 +36,7 @@ public class WireGolden {
     }
 
     public static void main(String[] args) throws Exception {
+        boolean defaults = args.length == 1 && args[0].equals("--defaults");
         Set<String> skipped = new HashSet<>();
         Set<String> names = new HashSet<>();
         if (args.length == 2 && args[0].equals("--not-in")) {
@@ -52,9 +55,13 @@ public class WireGolden {
             Schema[] schemas = (Schema[]) entry.getValue().getField("SCHEMAS").get(null);
             for (short version = 0; version < schemas.length; version++) {
                 String key = entry.getKey() + " " + version;
-                if (schemas[version] != null && !skipped.contains(key)) {
-                    System.out.println(key + " " + encoded(entry.getValue(), schemas, version));
+                if (schemas[version] == null || skipped.contains(key)) {
+                    continue;
                 }
+                Message message = defaults
+                    ? (Message) entry.getValue().getConstructor().newInstance()
+                    : random(entry.getValue(), schemas, version);
+                System.out.println(key + " " + written(message, version));
             }
         }
     }
@@ -89,7 +96,7 @@ public class WireGolden {
         return found;
     }
 
-    private static String encoded(Class<?> type, Schema[] schemas, short version) throws Exception {
+    private static Message random(Class<?> type, Schema[] schemas, short version) throws Exception {
         WireGolden golden = new WireGolden(31L * type.getSimpleName().hashCode() + version);
         golden.value(schemas[version]);
         golden.out.flip();
@@ -98,6 +105,10 @@ public class WireGolden {
         if (golden.out.hasRemaining()) {
             throw new IllegalStateException(type + " " + version + " does not read its own schema");
         }
+        return message;
+    }
+
+    private static String written(Message message, short version) {
         ObjectSerializationCache cache = new ObjectSerializationCache();
         ByteBuffer bytes = ByteBuffer.allocate(message.size(cache, version));
         message.write(new ByteBufferAccessor(bytes), cache, version);

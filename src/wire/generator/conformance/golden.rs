@@ -38,3 +38,15 @@ fn kafkas_bytes_are_read_and_written_back() {
         }
     }
 }
+
+#[test]
+fn defaults_are_kafkas() {
+    let entries = table::all();
+    let mut messages = BTreeSet::new();
+    for (name, version, bytes) in lines("kafka-4.3.1-defaults.txt") {
+        let entry = entries.iter().find(|entry| entry.name == name).expect("a message");
+        assert_eq!((entry.default)(version), Ok(bytes), "{name} {version}");
+        messages.insert(name);
+    }
+    assert_eq!(messages.len(), entries.len(), "a message without a line");
+}

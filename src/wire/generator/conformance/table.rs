@@ -11,6 +11,8 @@ pub(super) struct Entry {
     pub(super) min_version: i16,
     pub(super) max_version: i16,
     pub(super) recode: Recode,
+    /// Encodes the message as it is when nothing was set.
+    pub(super) default: fn(i16) -> Result<Vec<u8>, EncodeError>,
 }
 
 fn recode<'a, M: Message<'a>>(
@@ -21,8 +23,13 @@ fn recode<'a, M: Message<'a>>(
     let mut reader = Reader::new(bytes);
     let message = M::decode(&mut reader, from)?;
     reader.finish()?;
+    Ok(encode(&message, to))
+}
+
+fn encode<'a>(message: &impl Message<'a>, version: i16) -> Result<Vec<u8>, EncodeError> {
     let mut writer = Writer::new();
-    Ok(message.encode(&mut writer, to).map(|()| writer.into_bytes().to_vec()))
+    message.encode(&mut writer, version)?;
+    Ok(writer.into_bytes().to_vec())
 }
 
 macro_rules! entries {
@@ -32,6 +39,7 @@ macro_rules! entries {
             min_version: <messages::$module::$name as Message<'_>>::MIN_VERSION,
             max_version: <messages::$module::$name as Message<'_>>::MAX_VERSION,
             recode: |bytes, from, to| recode::<messages::$module::$name>(bytes, from, to),
+            default: |version| encode(&messages::$module::$name::default(), version),
         }),*]
     };
 }
