@@ -1,5 +1,7 @@
 //! What IncrementalAlterConfigs can do to one setting, and how it edits lists.
 
+use std::collections::HashSet;
+
 use ringlog_config::{ConfigType, broker_setting, topic_setting};
 use ringlog_types::ErrorCode;
 
@@ -70,13 +72,13 @@ pub(super) fn edit_list(old: String, operation: Operation, value: &str) -> Strin
     let (mut list, named) = (items(&old), items(value));
     match operation {
         Operation::Append => {
-            for item in named {
-                if !list.contains(&item) {
-                    list.push(item);
-                }
-            }
+            let mut present: HashSet<String> = list.iter().cloned().collect();
+            list.extend(named.into_iter().filter(|item| present.insert(item.clone())));
         }
-        _ => list.retain(|item| !named.contains(item)),
+        _ => {
+            let gone: HashSet<String> = named.into_iter().collect();
+            list.retain(|item| !gone.contains(item));
+        }
     }
     list.join(",")
 }

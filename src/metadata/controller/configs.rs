@@ -22,7 +22,7 @@ use super::api_error::{ApiError, code_and_message};
 use super::config_operation::{Operation, check_list, edit_list};
 use super::names::check_name;
 use super::other_configs::check_other;
-use super::{Controller, Decision};
+use super::{Controller, Decision, RECORDS_PER_BATCH_MAX};
 use crate::image::{ConfigResource, ResourceType};
 use crate::record::MetadataRecord;
 
@@ -137,9 +137,16 @@ impl Controller {
         for alteration in &alterations {
             *times.entry((alteration.resource_type, alteration.name)).or_default() += 1;
         }
+        let changes: usize = alterations.iter().map(|alteration| alteration.changes.len()).sum();
         let mut records = Vec::new();
         let mut outcomes = Vec::new();
         for alteration in &alterations {
+            if changes > RECORDS_PER_BATCH_MAX {
+                let message = "Unable to perform excessively large batch operation.";
+                let refused = ApiError::new(ErrorCode::PolicyViolation, message);
+                outcomes.push(code_and_message(Err(refused)));
+                continue;
+            }
             let outcome = match times[&(alteration.resource_type, alteration.name)] {
                 1 => self.alter_one(alteration),
                 _ => refuse("Each resource must appear at most once."),
@@ -179,6 +186,10 @@ impl Controller {
         let resource = ConfigResource::new(kind, alteration.name);
         let current = self.image.configs(&resource);
         let wanted = self.wanted(kind, alteration, &current)?;
+        // Appending may have made a list longer than any one request could.
+        for change in &alteration.changes {
+            check_length(change.key, wanted.get(change.key).map_or("", |value| value))?;
+        }
         self.check_wanted(kind, alteration, &wanted)?;
         Ok(records_between(&resource, &current, &wanted, alteration))
     }
@@ -292,6 +303,19 @@ impl Controller {
     }
 }
 
+/// Longest key and longest value of a setting: what Kafka's own strings hold where they are not
+/// compact. Anything longer would sit in every node's memory for good.
+const SETTING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Refuses a setting that is too long to keep.
+pub(super) fn check_length(key: &str, value: &str) -> Result<(), ApiError> {
+    if key.len() <= SETTING_BYTES_MAX && value.len() <= SETTING_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("A setting is longer than {SETTING_BYTES_MAX} bytes.");
+    Err(ApiError::new(ErrorCode::InvalidConfig, message))
+}
+
 fn refuse<T>(message: impl Into<String>) -> Result<T, ApiError> {
     Err(ApiError::new(ErrorCode::InvalidRequest, message))
 }
@@ -309,6 +333,9 @@ fn check_changes(alteration: &Alteration<'_>) -> Result<(), ApiError> {
     }
     if !without_value.is_empty() {
         return refuse(format!("Null value not supported for : {}", without_value.join(",")));
+    }
+    for change in &alteration.changes {
+        check_length(change.key, change.value.unwrap_or_default())?;
     }
     match alteration.changes.iter().find(|change| change.operation.is_none()) {
         Some(change) => refuse(format!("Unknown operation for config key: {}", change.key)),
@@ -343,10 +370,10 @@ fn records_between(
     alteration: &Alteration<'_>,
 ) -> Vec<MetadataRecord<'static>> {
     let always = resource.resource_type == ResourceType::Broker.code();
-    let named = |key: &str| alteration.changes.iter().any(|change| change.key == key);
+    let named: HashSet<&str> = alteration.changes.iter().map(|change| change.key).collect();
     let mut records = Vec::new();
     for (key, value) in wanted {
-        if current.get(key) != Some(value) || (always && named(key)) {
+        if current.get(key) != Some(value) || (always && named.contains(key.as_str())) {
             records.push(config_record(resource, key.clone(), Some(value.clone())));
         }
     }

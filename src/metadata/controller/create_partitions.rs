@@ -1,5 +1,7 @@
 //! CreatePartitions: more partitions for topics that exist.
 
+use std::collections::HashSet;
+
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::create_partitions_request::{
     CreatePartitionsRequest, CreatePartitionsTopic,
@@ -25,12 +27,13 @@ impl Controller {
     ) -> Decision<CreatePartitionsResponse<'static>> {
         let mut entropy = Entropy::new(random);
         let times = occurrences(request.topics.iter().map(|topic| &*topic.name));
+        let mut repeated = HashSet::new();
         let mut left = PARTITIONS_PER_REQUEST_MAX;
         let mut records = Vec::new();
         let mut results: Vec<CreatePartitionsTopicResult<'static>> = Vec::new();
         for topic in &request.topics {
             let outcome = if times[&*topic.name] > 1 {
-                if results.iter().any(|result| result.name == topic.name) {
+                if !repeated.insert(&*topic.name) {
                     continue;
                 }
                 Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."))

@@ -1,6 +1,6 @@
 //! CreateTopics, and topics made because somebody asked for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ringlog_config::{ConfigEntry, TopicConfig, describe_topic};
@@ -12,7 +12,7 @@ use ringlog_wire::messages::create_topics_response::{
 use ringlog_wire::messages::topic_record::TopicRecord;
 
 use super::api_error::ApiError;
-use super::configs::config_record;
+use super::configs::{check_length, config_record};
 use super::entropy::Entropy;
 use super::names::{CollidingNames, check_name};
 use super::placement::{check_manual, new_partition, place};
@@ -54,12 +54,12 @@ impl Controller {
         let mut colliding = self.colliding.clone();
         let mut records = Vec::new();
         let mut topics = Vec::new();
+        let mut repeated = HashSet::new();
         let times = occurrences(request.topics.iter().map(|topic| &*topic.name));
         let too_many = self.partitions_asked_for(&request.topics) > PARTITIONS_PER_REQUEST_MAX;
         for topic in &request.topics {
             let planned = if times[&*topic.name] > 1 {
-                if topics.iter().any(|result: &CreatableTopicResult<'_>| result.name == topic.name)
-                {
+                if !repeated.insert(&*topic.name) {
                     continue;
                 }
                 Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
@@ -163,6 +163,7 @@ impl Controller {
                     format!("Null value not supported for topic configs: {}", config.name);
                 return Err(ApiError::new(ErrorCode::InvalidConfig, message));
             };
+            check_length(&config.name, value)?;
             configs.insert(config.name.to_string(), value.to_string());
         }
         match TopicConfig::resolve(&self.config, &configs) {

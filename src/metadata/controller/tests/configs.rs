@@ -209,3 +209,16 @@ fn the_older_call_replaces_everything() {
     let decision = node.controller.alter_configs(&request);
     assert!(decision.records.is_empty(), "nothing changes the second time");
 }
+
+#[test]
+fn what_would_fill_the_memory_is_refused() {
+    let mut node = Node::start();
+    let long = "x".repeat(40_000);
+    let told = alter(&mut node, 4, "", &[(SET, "nosuch.key", Some(&long))]);
+    assert_eq!(told, "INVALID_CONFIG: A setting is longer than 32767 bytes.");
+    let keys: Vec<String> = (0..10_001).map(|index| format!("key.{index}")).collect();
+    let many: Vec<_> = keys.iter().map(|key| (SET, key.as_str(), Some("1"))).collect();
+    let told = alter(&mut node, 4, "", &many);
+    assert_eq!(told, "POLICY_VIOLATION: Unable to perform excessively large batch operation.");
+    assert!(node.controller.image().configs(&ConfigResource::all_brokers()).is_empty());
+}
