@@ -36,6 +36,8 @@ mod scan;
 mod seal;
 mod segment;
 mod shard;
+#[cfg(test)]
+mod sim_tests;
 mod tail;
 #[cfg(test)]
 mod testing;

@@ -241,7 +241,7 @@ async fn prepare(
     runtime: &Runtime,
     path: &Path,
 ) -> Result<(FileLock, Option<MetaProperties>), StorageError> {
-    runtime.create_dir_all(path).await.map_err(StorageError::io("create", path))?;
+    create_durably(runtime, path).await?;
     let lock_path = path.join(LOCK);
     let lock = match runtime.lock_file(&lock_path).await {
         Ok(lock) => lock,
@@ -266,6 +266,34 @@ async fn prepare(
             Err(StorageError::unusable(&meta_path, reason))
         }
     }
+}
+
+/// Makes a directory and sees to it that a loss of power does not take it away. Its name is
+/// flushed even if it is there: a process that was killed may have left that undone.
+async fn create_durably(runtime: &Runtime, path: &Path) -> Result<(), StorageError> {
+    let mut named_in = Vec::new();
+    for directory in path.ancestors() {
+        let parent = match directory.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => break,
+        };
+        named_in.push(parent);
+        if runtime.stat(parent).await.is_ok() {
+            break;
+        }
+    }
+    runtime.create_dir_all(path).await.map_err(StorageError::io("create", path))?;
+    for parent in named_in {
+        match runtime.sync_dir(parent).await {
+            Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+                return Err(StorageError::io("flush", parent)(error));
+            }
+            // What may not be read was not made by us.
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Who the node is, if its directories and the configuration agree.

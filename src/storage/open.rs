@@ -180,6 +180,13 @@ impl Log {
             write.allocated = block;
             write.written_offset = segment.end_offset.get();
         }
+        if !self.dir.was_clean() {
+            // Names of files that a killed process made may not be on disk yet.
+            let directory = self.path.borrow().clone();
+            runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))?;
+            let parent = self.dir.path();
+            runtime.sync_dir(parent).await.map_err(StorageError::io("flush", parent))?;
+        }
         let clean = segment.index.borrow().is_some()
             && listing.segments.last() == Some(&(segment.base_offset, size))
             && self.recovery_point.get() == self.log_end_offset.get();

@@ -15,8 +15,8 @@ use crate::batch_header::{BatchHeader, HEADER_BYTES};
 use crate::crc32c;
 use crate::log_dirs::OpenedDirs;
 use crate::{
-    AppendError, AppendOrigin, Appended, Log, LogDirs, OpenHint, RecoveryReport, StorageOptions,
-    StorageShard,
+    AppendError, AppendOrigin, Appended, Log, LogDirs, OpenHint, RecoveryReport, StorageError,
+    StorageOptions, StorageShard,
 };
 
 /// What a batch of a test is like.
@@ -149,25 +149,26 @@ impl Bench {
 
     /// Opens the directory and the partition `t-0`, which is made if it is not there.
     pub(crate) async fn open(&self) -> Opened {
-        let dirs = LogDirs::open(self.runtime(), std::slice::from_ref(&self.root), 1, None).await;
-        let dirs = dirs.expect("the directory is ours");
+        self.try_open().await.expect("the log opens")
+    }
+
+    /// The same where the disk may fail.
+    pub(crate) async fn try_open(&self) -> Result<Opened, StorageError> {
+        let paths = std::slice::from_ref(&self.root);
+        let dirs = LogDirs::open(self.runtime(), paths, 1, None).await?;
         let config = Arc::new(self.config.lock().expect("one thread").clone());
         let partition = TopicPartition::new("t", 0);
         let dir = dirs.dirs.get(0).expect("it is usable").clone();
         let found = dirs.logs.iter().find(|found| found.topic_partition == partition);
+        let id = Bench::topic_id();
         let (log, report) = match found.map(|found| found.hint) {
-            Some(hint) => {
-                let id = Some(Bench::topic_id());
-                let opened = Log::open(&self.shard, &dir, partition, id, config, hint).await;
-                opened.expect("the log opens")
-            }
+            Some(hint) => Log::open(&self.shard, &dir, partition, Some(id), config, hint).await?,
             None => {
-                let id = Bench::topic_id();
-                let log = Log::create(&self.shard, &dir, partition, id, config).await;
-                (log.expect("the log is made"), RecoveryReport::default())
+                let log = Log::create(&self.shard, &dir, partition, id, config).await?;
+                (log, RecoveryReport::default())
             }
         };
-        Opened { log, report, dirs }
+        Ok(Opened { log, report, dirs })
     }
 
     /// Stops cleanly.

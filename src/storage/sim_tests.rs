@@ -1,0 +1,342 @@
+//! A log on a simulated disk that loses power, over and over.
+//!
+//! A run appends, reads, deletes, checkpoints and stops, and crashes at any disk operation. The
+//! model keeps every batch that was ever taken and the end of what was acknowledged. After each
+//! start the log must be a prefix of the model that reaches the acknowledged end, byte for byte,
+//! and a producer that sends its newest acknowledged batch again must be told so. The seed of a
+//! failed run is in the message; `RINGLOG_SIM_SEEDS=<first>..<last>` runs others.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ringlog_config::{Flush, TopicConfig};
+use ringlog_runtime::sim::{DiskFaults, SimOptions, Simulation};
+use ringlog_runtime::{Mesh, Runtime};
+use ringlog_types::Offset;
+
+use crate::Log;
+use crate::testing::{BatchSpec, Bench, Opened, append, bytes_of, read_all};
+
+/// How often a run crashes, and how many batches it appends between two starts.
+const LIVES: usize = 5;
+const BATCHES: u64 = 60;
+/// No life takes longer than this, in virtual time.
+const LIFE: Duration = Duration::from_secs(600);
+
+/// A batch that was taken.
+#[derive(Clone)]
+struct Taken {
+    base_offset: Offset,
+    end_offset: Offset,
+    spec: BatchSpec,
+}
+
+/// What is known outside of the node.
+#[derive(Default)]
+struct Model {
+    taken: Vec<Taken>,
+    acknowledged_end: Offset,
+    /// The largest offset that was asked to be deleted.
+    deleted_to: Offset,
+    next_sequence: i32,
+    violations: Vec<String>,
+    finished: bool,
+}
+
+type Shared = Arc<Mutex<Model>>;
+
+impl Model {
+    fn violation(&mut self, what: String) {
+        self.violations.push(what);
+    }
+}
+
+fn lock(model: &Shared) -> std::sync::MutexGuard<'_, Model> {
+    model.lock().expect("one thread")
+}
+
+/// The settings of a run: segments so small that they roll all the time.
+fn config(seed: u64) -> TopicConfig {
+    TopicConfig {
+        segment_bytes: [40_000, 80_000, 300_000][(seed % 3) as usize],
+        index_interval_bytes: [100, 4096][(seed / 3 % 2) as usize],
+        flush: if seed % 5 == 4 { Flush::Async } else { Flush::Sync },
+        flush_messages: if seed.is_multiple_of(2) { i64::MAX } else { 7 },
+        file_delete_delay_ms: 10,
+        ..Default::default()
+    }
+}
+
+fn expected(taken: &Taken) -> Vec<u8> {
+    taken.spec.build()
+}
+
+/// Compares the log with the model, after a start.
+async fn verify(bench: &Bench, log: &Log, model: &Shared) {
+    let batches = read_all(bench, log).await;
+    let mut model = lock(model);
+    let start = log.log_start_offset();
+    if start > model.deleted_to {
+        let deleted_to = model.deleted_to;
+        model.violation(format!("the log starts at {start}, deleted was up to {deleted_to}"));
+    }
+    // The first batch may begin before the log does.
+    let first = batches.first().map_or(log.log_end_offset(), |(header, _)| header.base_offset);
+    let from = model.taken.partition_point(|taken| taken.base_offset < first);
+    let known: Vec<Taken> = model.taken[from..].to_vec();
+    for (at, (header, bytes)) in batches.iter().enumerate() {
+        let same = known.get(at).is_some_and(|taken| {
+            taken.base_offset == header.base_offset && expected(taken)[16..] == bytes[16..]
+        });
+        if !same {
+            model.violation(format!("offset {} is not what was appended", header.base_offset));
+            return;
+        }
+    }
+    let end = log.log_end_offset();
+    if end < model.acknowledged_end {
+        let acknowledged = model.acknowledged_end;
+        model.violation(format!("the log ends at {end}, acknowledged was {acknowledged}"));
+        return;
+    }
+    model.taken.truncate(from + batches.len());
+    model.next_sequence = match model.taken.last() {
+        Some(last) => last.spec.base_sequence + last.spec.count,
+        None => 0,
+    };
+    // Found again means durable from now on.
+    model.acknowledged_end = end;
+    if let Some(last) = model.taken.last().cloned()
+        && last.base_offset >= start
+    {
+        match append(log, last.spec) {
+            Ok(again) if again.duplicate && again.base_offset == last.base_offset => {}
+            other => model.violation(format!("sent again, {}: {other:?}", last.base_offset)),
+        }
+    }
+}
+
+/// Appends, waits for some, reads some.
+async fn work(bench: &Bench, log: &Rc<Log>, model: &Shared) {
+    let runtime = bench.runtime();
+    let count = runtime.random_u64() % BATCHES;
+    let largest = [200, 3000, 9000][(runtime.random_u64() % 3) as usize];
+    for _ in 0..count {
+        if !append_one(bench, log, model, largest) {
+            return;
+        }
+        let end = log.log_end_offset();
+        match runtime.random_u64() % 10 {
+            0..4 => {
+                let (log, model) = (log.clone(), model.clone());
+                drop(runtime.spawn(async move {
+                    if log.wait_durable(end).await.is_ok() {
+                        let mut model = lock(&model);
+                        model.acknowledged_end = model.acknowledged_end.max(end);
+                    }
+                }));
+            }
+            4 => {
+                if log.wait_durable(end).await.is_err() {
+                    return;
+                }
+                let mut model = lock(model);
+                model.acknowledged_end = model.acknowledged_end.max(end);
+            }
+            5 => read_some(bench, log, model).await,
+            6 => runtime.sleep(Duration::from_micros(runtime.random_u64() % 20_000)).await,
+            _ => {}
+        }
+    }
+}
+
+fn append_one(bench: &Bench, log: &Log, model: &Shared, largest: u64) -> bool {
+    let runtime = bench.runtime();
+    let mut model = lock(model);
+    let spec = BatchSpec {
+        count: 1 + (runtime.random_u64() % 4) as i32,
+        value_bytes: (runtime.random_u64() % largest) as usize,
+        seed: runtime.random_u64() as u8,
+        producer_id: 9,
+        producer_epoch: 0,
+        base_sequence: model.next_sequence,
+        timestamp: 1_700_000_000_000 + runtime.random_u64() as i64 % 1000,
+    };
+    match append(log, spec) {
+        Ok(appended) => {
+            model.next_sequence += spec.count;
+            let end_offset = appended.last_offset + 1;
+            model.taken.push(Taken { base_offset: appended.base_offset, end_offset, spec });
+            true
+        }
+        Err(crate::AppendError::Storage(_)) => false,
+        Err(error) => {
+            model.violation(format!("refused: {error}"));
+            false
+        }
+    }
+}
+
+/// Reads somewhere and compares.
+async fn read_some(bench: &Bench, log: &Log, model: &Shared) {
+    let (start, end) = (log.log_start_offset(), log.committed_offset());
+    if start >= end {
+        return;
+    }
+    let offset = start + (bench.runtime().random_u64() % (end - start) as u64) as i64;
+    let bytes_max = 1 + (bench.runtime().random_u64() % 50_000) as usize;
+    let Ok(read) = log.read(offset, bytes_max, end, true).await else { return };
+    let bytes = bytes_of(bench, &read.pieces).await;
+    let mut model = lock(model);
+    let from = model.taken.partition_point(|taken| taken.end_offset <= offset);
+    let mut expected_bytes = Vec::new();
+    for taken in &model.taken[from..] {
+        if expected_bytes.len() >= bytes.len() {
+            break;
+        }
+        let mut batch = expected(taken);
+        batch[..8].copy_from_slice(&taken.base_offset.to_be_bytes());
+        batch[12..16].copy_from_slice(&0i32.to_be_bytes());
+        expected_bytes.extend(batch);
+    }
+    let same = bytes.len() <= expected_bytes.len() && expected_bytes[..bytes.len()] == bytes;
+    if !same || bytes.is_empty() {
+        model.violation(format!("a read at {offset} gave other bytes ({})", bytes.len()));
+    }
+}
+
+/// One life of the node: start, check, work, and perhaps a clean stop.
+async fn live(runtime: Runtime, seed: u64, model: Shared) {
+    let bench = Bench::new(runtime, &PathBuf::from("/data"), config(seed));
+    let opened = match bench.try_open().await {
+        Ok(opened) => opened,
+        Err(crate::StorageError::Io { .. }) => {
+            // An error of the disk; the next life tries again.
+            lock(&model).finished = true;
+            return;
+        }
+        Err(error) => {
+            lock(&model).violation(format!("it does not open: {error}"));
+            return;
+        }
+    };
+    for fenced in &opened.report.fenced {
+        lock(&model).violation(format!("damage is reported: {fenced:?}"));
+    }
+    let log = opened.log.clone();
+    verify(&bench, &log, &model).await;
+    let rounds = bench.runtime().random_u64() % 4;
+    for _ in 0..rounds {
+        work(&bench, &log, &model).await;
+        between(&bench, &opened, &model).await;
+    }
+    if bench.runtime().random_u64().is_multiple_of(3) && log.close().await.is_ok() {
+        {
+            let mut model = lock(&model);
+            model.acknowledged_end = model.acknowledged_end.max(log.log_end_offset());
+        }
+        let dirs = &opened.dirs.dirs;
+        if dirs.write_checkpoints(bench.runtime(), &[log.checkpoint()]).await.is_ok() {
+            let _ = dirs.mark_clean_shutdown(bench.runtime()).await;
+        }
+    }
+    lock(&model).finished = true;
+}
+
+/// What happens now and then: deletion, checkpoints, memory running short.
+async fn between(bench: &Bench, opened: &Opened, model: &Shared) {
+    let log = &opened.log;
+    match bench.runtime().random_u64() % 5 {
+        0 => {
+            let (start, end) = (log.log_start_offset(), log.committed_offset());
+            let before = start + (bench.runtime().random_u64() % (end - start + 1) as u64) as i64;
+            {
+                let mut model = lock(model);
+                model.deleted_to = model.deleted_to.max(before);
+            }
+            let _ = log.delete_records(before).await;
+        }
+        1 => {
+            let checkpoint = [log.checkpoint()];
+            let _ = opened.dirs.dirs.write_checkpoints(bench.runtime(), &checkpoint).await;
+        }
+        2 => while log.evict_oldest_chunk() > 0 {},
+        3 => {
+            log.bytes_since_checkpoint.set(1 << 30);
+            log.start_checkpoint();
+            log.kick_writer();
+        }
+        _ => {}
+    }
+}
+
+/// One run. Returns what was violated.
+fn run(seed: u64, lying: bool) -> Vec<String> {
+    let mut sim = Simulation::new(seed, SimOptions::default());
+    let model: Shared = Arc::default();
+    let node = sim.add_node("node");
+    let shared = model.clone();
+    sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| live(runtime, seed, shared.clone()));
+    sim.set_lying_disk(node, lying);
+    for life in 0..LIVES {
+        lock(&model).finished = false;
+        if life > 0 {
+            sim.restart(node);
+        }
+        if life + 1 < LIVES {
+            let errors = sim.random_u64().is_multiple_of(4);
+            let rate = if errors { 0.001 } else { 0.0 };
+            sim.set_disk_faults(
+                node,
+                DiskFaults {
+                    write_error: rate,
+                    sync_error: rate,
+                    slow: 0.01,
+                    ..Default::default()
+                },
+            );
+            let ops = 1 + sim.random_u64() % 400;
+            sim.crash_after_ops(node, ops);
+        } else {
+            sim.set_disk_faults(node, DiskFaults::default());
+        }
+        let done = model.clone();
+        sim.run_until(|| lock(&done).finished, LIFE);
+        if sim.random_u64().is_multiple_of(4) {
+            sim.kill(node);
+        } else {
+            sim.crash(node);
+        }
+        let violations = lock(&model).violations.clone();
+        if !violations.is_empty() {
+            return violations;
+        }
+    }
+    let mut model = lock(&model);
+    if !model.finished {
+        model.violation("the last life did not end".to_owned());
+    }
+    model.violations.clone()
+}
+
+fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("RINGLOG_SIM_SEEDS") else { return default };
+    let (first, last) = text.split_once("..").expect("RINGLOG_SIM_SEEDS=<first>..<last>");
+    first.parse().expect("a number")..last.parse().expect("a number")
+}
+
+#[test]
+fn nothing_acknowledged_is_lost() {
+    for seed in seeds(0..100) {
+        let violations = run(seed, false);
+        assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
+    }
+}
+
+#[test]
+fn a_disk_that_lies_is_found_out() {
+    let found = (0..100).find(|seed| !run(*seed, true).is_empty());
+    assert!(found.is_some(), "acknowledging before the flush goes unnoticed");
+}
