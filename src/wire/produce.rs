@@ -1,10 +1,8 @@
-//! A Produce request read where it stands: no struct is built for a topic or a partition.
+//! A Produce request read where it stands: partition after partition in one pass, without a
+//! struct for each and without allocating.
 //!
-//! [`ProduceRequestView::decode`] walks the whole body once and refuses what is not well formed,
-//! so that nothing of a broken request is ever acted upon; walking it again cannot fail. Its
-//! slow twin is `messages::produce_request::ProduceRequest`.
-
-use std::borrow::Cow;
+//! Only the end of the pass tells that a request is well formed, so nothing may be done about
+//! its partitions before that. The slow twin is `messages::produce_request::ProduceRequest`.
 
 use ringlog_types::Uuid;
 
@@ -23,9 +21,9 @@ const TOPIC_BYTES_MIN: usize = 2;
 /// The least that a partition takes: an index and a compact length.
 const PARTITION_BYTES_MIN: usize = 5;
 
-/// A well-formed request, in place. Copies are cheap: it only points into the received bytes.
+/// A request that is being read.
 #[derive(Debug, Clone)]
-pub struct ProduceRequestView<'a> {
+pub struct ProduceRequestReader<'a> {
     /// The id of the transaction's owner (versions 3+).
     pub transactional_id: Option<&'a str>,
     /// How many replicas must have the records before the answer: -1 for all in sync, 1 for the
@@ -33,12 +31,41 @@ pub struct ProduceRequestView<'a> {
     pub acks: i16,
     /// How long the answer may wait for replicas.
     pub timeout_ms: i32,
-    topics: Topics<'a>,
+    reader: Reader<'a>,
+    version: i16,
+    topics_left: usize,
+    partitions_left: usize,
+    topic: TopicView<'a>,
+    /// Whether `topic` was begun and its tagged fields are still to come.
+    in_topic: bool,
+    finished: bool,
 }
 
-impl<'a> ProduceRequestView<'a> {
-    /// Checks a whole body. What follows it is ignored, as in Kafka.
-    pub fn decode(body: &'a [u8], version: i16) -> Result<Self, DecodeError> {
+/// One topic of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TopicView<'a> {
+    /// How many topics came before it.
+    pub number: usize,
+    /// Its name; empty from version 13.
+    pub name: &'a str,
+    /// Its id; zero before version 13.
+    pub id: Uuid,
+}
+
+/// One partition of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionView<'a> {
+    /// Its topic.
+    pub topic: TopicView<'a>,
+    /// Its index in the topic.
+    pub index: i32,
+    /// Its records as received: a batch, or before version 3 a message set.
+    pub records: Option<&'a [u8]>,
+}
+
+impl<'a> ProduceRequestReader<'a> {
+    /// Reads what precedes the topics.
+    pub fn begin(body: &'a [u8], version: i16) -> Result<Self, DecodeError> {
         if !(ProduceRequest::MIN_VERSION..=ProduceRequest::MAX_VERSION).contains(&version) {
             return Err(DecodeError::Version { message: ProduceRequest::NAME, version });
         }
@@ -48,157 +75,62 @@ impl<'a> ProduceRequestView<'a> {
             VERSION_TRANSACTIONAL_ID.. => reader.nullable_str(flexible)?,
             _ => None,
         };
-        let acks = reader.i16()?;
-        let timeout_ms = reader.i32()?;
-        let left = reader.count(flexible, TOPIC_BYTES_MIN)?;
-        let topics = Topics { reader, left, version };
-        topics.clone().walk()?;
-        Ok(ProduceRequestView { transactional_id, acks, timeout_ms, topics })
+        Ok(ProduceRequestReader {
+            transactional_id,
+            acks: reader.i16()?,
+            timeout_ms: reader.i32()?,
+            topics_left: reader.count(flexible, TOPIC_BYTES_MIN)?,
+            reader,
+            version,
+            partitions_left: 0,
+            topic: TopicView::default(),
+            in_topic: false,
+            finished: false,
+        })
     }
 
-    /// Its topics, in the request's order.
-    pub fn topics(&self) -> Topics<'a> {
-        self.topics.clone()
-    }
-
-    /// The same as generated code would have decoded it.
-    pub fn to_message(&self) -> ProduceRequest<'a> {
-        use crate::messages::produce_request::{PartitionProduceData, TopicProduceData};
-        let partition = |partition: PartitionView<'a>| PartitionProduceData {
-            index: partition.index,
-            records: partition.records.map(crate::Records::Borrowed),
-        };
-        let topic = |topic: TopicView<'a>| TopicProduceData {
-            name: Cow::Borrowed(topic.name),
-            topic_id: topic.id,
-            partition_data: topic.partitions().map(partition).collect(),
-        };
-        ProduceRequest {
-            transactional_id: self.transactional_id.map(Cow::Borrowed),
-            acks: self.acks,
-            timeout_ms: self.timeout_ms,
-            topic_data: self.topics().map(topic).collect(),
+    /// The next partition, in the request's order; topics without any are passed over. `None`
+    /// tells that the whole request was well formed. What follows it is ignored, as in Kafka.
+    #[inline]
+    pub fn next_partition(&mut self) -> Result<Option<PartitionView<'a>>, DecodeError> {
+        while self.partitions_left == 0 {
+            if !self.next_topic()? {
+                return Ok(None);
+            }
         }
-    }
-}
-
-/// The topics of a request.
-#[derive(Debug, Clone)]
-pub struct Topics<'a> {
-    reader: Reader<'a>,
-    left: usize,
-    version: i16,
-}
-
-impl<'a> Topics<'a> {
-    fn read(&mut self) -> Result<TopicView<'a>, DecodeError> {
+        self.partitions_left -= 1;
         let flexible = self.version >= VERSION_FLEXIBLE;
+        let index = self.reader.i32()?;
+        let records = self.reader.nullable_slice(flexible)?;
+        if flexible {
+            self.reader.skip_tagged_fields()?;
+        }
+        Ok(Some(PartitionView { topic: self.topic, index, records }))
+    }
+
+    /// Ends the topic at hand and begins the next, if there is one.
+    fn next_topic(&mut self) -> Result<bool, DecodeError> {
+        let flexible = self.version >= VERSION_FLEXIBLE;
+        let number = self.topic.number + usize::from(self.in_topic);
+        if flexible && std::mem::take(&mut self.in_topic) {
+            self.reader.skip_tagged_fields()?;
+        }
+        if self.topics_left == 0 {
+            if flexible && !std::mem::replace(&mut self.finished, true) {
+                self.reader.skip_tagged_fields()?;
+            }
+            return Ok(false);
+        }
+        self.topics_left -= 1;
         let (name, id) = match self.version {
             VERSION_TOPIC_ID.. => ("", self.reader.uuid()?),
             _ => (self.reader.str(flexible)?, Uuid::ZERO),
         };
-        let left = self.reader.count(flexible, PARTITION_BYTES_MIN)?;
-        let partitions = Partitions { reader: self.reader.clone(), left, flexible };
-        self.reader = partitions.clone().walk()?;
-        if flexible {
-            self.reader.skip_tagged_fields()?;
-        }
-        Ok(TopicView { name, id, partitions })
+        self.topic = TopicView { number, name, id };
+        self.in_topic = true;
+        self.partitions_left = self.reader.count(flexible, PARTITION_BYTES_MIN)?;
+        Ok(true)
     }
-
-    /// Reads everything, up to the request's end.
-    fn walk(mut self) -> Result<(), DecodeError> {
-        for _ in 0..self.left {
-            self.read()?;
-        }
-        match self.version {
-            VERSION_FLEXIBLE.. => self.reader.skip_tagged_fields(),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<'a> Iterator for Topics<'a> {
-    type Item = TopicView<'a>;
-
-    fn next(&mut self) -> Option<TopicView<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        Some(self.read().expect("the request was checked when it was decoded"))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Topics<'_> {}
-
-/// One topic of a request.
-#[derive(Debug, Clone)]
-pub struct TopicView<'a> {
-    /// Its name; empty from version 13.
-    pub name: &'a str,
-    /// Its id; zero before version 13.
-    pub id: Uuid,
-    partitions: Partitions<'a>,
-}
-
-impl<'a> TopicView<'a> {
-    /// Its partitions, in the request's order.
-    pub fn partitions(&self) -> Partitions<'a> {
-        self.partitions.clone()
-    }
-}
-
-/// The partitions of a topic.
-#[derive(Debug, Clone)]
-pub struct Partitions<'a> {
-    reader: Reader<'a>,
-    left: usize,
-    flexible: bool,
-}
-
-impl<'a> Partitions<'a> {
-    fn read(&mut self) -> Result<PartitionView<'a>, DecodeError> {
-        let index = self.reader.i32()?;
-        let records = self.reader.nullable_slice(self.flexible)?;
-        if self.flexible {
-            self.reader.skip_tagged_fields()?;
-        }
-        Ok(PartitionView { index, records })
-    }
-
-    /// Reads everything, and gives the reader behind it.
-    fn walk(mut self) -> Result<Reader<'a>, DecodeError> {
-        for _ in 0..self.left {
-            self.read()?;
-        }
-        Ok(self.reader)
-    }
-}
-
-impl<'a> Iterator for Partitions<'a> {
-    type Item = PartitionView<'a>;
-
-    fn next(&mut self) -> Option<PartitionView<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        Some(self.read().expect("the request was checked when it was decoded"))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Partitions<'_> {}
-
-/// One partition of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionView<'a> {
-    /// Its index in the topic.
-    pub index: i32,
-    /// Its records as received: a batch, or before version 3 a message set.
-    pub records: Option<&'a [u8]>,
 }
 
 #[cfg(test)]
@@ -206,6 +138,40 @@ mod tests {
     use super::*;
     use crate::messages::produce_request::{PartitionProduceData, TopicProduceData};
     use crate::{Records, Writer};
+
+    /// All that both ways of reading give: the head, and each partition with its topic.
+    type Content = (Option<String>, i16, i32, Vec<(usize, String, Uuid, i32, Option<Vec<u8>>)>);
+
+    fn fast(bytes: &[u8], version: i16) -> Result<Content, DecodeError> {
+        let mut request = ProduceRequestReader::begin(bytes, version)?;
+        let mut partitions = Vec::new();
+        while let Some(PartitionView { topic, index, records }) = request.next_partition()? {
+            let records = records.map(<[u8]>::to_vec);
+            partitions.push((topic.number, topic.name.to_owned(), topic.id, index, records));
+        }
+        assert_eq!(request.next_partition(), Ok(None), "the end stays the end");
+        let id = request.transactional_id.map(str::to_owned);
+        Ok((id, request.acks, request.timeout_ms, partitions))
+    }
+
+    fn slow(bytes: &[u8], version: i16) -> Result<Content, DecodeError> {
+        let request = ProduceRequest::decode(&mut Reader::new(bytes), version)?;
+        let mut partitions = Vec::new();
+        for (number, topic) in request.topic_data.iter().enumerate() {
+            for partition in &topic.partition_data {
+                let records = partition.records.as_ref().and_then(Records::as_slice);
+                partitions.push((
+                    number,
+                    topic.name.to_string(),
+                    topic.topic_id,
+                    partition.index,
+                    records.map(<[u8]>::to_vec),
+                ));
+            }
+        }
+        let id = request.transactional_id.map(|id| id.into_owned());
+        Ok((id, request.acks, request.timeout_ms, partitions))
+    }
 
     fn sample(version: i16, records: &[u8]) -> ProduceRequest<'_> {
         let by_id = version >= VERSION_TOPIC_ID;
@@ -239,14 +205,14 @@ mod tests {
         for version in ProduceRequest::MIN_VERSION..=ProduceRequest::MAX_VERSION {
             let message = sample(version, &records);
             let bytes = encoded(&message, version);
-            let view = ProduceRequestView::decode(&bytes, version).expect("well formed");
-            assert_eq!(view.to_message(), message, "version {version}");
-            let topic = view.topics().nth(3).expect("four topics");
-            assert_eq!((view.topics().len(), topic.partitions().len()), (4, 3));
+            let content = slow(&bytes, version).expect("well formed");
+            assert_eq!(content.3.len(), 6);
+            assert_eq!(fast(&bytes, version), Ok(content), "version {version}");
             for cut in 0..bytes.len() {
-                let slow = ProduceRequest::decode(&mut Reader::new(&bytes[..cut]), version);
-                let fast = ProduceRequestView::decode(&bytes[..cut], version);
-                assert!(slow.is_err() && fast.is_err(), "version {version} cut at {cut}");
+                let cut_short = &bytes[..cut];
+                let refused =
+                    slow(cut_short, version).is_err() && fast(cut_short, version).is_err();
+                assert!(refused, "version {version} cut at {cut}");
             }
         }
     }
@@ -260,13 +226,9 @@ mod tests {
                 for damage in [0x00, 0x01, 0x7f, 0x80, 0xff] {
                     let mut damaged = bytes.clone();
                     damaged[position] = damage;
-                    let slow = ProduceRequest::decode(&mut Reader::new(&damaged), version);
-                    let fast = ProduceRequestView::decode(&damaged, version);
+                    let (slow, fast) = (slow(&damaged, version), fast(&damaged, version));
                     let at = format!("version {version}, byte {position} is {damage:#x}");
-                    match (slow, fast) {
-                        (Ok(slow), Ok(fast)) => assert_eq!(fast.to_message(), slow, "{at}"),
-                        (slow, fast) => assert!(slow.is_err() && fast.is_err(), "{at}"),
-                    }
+                    assert_eq!(fast.ok(), slow.ok(), "{at}");
                 }
             }
         }
@@ -276,12 +238,12 @@ mod tests {
     fn absurd_counts_and_unknown_versions_are_refused() {
         let bytes = [&[0, 1, 0, 0, 0, 1][..], &i32::MAX.to_be_bytes()].concat();
         assert_eq!(
-            ProduceRequestView::decode(&bytes, 0).err(),
+            ProduceRequestReader::begin(&bytes, 0).err(),
             Some(DecodeError::Count { count: i32::MAX as usize, remaining: 0 })
         );
         for version in [-1, 14] {
             let error = DecodeError::Version { message: "ProduceRequest", version };
-            assert_eq!(ProduceRequestView::decode(&bytes, version).err(), Some(error));
+            assert_eq!(ProduceRequestReader::begin(&bytes, version).err(), Some(error));
         }
     }
 }
