@@ -13,6 +13,8 @@
 //! writer and readers), `executor::shared` (the ready queue behind a waker), `uring` (what the
 //! kernel is told about memory) and `system` (calls without a safe wrapper).
 
+#[cfg(test)]
+mod behaviour;
 mod buffer;
 mod clock;
 mod driver;

@@ -14,17 +14,22 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use crate::executor::{Shared, TurnHook};
-use crate::{Runtime, ShardId};
+use crate::{Backend, Runtime, ShardId};
 
 /// Messages a pair's ring holds.
 const RING_MESSAGES: usize = 1024;
 
 /// Messages taken from one ring before the next one has its turn.
 const BATCH_MESSAGES: usize = 256;
+
+/// How often and how long a shard that ends waits for another to take its last messages.
+const CLOSE_WAITS_MAX: usize = 1_000;
+const CLOSE_WAIT: Duration = Duration::from_millis(1);
 
 /// One shard's mailbox, and its way to those of the others. Clones are the same mailbox.
 pub struct Mesh<M>(Rc<Inner<M>>);
@@ -195,6 +200,11 @@ impl<M> Outgoing<M> {
         }
     }
 
+    /// Whether everything was handed over, or nobody is there to take it.
+    fn is_done(&self) -> bool {
+        self.overflow.borrow().is_empty() || self.ring.borrow().is_abandoned()
+    }
+
     /// Moves messages until the ring is full or none is left. True if none is.
     fn push_front(&self, overflow: &mut VecDeque<M>) -> bool {
         let mut ring = self.ring.borrow_mut();
@@ -265,8 +275,23 @@ impl<M: 'static> TurnHook for Inner<M> {
     }
 
     fn close(&self) {
+        // Whoever waits for room here sees that there will be none.
+        self.incoming.borrow_mut().clear();
         self.received.take();
+        let patience = match self.rt.backend() {
+            Backend::Simulated => 0,
+            Backend::Uring | Backend::Fallback => CLOSE_WAITS_MAX,
+        };
         for outgoing in self.outgoing.iter().flatten() {
+            for _ in 0..patience {
+                outgoing.flush();
+                outgoing.to.wake();
+                if outgoing.is_done() {
+                    break;
+                }
+                std::thread::sleep(CLOSE_WAIT);
+            }
+            outgoing.to.wake();
             outgoing.overflow.take();
         }
     }

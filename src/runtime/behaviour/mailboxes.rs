@@ -1,0 +1,158 @@
+//! Messages between shards, and from other threads.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::{IoChoice, Launch, Mesh, Runtime, ShardId, launch};
+
+fn with_shards<M, Fut>(
+    io: IoChoice,
+    shards: usize,
+    main: impl Fn(Runtime, Mesh<M>) -> Fut + Send + Sync + 'static,
+) where
+    M: Send + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let how = Launch { shards, io, pin: false, name: "mesh".into() };
+    launch(how, main).unwrap().join().unwrap();
+}
+
+fn ping_pong(io: IoChoice) {
+    const MESSAGES: u64 = 100_000;
+    with_shards(io, 2, |_rt, mesh: Mesh<u64>| async move {
+        assert_eq!(mesh.shards(), 2);
+        let other = ShardId(1 - mesh.shard().0);
+        if mesh.shard() == ShardId(0) {
+            mesh.send(other, 0);
+        }
+        // One shard sends even numbers, the other odd ones.
+        for want in (0..MESSAGES).filter(|n| n % 2 == u64::from(other.0)) {
+            assert_eq!(mesh.recv().await, want);
+            if want + 1 < MESSAGES {
+                mesh.send(other, want + 1);
+            }
+        }
+    });
+}
+
+fn floods_arrive_in_order(io: IoChoice) {
+    const MESSAGES: u32 = 100_000;
+    with_shards(io, 3, |rt, mesh: Mesh<(u16, u32)>| async move {
+        let me = mesh.shard().0;
+        let sending = mesh.clone();
+        let sender = rt.clone().spawn(async move {
+            for n in 0..MESSAGES {
+                for to in 0..3 {
+                    sending.send(ShardId(to), (me, n));
+                }
+                if n % 5_000 == 0 {
+                    rt.yield_now().await;
+                }
+            }
+        });
+        let mut next = [0; 3];
+        for _ in 0..3 * MESSAGES {
+            let (from, n) = mesh.recv().await;
+            assert_eq!(next[usize::from(from)], n, "from {from} to {me}");
+            next[usize::from(from)] += 1;
+        }
+        sender.await;
+    });
+}
+
+fn other_threads_post(io: IoChoice) {
+    let (report, reports) = mpsc::channel();
+    let how = Launch { shards: 2, io, pin: false, name: "post".into() };
+    let node = launch(how, move |_rt, mesh: Mesh<Option<u32>>| {
+        let report = report.clone();
+        async move {
+            while let Some(n) = mesh.recv().await {
+                report.send((mesh.shard().0, n)).unwrap();
+            }
+        }
+    })
+    .unwrap();
+    let poster = node.poster();
+    for n in 0..1_000 {
+        poster.post(ShardId((n % 2) as u16), Some(n));
+        if n % 100 == 0 {
+            // The shards are asleep by then.
+            std::thread::sleep(Duration::from_millis(1));
+            assert!(reports.recv_timeout(Duration::from_secs(5)).is_ok());
+        }
+    }
+    (0..2).for_each(|shard| poster.post(ShardId(shard), None));
+    node.join().unwrap();
+    assert_eq!(reports.into_iter().count(), 990);
+    poster.post(ShardId(0), Some(1));
+}
+
+fn waiting_is_free(io: IoChoice) {
+    let (report, reports) = mpsc::channel();
+    let how = Launch { shards: 2, io, pin: true, name: "idle".into() };
+    let node = launch(how, move |_rt, mesh: Mesh<()>| {
+        let report = report.clone();
+        async move {
+            let cpu = || std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            let nanos = |text: String| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+            let before = nanos(cpu());
+            mesh.recv().await;
+            report.send(nanos(cpu()) - before).unwrap();
+        }
+    })
+    .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    (0..2).for_each(|shard| node.poster().post(ShardId(shard), ()));
+    node.join().unwrap();
+    for used in reports {
+        assert!(used < 5_000_000, "{used} ns");
+    }
+}
+
+mod uring {
+    use crate::IoChoice::Uring;
+
+    #[test]
+    fn ping_pong() {
+        super::ping_pong(Uring);
+    }
+
+    #[test]
+    fn floods_arrive_in_order() {
+        super::floods_arrive_in_order(Uring);
+    }
+
+    #[test]
+    fn other_threads_post() {
+        super::other_threads_post(Uring);
+    }
+
+    #[test]
+    fn waiting_is_free() {
+        super::waiting_is_free(Uring);
+    }
+}
+
+mod fallback {
+    use crate::IoChoice::Fallback;
+
+    #[test]
+    fn ping_pong() {
+        super::ping_pong(Fallback);
+    }
+
+    #[test]
+    fn floods_arrive_in_order() {
+        super::floods_arrive_in_order(Fallback);
+    }
+
+    #[test]
+    fn other_threads_post() {
+        super::other_threads_post(Fallback);
+    }
+
+    #[test]
+    fn waiting_is_free() {
+        super::waiting_is_free(Fallback);
+    }
+}

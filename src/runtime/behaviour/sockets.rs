@@ -1,0 +1,247 @@
+//! Sockets: streams whole, large, many and broken.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use smallvec::smallvec;
+
+use super::{TestDir, on_each_backend, pattern};
+use crate::{Durability, JoinHandle, Listener, OpenOptions, Piece, Runtime, Stream};
+
+on_each_backend!(
+    echoes,
+    large_frames,
+    many_connections,
+    many_pieces,
+    parts_of_files,
+    ends_and_resets,
+    listeners,
+    more_receives_than_buffers,
+);
+
+pub(super) fn anywhere() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+pub(super) fn piece(bytes: &[u8]) -> Vec<Piece> {
+    vec![Bytes::copy_from_slice(bytes).into()]
+}
+
+/// Both ends of a connection.
+pub(super) async fn pair(rt: &Runtime) -> (Stream, Stream) {
+    let listener = rt.listen(anywhere()).await.unwrap();
+    let here = rt.connect(listener.local_addr()).await.unwrap();
+    assert_eq!(here.peer_addr(), listener.local_addr());
+    let (there, peer) = rt.accept(&listener).await.unwrap();
+    assert_eq!(there.peer_addr(), peer);
+    (here, there)
+}
+
+/// Receives exactly so many bytes with `recv`.
+pub(super) async fn recv_exact(stream: &Stream, len: usize) -> Vec<u8> {
+    let mut got = Vec::new();
+    while got.len() < len {
+        let bytes = stream.recv().await.unwrap();
+        assert!(!bytes.is_empty(), "ended after {} of {len}", got.len());
+        got.extend_from_slice(&bytes);
+    }
+    assert_eq!(got.len(), len);
+    got
+}
+
+fn serve_echo(rt: &Runtime, listener: Listener, connections: usize) -> JoinHandle<()> {
+    let server = rt.clone();
+    rt.spawn(async move {
+        for _ in 0..connections {
+            let (stream, _) = server.accept(&listener).await.unwrap();
+            server.spawn(async move {
+                loop {
+                    let bytes = stream.recv().await.unwrap();
+                    if bytes.is_empty() {
+                        return;
+                    }
+                    stream.send(piece(&bytes)).await.unwrap();
+                }
+            });
+        }
+    })
+}
+
+async fn echoes(rt: Runtime) {
+    let listener = rt.listen(anywhere()).await.unwrap();
+    let addr = listener.local_addr();
+    assert_ne!(addr.port(), 0);
+    serve_echo(&rt, listener, 1);
+    let stream = rt.connect(addr).await.unwrap();
+    for len in [1, 100, 20_000, 1] {
+        let bytes = pattern(len, len as u64);
+        stream.send(piece(&bytes)).await.unwrap();
+        assert_eq!(recv_exact(&stream, len).await, bytes);
+    }
+    stream.send(vec![]).await.unwrap();
+    stream.send(piece(b"")).await.unwrap();
+}
+
+async fn large_frames(rt: Runtime) {
+    let (here, there) = pair(&rt).await;
+    let bytes = pattern(5 << 20, 7);
+    let sent = bytes.clone();
+    let sender = rt.spawn(async move {
+        here.send(piece(&sent)).await.unwrap();
+        here
+    });
+    let mut buf = rt.buffers().get(6 << 20);
+    buf.extend_from_slice(b"head");
+    let (result, buf) = there.recv_into(buf, 4 + (3 << 20)).await;
+    result.unwrap();
+    assert_eq!(buf[4..], bytes[..3 << 20]);
+    let rest = recv_exact(&there, 2 << 20).await;
+    assert_eq!(rest, bytes[3 << 20..]);
+    let here = sender.await;
+    here.send(piece(b"abc")).await.unwrap();
+    drop(here);
+    let (result, buf) = there.recv_into(rt.buffers().get(10), 10).await;
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(&buf[..], b"abc");
+}
+
+async fn many_connections(rt: Runtime) {
+    const CONNECTIONS: u64 = 64;
+    let listener = rt.listen(anywhere()).await.unwrap();
+    let addr = listener.local_addr();
+    serve_echo(&rt, listener, CONNECTIONS as usize);
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|i| {
+            let client = rt.clone();
+            rt.spawn(async move {
+                let stream = client.connect(addr).await.unwrap();
+                for round in 0..50 {
+                    let bytes = pattern(1 + (i * 37 + round * 101) as usize % 3_000, i ^ round);
+                    stream.send(piece(&bytes)).await.unwrap();
+                    assert_eq!(recv_exact(&stream, bytes.len()).await, bytes);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await;
+    }
+}
+
+async fn many_pieces(rt: Runtime) {
+    let (here, there) = pair(&rt).await;
+    let parts: Vec<Bytes> =
+        (0..5_000u64).map(|i| Bytes::from(pattern(i as usize % 700, i))).collect();
+    let want = parts.concat();
+    let pieces: Vec<Piece> = parts.into_iter().map(Piece::from).collect();
+    let sender = rt.spawn(async move { here.send(pieces).await });
+    assert_eq!(recv_exact(&there, want.len()).await, want);
+    sender.await.unwrap();
+}
+
+async fn parts_of_files(rt: Runtime) {
+    let dir = TestDir::new();
+    let options = OpenOptions { read: true, write: true, create: true, ..Default::default() };
+    let file = rt.open(&dir.path("f"), &options).await.unwrap();
+    let bytes = pattern((5 << 20) + 4_321, 9);
+    let all = smallvec![Bytes::from(bytes.clone())];
+    rt.write_at(&file, all, 0, Durability::Buffered).await.unwrap();
+    let (here, there) = pair(&rt).await;
+    let part = |pos: usize, len: usize| Piece::File { file: file.clone(), pos: pos as u64, len };
+    let pieces = vec![
+        Bytes::from_static(b"head").into(),
+        part(123, 5 << 20),
+        part(0, 0),
+        Bytes::from_static(b"middle").into(),
+        part(4_096, 10),
+    ];
+    let want = [b"head", &bytes[123..][..5 << 20], b"middle", &bytes[4_096..][..10]].concat();
+    let sender = rt.spawn(async move {
+        here.send(pieces).await.unwrap();
+        here
+    });
+    assert_eq!(recv_exact(&there, want.len()).await, want);
+    let here = sender.await;
+    let error = here.send(vec![part(bytes.len() - 5, 6)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+}
+
+async fn ends_and_resets(rt: Runtime) {
+    let (here, there) = pair(&rt).await;
+    here.send(piece(b"last words")).await.unwrap();
+    drop(here);
+    assert_eq!(recv_exact(&there, 10).await, b"last words");
+    assert!(there.recv().await.unwrap().is_empty());
+    assert!(there.recv().await.unwrap().is_empty(), "the end stays");
+
+    // Closing with bytes unread resets.
+    let (here, there) = pair(&rt).await;
+    here.send(piece(b"unread")).await.unwrap();
+    there.recv().await.unwrap();
+    here.send(piece(b"unread")).await.unwrap();
+    rt.sleep(std::time::Duration::from_millis(5)).await;
+    drop(there);
+    let broken = loop {
+        if let Err(error) = here.send(piece(&[0; 100_000])).await {
+            break error;
+        }
+    };
+    let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    assert!(expected.contains(&broken.kind()), "{broken}");
+
+    // A shutdown ends what waits.
+    let (here, _there) = pair(&rt).await;
+    let waiting = rt.spawn({
+        let here = here.clone();
+        async move { here.recv().await.is_ok_and(|bytes| bytes.is_empty()) }
+    });
+    rt.sleep(std::time::Duration::from_millis(5)).await;
+    here.shutdown();
+    assert!(waiting.await);
+    assert!(here.send(piece(b"x")).await.is_err());
+}
+
+async fn listeners(rt: Runtime) {
+    let first = rt.listen(anywhere()).await.unwrap();
+    let addr = first.local_addr();
+    let second = rt.listen(addr).await.expect("shards share an address");
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(rt.connect(addr).await.unwrap());
+    }
+    let (mut by_first, mut by_second) = (0, 0);
+    let limit = std::time::Duration::from_millis(50);
+    while let Ok(accepted) = rt.timeout(limit, rt.accept(&first)).await {
+        accepted.unwrap();
+        by_first += 1;
+    }
+    while let Ok(accepted) = rt.timeout(limit, rt.accept(&second)).await {
+        accepted.unwrap();
+        by_second += 1;
+    }
+    assert_eq!(by_first + by_second, 20);
+    assert!(by_first > 0 && by_second > 0, "{by_first} and {by_second}");
+    drop((first, second));
+    rt.sleep(std::time::Duration::from_millis(20)).await;
+    let refused = rt.connect(addr).await.map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+/// Every lent buffer is held by somebody, and receiving goes on all the same.
+async fn more_receives_than_buffers(rt: Runtime) {
+    let (here, there) = pair(&rt).await;
+    let mut held = Vec::new();
+    for i in 0..600u64 {
+        let bytes = pattern(50, i);
+        here.send(piece(&bytes)).await.unwrap();
+        let got = there.recv().await.unwrap();
+        assert_eq!(got[..], bytes);
+        held.push((got, bytes));
+    }
+    for (got, bytes) in held {
+        assert_eq!(got[..], bytes, "nobody wrote to a buffer that is held");
+    }
+    here.send(piece(b"again")).await.unwrap();
+    assert_eq!(recv_exact(&there, 5).await, b"again");
+}
