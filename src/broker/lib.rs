@@ -1,1 +1,28 @@
-//! TODO
+//! The broker: shards, connections, request handlers, and the controller's log.
+//!
+//! This crate knows all the others. Decisions are theirs; here they meet clients, time and disks.
+//! `node.rs` is where to begin reading, `handlers/` has one file for each API.
+
+mod answers;
+mod connection;
+mod controller;
+mod fetch_session;
+mod fetching;
+mod frames;
+mod handlers;
+mod housekeeping;
+mod listening;
+mod metadata_cache;
+mod metadata_log;
+mod node;
+mod partition;
+mod produce_check;
+mod request;
+mod router;
+mod shard;
+mod shutdown;
+mod startup;
+mod topic_changes;
+mod topics;
+
+pub use node::{Node, NodeError, NodeStopper};

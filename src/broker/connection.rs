@@ -1,0 +1,184 @@
+//! One client connection: a reader that cuts and dispatches requests, and a writer that sends
+//! the answers in order.
+//!
+//! Both run on the shard that accepted the connection. Back-pressure is by bytes: a request
+//! holds its size from the shard's request budget until it is answered, and a connection whose
+//! requests do not fit is simply not read from.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringlog_runtime::{Instant, Piece, Stream};
+use slab::Slab;
+
+use crate::answers::{Answer, AnswerQueue, Next};
+use crate::frames::{FrameError, FrameReader};
+use crate::handlers::{self, Work};
+use crate::shard::Shard;
+
+/// How often idle connections are looked for.
+const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the handlers may know of the connection a request came from.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// The client library's name and version from ApiVersions (KIP-511), for the log.
+    pub(crate) software: RefCell<Option<String>>,
+}
+
+struct Open {
+    stream: Stream,
+    last_used: Rc<Cell<Instant>>,
+    answers: Rc<AnswerQueue>,
+}
+
+/// The open connections of one shard.
+#[derive(Default)]
+pub(crate) struct Connections {
+    open: RefCell<Slab<Open>>,
+}
+
+impl Connections {
+    pub(crate) fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Shuts every connection down; their tasks end by themselves.
+    pub(crate) fn shut_down_all(&self) {
+        for (_, connection) in self.open.borrow().iter() {
+            connection.stream.shutdown();
+        }
+    }
+
+    /// Shuts down what was not used for `idle_max` and has nothing in work.
+    fn shut_down_idle(&self, now: Instant, idle_max: Duration) {
+        for (_, connection) in self.open.borrow().iter() {
+            let idle = now - connection.last_used.get();
+            if idle > idle_max && connection.answers.len() == 0 {
+                connection.stream.shutdown();
+            }
+        }
+    }
+}
+
+/// Closes connections after `connections.max.idle.ms`; runs as long as the shard.
+pub(crate) async fn sweep_idle(shard: Rc<Shard>) {
+    let idle_max = Duration::from_millis(shard.node.config.connections_max_idle_ms.max(0) as u64);
+    if idle_max.is_zero() {
+        return;
+    }
+    loop {
+        shard.rt.sleep(IDLE_SWEEP_INTERVAL).await;
+        shard.connections.shut_down_idle(shard.rt.now(), idle_max);
+    }
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr) {
+    let answers = Rc::new(AnswerQueue::default());
+    let last_used = Rc::new(Cell::new(shard.rt.now()));
+    let key = shard.connections.open.borrow_mut().insert(Open {
+        stream: stream.clone(),
+        last_used: last_used.clone(),
+        answers: answers.clone(),
+    });
+    let writer = write_answers(shard.clone(), stream.clone(), answers.clone(), address);
+    let writer = shard.rt.spawn(writer);
+    let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
+    let mut frames = FrameReader::new(shard.rt.clone(), stream, frame_bytes_max);
+    let peer = Rc::new(Peer { address, software: RefCell::default() });
+    loop {
+        answers.wait_for_room().await;
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(error) => {
+                answers.fill(answers.take_place(), Answer::Close(reason(&error)));
+                break;
+            }
+        };
+        last_used.set(shard.rt.now());
+        shard.metrics.received(frame.len() + 4);
+        if !take_up(&shard, &peer, &answers, frame).await {
+            break;
+        }
+    }
+    answers.close();
+    writer.await;
+    shard.connections.open.borrow_mut().remove(key);
+}
+
+/// Starts the work on one request. Returns false when nothing more may be read from this peer.
+async fn take_up(
+    shard: &Rc<Shard>,
+    peer: &Rc<Peer>,
+    answers: &Rc<AnswerQueue>,
+    frame: Bytes,
+) -> bool {
+    let budget = frame.len().min(shard.request_bytes_max);
+    let permit = shard.request_budget.acquire(budget).await;
+    let place = answers.take_place();
+    match handlers::dispatch(shard, peer, frame) {
+        Work::Done(answer) => {
+            let go_on = !matches!(answer, Answer::Close(_));
+            answers.fill(place, answer);
+            go_on
+        }
+        Work::Later(work) => {
+            let answers = answers.clone();
+            shard.rt.spawn(async move {
+                let answer = work.await;
+                drop(permit);
+                answers.fill(place, answer);
+            });
+            true
+        }
+    }
+}
+
+/// Sends the answers as they become ready, until the reader has closed the queue.
+async fn write_answers(
+    shard: Rc<Shard>,
+    stream: Stream,
+    answers: Rc<AnswerQueue>,
+    address: SocketAddr,
+) {
+    let mut broken = false;
+    loop {
+        match answers.next().await {
+            Next::Send(_) if broken => {}
+            Next::Send(pieces) => {
+                let bytes = pieces.iter().map(Piece::len).sum();
+                match stream.send(pieces).await {
+                    Ok(()) => shard.metrics.sent(bytes),
+                    Err(error) => {
+                        tracing::debug!(peer = %address, %error, "the peer is gone");
+                        // The reader ends too; what is in work is waited for, not sent.
+                        broken = true;
+                        stream.shutdown();
+                    }
+                }
+            }
+            Next::Close(reason) => {
+                if !reason.is_empty() {
+                    shard.metrics.protocol_error();
+                    tracing::warn!(peer = %address, reason, "connection closed");
+                }
+                broken = true;
+                stream.shutdown();
+            }
+            Next::Finished => return,
+        }
+    }
+}
+
+/// What to log when a connection ends in the middle; empty for a peer that just went away.
+fn reason(error: &FrameError) -> String {
+    match error {
+        FrameError::Io(_) => String::new(),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,174 @@
+//! The embedded controller: one change of the metadata at a time is decided on, its records are
+//! flushed to `__cluster_metadata-0`, and only then does anybody see it.
+//!
+//! It lives on shard 0. Decisions are `ringlog_metadata::Controller`'s (pure); this file gives
+//! them chance, makes their records durable, and publishes the new image to the shards. A
+//! client's request returns when every shard serves the change, so that the next request on any
+//! connection sees it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_metadata::{Controller as Decisions, Decision, Delta, MetadataRecord};
+use ringlog_record::BatchBuilder;
+use ringlog_runtime::ShardId;
+use ringlog_runtime::sync::Semaphore;
+use ringlog_storage::{AppendOrigin, Log};
+use ringlog_types::{ErrorCode, LeaderEpoch};
+use ringlog_wire::{Message, Reader};
+
+use crate::shard::Shard;
+use crate::topic_changes::{self, Change};
+
+/// The shard on which the controller and the metadata log live.
+pub(crate) const CONTROLLER_SHARD: ShardId = ShardId(0);
+
+/// The controller of this node.
+pub(crate) struct Controller {
+    decisions: RefCell<Decisions>,
+    log: Rc<Log>,
+    leader_epoch: LeaderEpoch,
+    /// One change at a time: its holder decides, writes and publishes.
+    turn: Semaphore,
+    /// Set when the shards have the first image; changes before that reach them with it.
+    publishes: Cell<bool>,
+}
+
+impl Controller {
+    pub(crate) fn new(decisions: Decisions, log: Rc<Log>, leader_epoch: LeaderEpoch) -> Controller {
+        Controller {
+            decisions: RefCell::new(decisions),
+            log,
+            leader_epoch,
+            turn: Semaphore::new(1),
+            publishes: Cell::new(false),
+        }
+    }
+
+    /// The log of the metadata records.
+    pub(crate) fn log(&self) -> &Rc<Log> {
+        &self.log
+    }
+
+    /// Makes one change: `decide` looks at the image and says what to write and to answer.
+    pub(crate) async fn change<R>(
+        &self,
+        shard: &Rc<Shard>,
+        decide: impl FnOnce(&Decisions, u128) -> Decision<R>,
+    ) -> Result<R, ErrorCode> {
+        let _turn = self.turn.acquire(1).await;
+        let random = u128::from(shard.rt.random_u64()) << 64 | u128::from(shard.rt.random_u64());
+        let decision = decide(&self.decisions.borrow(), random);
+        let mut deltas = Vec::new();
+        for batch in decision.batches() {
+            let written = self.write(shard, batch).await;
+            deltas.push(written.map_err(|reason| {
+                tracing::error!(reason, "the metadata cannot be changed");
+                ErrorCode::KafkaStorageError
+            })?);
+        }
+        let delta = merged(deltas);
+        if !delta.is_empty() && self.publishes.get() {
+            self.publish(shard, delta).await;
+        }
+        Ok(decision.response)
+    }
+
+    /// Writes one batch of records, waits until it is on disk, and applies it.
+    async fn write(
+        &self,
+        shard: &Shard,
+        records: &[MetadataRecord<'static>],
+    ) -> Result<Delta, String> {
+        let now_ms = shard.rt.wall_clock_ms();
+        let mut batch = BatchBuilder::new(now_ms);
+        for record in records {
+            let value = record.encode(self.decisions.borrow().image());
+            let value = value.map_err(|error| error.to_string())?;
+            batch.push(now_ms, None, Some(&value), &[]);
+        }
+        let (bytes, summary) = batch.build().map_err(|error| error.to_string())?;
+        let origin = AppendOrigin::Coordinator;
+        let appended = self
+            .log
+            .append(&bytes, &summary, origin, self.leader_epoch, now_ms)
+            .map_err(|error| error.to_string())?;
+        let durable = self.log.wait_durable(appended.last_offset + 1).await;
+        durable.map_err(|error| error.to_string())?;
+        let mut decisions = self.decisions.borrow_mut();
+        decisions
+            .commit(records, appended.base_offset, self.leader_epoch)
+            .map_err(|error| error.to_string())
+    }
+
+    /// The image for shards that have none yet. From now on they get every change.
+    pub(crate) fn first_image(&self) -> Change {
+        self.publishes.set(true);
+        self.snapshot()
+    }
+
+    fn snapshot(&self) -> Change {
+        let decisions = self.decisions.borrow();
+        Change {
+            image: decisions.image().clone(),
+            config: decisions.config().clone(),
+            delta: Arc::default(),
+        }
+    }
+
+    /// Hands the image to all shards and waits until they serve it.
+    async fn publish(&self, shard: &Rc<Shard>, delta: Delta) {
+        let change = Change { delta: Arc::new(delta), ..self.snapshot() };
+        shard.on_every_shard(move |shard| topic_changes::apply(shard.clone(), change)).await;
+    }
+
+    /// What the controller knows, for reading.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Decisions) -> R) -> R {
+        look(&self.decisions.borrow())
+    }
+}
+
+/// What several batches touched together.
+fn merged(deltas: Vec<Delta>) -> Delta {
+    let mut merged = Delta::default();
+    for delta in deltas {
+        merged.topics.extend(delta.topics);
+        merged.removed_topics.extend(delta.removed_topics);
+        merged.configs.extend(delta.configs);
+        merged.brokers.extend(delta.brokers);
+        merged.features |= delta.features;
+    }
+    merged
+}
+
+/// Makes a change from any shard.
+pub(crate) async fn change<R: Send + 'static>(
+    shard: &Rc<Shard>,
+    decide: impl FnOnce(&Decisions, u128) -> Decision<R> + Send + 'static,
+) -> Result<R, ErrorCode> {
+    let on_controller = shard.start_on(CONTROLLER_SHARD, move |shard| {
+        let shard = shard.clone();
+        async move {
+            let controller = shard.controller.get().expect("set before connections are accepted");
+            controller.clone().change(&shard, decide).await
+        }
+    });
+    on_controller.await
+}
+
+/// Creates topics that were asked for by name; those that cannot be created stay missing.
+pub(crate) async fn auto_create(shard: &Rc<Shard>, names: Vec<Arc<str>>) {
+    let created = change(shard, move |decisions, random| {
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        decisions.auto_create_topics(&names, random)
+    });
+    for topic in created.await.unwrap_or_default() {
+        tracing::info!(topic = %topic.name, error = %topic.error, "created by being asked for");
+    }
+}
+
+/// Decodes a body that the connection's shard has decoded before.
+pub(crate) fn decode_again<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
+    M::decode(&mut Reader::new(body), version).expect("decoded once before")
+}

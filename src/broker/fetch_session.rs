@@ -1,0 +1,332 @@
+//! Incremental fetch sessions (KIP-227): a client names its partitions once, then sends and
+//! receives only what changed.
+//!
+//! The cache is pure: time and the ids of new sessions come in as arguments. It belongs to one
+//! shard and lives as long as it; a client whose connection lands on another shard gets
+//! `FETCH_SESSION_ID_NOT_FOUND` and starts over with a full fetch, as after a restart. The cache
+//! is bounded by `max.incremental.fetch.session.cache.slots`; a client that finds no slot is
+//! served with full fetches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringlog_runtime::Instant;
+use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
+
+/// The request does not belong to a session, or ends one.
+const FINAL_EPOCH: i32 = -1;
+/// The request asks for a new session.
+const INITIAL_EPOCH: i32 = 0;
+/// A session that was used within this time is not given up for a newcomer.
+const EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
+
+/// Which partition a fetch names: by topic name up to version 12, by topic id from 13.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum TopicRef {
+    Name(Arc<str>),
+    Id(Uuid),
+}
+
+/// What a client wants of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FetchTarget {
+    pub(crate) topic: TopicRef,
+    pub(crate) partition: i32,
+    pub(crate) fetch_offset: Offset,
+    pub(crate) partition_bytes_max: usize,
+    pub(crate) current_leader_epoch: LeaderEpoch,
+    pub(crate) last_fetched_epoch: LeaderEpoch,
+}
+
+/// What a response last said of a partition; an incremental one repeats only what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastSent {
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_start_offset: Offset,
+}
+
+const NEVER_SENT: LastSent = LastSent { high_watermark: -1, log_start_offset: -1 };
+
+struct SessionPartition {
+    target: FetchTarget,
+    last_sent: LastSent,
+}
+
+struct Session {
+    epoch: i32,
+    uses_topic_ids: bool,
+    last_used: Instant,
+    partitions: Vec<SessionPartition>,
+    /// Where the next response begins, so that the first partitions do not starve the others
+    /// when a response is full.
+    start: usize,
+}
+
+/// The session part of a fetch request.
+pub(crate) struct SessionRequest {
+    pub(crate) session_id: i32,
+    pub(crate) epoch: i32,
+    pub(crate) uses_topic_ids: bool,
+    /// Partitions to add or change (incremental), or all of them (full).
+    pub(crate) targets: Vec<FetchTarget>,
+    pub(crate) forgotten: Vec<(TopicRef, i32)>,
+}
+
+/// What a fetch works on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FetchPlan {
+    /// 0 when there is no session.
+    pub(crate) session_id: i32,
+    /// Whether unchanged partitions are left out of the response.
+    pub(crate) incremental: bool,
+    /// In the order in which they are to be read.
+    pub(crate) targets: Vec<FetchTarget>,
+    /// Where in the session the first target stands; the others follow, around its end.
+    first_slot: usize,
+}
+
+/// The sessions of one shard.
+pub(crate) struct SessionCache {
+    slots: usize,
+    sessions: HashMap<i32, Session>,
+}
+
+impl SessionCache {
+    pub(crate) fn new(slots: usize) -> SessionCache {
+        SessionCache { slots, sessions: HashMap::new() }
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Applies a request to its session and says what to fetch.
+    ///
+    /// `random_id` proposes the id of a new session. Errors are
+    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH` and
+    /// `FETCH_SESSION_TOPIC_ID_ERROR`; the client answers all of them with a full fetch.
+    pub(crate) fn plan(
+        &mut self,
+        request: SessionRequest,
+        now: Instant,
+        random_id: u32,
+    ) -> Result<FetchPlan, ErrorCode> {
+        if request.epoch == FINAL_EPOCH || request.epoch == INITIAL_EPOCH {
+            // A full request that names a session ends it.
+            self.sessions.remove(&request.session_id);
+            if request.epoch == FINAL_EPOCH || request.targets.is_empty() {
+                return Ok(sessionless(request.targets));
+            }
+            return Ok(self.open(request, now, random_id));
+        }
+        let session =
+            self.sessions.get_mut(&request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        if session.epoch != request.epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.uses_topic_ids != request.uses_topic_ids {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        session.update(request.targets, &request.forgotten);
+        if session.partitions.is_empty() {
+            self.sessions.remove(&request.session_id);
+            return Ok(sessionless(Vec::new()));
+        }
+        session.epoch = next_epoch(session.epoch);
+        session.last_used = now;
+        Ok(FetchPlan {
+            session_id: request.session_id,
+            incremental: true,
+            targets: session.in_reading_order(),
+            first_slot: session.start,
+        })
+    }
+
+    fn open(&mut self, request: SessionRequest, now: Instant, random_id: u32) -> FetchPlan {
+        if self.sessions.len() >= self.slots && !self.evict_one(now) {
+            return sessionless(request.targets);
+        }
+        let mut session_id = (random_id >> 1).max(1) as i32;
+        while self.sessions.contains_key(&session_id) {
+            session_id = session_id.wrapping_add(1).max(1);
+        }
+        let partitions = request
+            .targets
+            .iter()
+            .map(|target| SessionPartition { target: target.clone(), last_sent: NEVER_SENT });
+        let session = Session {
+            epoch: next_epoch(INITIAL_EPOCH),
+            uses_topic_ids: request.uses_topic_ids,
+            last_used: now,
+            partitions: partitions.collect(),
+            start: 0,
+        };
+        self.sessions.insert(session_id, session);
+        FetchPlan { session_id, incremental: false, targets: request.targets, first_slot: 0 }
+    }
+
+    /// Gives up the session that was not used for longest, if that is long enough.
+    fn evict_one(&mut self, now: Instant) -> bool {
+        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
+        match oldest {
+            Some((&id, session)) if now - session.last_used >= EVICTION_AGE_MIN => {
+                self.sessions.remove(&id);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes what a response says of the plan's target `index` and tells whether that is news.
+    /// A partition with data moves the start of the next response behind it.
+    pub(crate) fn note_sent(
+        &mut self,
+        plan: &FetchPlan,
+        index: usize,
+        sent: LastSent,
+        has_data: bool,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&plan.session_id) else { return true };
+        let count = session.partitions.len();
+        let slot = (plan.first_slot + index) % count;
+        if has_data {
+            session.start = (slot + 1) % count;
+        }
+        let partition = &mut session.partitions[slot];
+        if partition.target != plan.targets[index] {
+            // The client changed the session while this fetch was under way.
+            return true;
+        }
+        let is_news = partition.last_sent != sent;
+        partition.last_sent = sent;
+        is_news
+    }
+}
+
+impl Session {
+    fn update(&mut self, targets: Vec<FetchTarget>, forgotten: &[(TopicRef, i32)]) {
+        if !targets.is_empty() || !forgotten.is_empty() {
+            let mut index: HashMap<(TopicRef, i32), usize> = HashMap::new();
+            for (position, partition) in self.partitions.iter().enumerate() {
+                let target = &partition.target;
+                index.insert((target.topic.clone(), target.partition), position);
+            }
+            for target in targets {
+                match index.get(&(target.topic.clone(), target.partition)) {
+                    Some(&position) => self.partitions[position].target = target,
+                    None => {
+                        self.partitions.push(SessionPartition { target, last_sent: NEVER_SENT })
+                    }
+                }
+            }
+            let forgotten: std::collections::HashSet<_> = forgotten.iter().collect();
+            self.partitions.retain(|partition| {
+                let target = &partition.target;
+                !forgotten.contains(&(target.topic.clone(), target.partition))
+            });
+            self.start =
+                if self.partitions.is_empty() { 0 } else { self.start % self.partitions.len() };
+        }
+    }
+
+    fn in_reading_order(&self) -> Vec<FetchTarget> {
+        let (before, from) = self.partitions.split_at(self.start);
+        from.iter().chain(before).map(|partition| partition.target.clone()).collect()
+    }
+}
+
+fn sessionless(targets: Vec<FetchTarget>) -> FetchPlan {
+    FetchPlan { session_id: 0, incremental: false, targets, first_slot: 0 }
+}
+
+/// Epochs go 1, 2, … `i32::MAX`, 1 (`FetchMetadata.nextEpoch`).
+fn next_epoch(epoch: i32) -> i32 {
+    epoch.checked_add(1).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(partition: i32, fetch_offset: Offset) -> FetchTarget {
+        FetchTarget {
+            topic: TopicRef::Name("logs".into()),
+            partition,
+            fetch_offset,
+            partition_bytes_max: 1 << 20,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+        }
+    }
+
+    fn request(session_id: i32, epoch: i32, targets: Vec<FetchTarget>) -> SessionRequest {
+        SessionRequest { session_id, epoch, uses_topic_ids: false, targets, forgotten: vec![] }
+    }
+
+    const T0: Instant = Instant::ZERO;
+
+    #[test]
+    fn a_session_remembers_what_was_asked() {
+        let mut cache = SessionCache::new(2);
+        let full = cache.plan(request(0, 0, vec![target(0, 0), target(1, 0)]), T0, 14).unwrap();
+        assert_eq!((full.session_id, full.incremental, full.targets.len()), (7, false, 2));
+
+        let plan = cache.plan(request(7, 1, vec![target(1, 9)]), T0, 0).unwrap();
+        assert_eq!(plan.targets, [target(0, 0), target(1, 9)]);
+        assert!(plan.incremental);
+
+        let mut forget = request(7, 2, vec![target(2, 5)]);
+        forget.forgotten = vec![(TopicRef::Name("logs".into()), 0)];
+        let plan = cache.plan(forget, T0, 0).unwrap();
+        assert_eq!(plan.targets, [target(1, 9), target(2, 5)]);
+    }
+
+    #[test]
+    fn a_full_partition_goes_to_the_end() {
+        let mut cache = SessionCache::new(2);
+        let order = |plan: &FetchPlan| -> Vec<i32> {
+            plan.targets.iter().map(|target| target.partition).collect()
+        };
+        let targets = (0..3).map(|p| target(p, 0)).collect();
+        let full = cache.plan(request(0, 0, targets), T0, 14).unwrap();
+        let sent = LastSent { high_watermark: 4, log_start_offset: 0 };
+        assert!(cache.note_sent(&full, 0, sent, true), "first time is news");
+        let second = cache.plan(request(7, 1, vec![]), T0, 0).unwrap();
+        assert_eq!(order(&second), [1, 2, 0]);
+        assert!(!cache.note_sent(&second, 2, sent, false), "second time is not");
+        assert!(cache.note_sent(&second, 1, sent, true));
+        let third = cache.plan(request(7, 2, vec![]), T0, 0).unwrap();
+        assert_eq!(order(&third), [0, 1, 2]);
+    }
+
+    #[test]
+    fn wrong_ids_and_epochs_are_refused() {
+        let mut cache = SessionCache::new(2);
+        let plan = |cache: &mut SessionCache, id, epoch, targets| {
+            cache.plan(request(id, epoch, targets), T0, 14).map(|plan| plan.session_id)
+        };
+        assert_eq!(plan(&mut cache, 5, 3, vec![]), Err(ErrorCode::FetchSessionIdNotFound));
+        assert_eq!(plan(&mut cache, 0, 0, vec![target(0, 0)]), Ok(7));
+        assert_eq!(plan(&mut cache, 7, 2, vec![]), Err(ErrorCode::InvalidFetchSessionEpoch));
+        assert_eq!(plan(&mut cache, 7, 1, vec![]), Ok(7));
+        let mut by_id = request(7, 2, vec![]);
+        by_id.uses_topic_ids = true;
+        assert_eq!(cache.plan(by_id, T0, 0), Err(ErrorCode::FetchSessionTopicIdError));
+        assert_eq!(plan(&mut cache, 7, -1, vec![target(0, 0)]), Ok(0), "closes");
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let mut cache = SessionCache::new(2);
+        for id in [2, 4, 6] {
+            cache.plan(request(0, 0, vec![target(0, 0)]), T0, id).unwrap();
+        }
+        assert_eq!(cache.len(), 2, "the third gets no session");
+        let later = T0 + EVICTION_AGE_MIN;
+        let plan = cache.plan(request(0, 0, vec![target(0, 0)]), later, 20).unwrap();
+        assert_eq!((plan.session_id, cache.len()), (10, 2), "an old one made room");
+    }
+}

@@ -1,0 +1,42 @@
+//! AlterConfigs (key 33): replaces all settings of topics or brokers; the old
+//! way, which a client should not use.
+
+use std::rc::Rc;
+
+use ringlog_types::ErrorCode;
+use ringlog_wire::messages::alter_configs_request::AlterConfigsRequest;
+use ringlog_wire::messages::alter_configs_response::{
+    AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+
+use crate::answers::Answer;
+use crate::controller::{self, decode_again};
+use crate::request::Request;
+use crate::shard::Shard;
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    if let Err(close) = request.decode::<AlterConfigsRequest>() {
+        return close;
+    }
+    let (body, version) = (request.body.clone(), request.version);
+    let decided = controller::change(&shard, move |decisions, _random| {
+        let asked: AlterConfigsRequest = decode_again(&body, version);
+        decisions.alter_configs(&asked)
+    });
+    match decided.await {
+        Ok(response) => request.respond(&response),
+        Err(error) => request.respond(&failed(&request, error)),
+    }
+}
+
+/// Nothing could be written.
+fn failed(request: &Request, error: ErrorCode) -> AlterConfigsResponse<'static> {
+    let asked: AlterConfigsRequest = decode_again(&request.body, request.version);
+    let responses = asked.resources.iter().map(|resource| AlterConfigsResourceResponse {
+        error_code: error.code(),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.to_string().into(),
+        ..Default::default()
+    });
+    AlterConfigsResponse { responses: responses.collect(), ..Default::default() }
+}

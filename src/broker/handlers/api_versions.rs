@@ -1,0 +1,115 @@
+//! ApiVersions (key 18): what this node serves. The first request of nearly every client.
+//!
+//! The response header is version 0 in every version (KIP-511), and a request of an unknown
+//! version is answered in version 0 with error 35 and the range of ApiVersions itself.
+
+use std::rc::Rc;
+
+use ringlog_types::ErrorCode;
+use ringlog_wire::ApiKey;
+use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
+use ringlog_wire::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+
+use crate::answers::Answer;
+use crate::handlers::SERVED;
+use crate::request::Request;
+use crate::shard::Shard;
+
+/// From this version features whose lowest level is 0 are listed (KAFKA-17011).
+const VERSION_FEATURES_FROM_ZERO: i16 = 4;
+/// From this version a client says what software it is.
+const VERSION_SOFTWARE: i16 = 3;
+/// Software names are for the log: longer ones are refused, as Kafka does.
+const SOFTWARE_BYTES_MAX: usize = 100;
+
+pub(crate) fn handle(shard: &Rc<Shard>, request: &Request) -> Answer {
+    let asked = match request.decode::<ApiVersionsRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    if request.version >= VERSION_SOFTWARE {
+        let (name, version) = (&asked.client_software_name, &asked.client_software_version);
+        if !is_software_name(name) || !is_software_name(version) {
+            let error_code = ErrorCode::InvalidRequest.code();
+            return request.respond(&ApiVersionsResponse { error_code, ..Default::default() });
+        }
+        *request.peer.software.borrow_mut() = Some(format!("{name} {version}"));
+    }
+    let cached = shard.api_versions_cache.borrow()[request.version as usize].clone();
+    if let Some(body) = cached {
+        return request.respond_encoded(body);
+    }
+    match request.encode_body(&response(shard, request.version)) {
+        Ok(body) => {
+            shard.api_versions_cache.borrow_mut()[request.version as usize] = Some(body.clone());
+            request.respond_encoded(body)
+        }
+        Err(close) => close,
+    }
+}
+
+/// Answers a version this node does not know.
+pub(crate) fn unsupported_version(request: &Request) -> Answer {
+    let own = SERVED.iter().filter(|(key, ..)| *key == ApiKey::ApiVersions);
+    let response = ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion.code(),
+        api_keys: own.map(range).collect(),
+        ..Default::default()
+    };
+    request.respond_in_version(&response, 0)
+}
+
+fn range(&(key, min_version, max_version): &(ApiKey, i16, i16)) -> ApiVersion {
+    ApiVersion { api_key: key.number(), min_version, max_version }
+}
+
+fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
+    let image = shard.image.borrow();
+    let supported = ringlog_metadata::SUPPORTED_FEATURES.iter();
+    let supported = supported
+        .filter(|feature| version >= VERSION_FEATURES_FROM_ZERO || feature.min_level > 0)
+        .map(|feature| SupportedFeatureKey {
+            name: feature.name.into(),
+            min_version: feature.min_level,
+            max_version: feature.max_level,
+        });
+    let finalized = image.features().iter().filter(|(_, level)| **level > 0);
+    let finalized = finalized.map(|(name, level)| FinalizedFeatureKey {
+        name: name.to_string().into(),
+        max_version_level: *level,
+        min_version_level: *level,
+    });
+    ApiVersionsResponse {
+        api_keys: SERVED.iter().map(range).collect(),
+        supported_features: supported.collect(),
+        finalized_features_epoch: image.last_offset(),
+        finalized_features: finalized.collect(),
+        ..Default::default()
+    }
+}
+
+/// Kafka's pattern `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`.
+fn is_software_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    name.len() <= SOFTWARE_BYTES_MAX
+        && name.bytes().all(inner)
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && name.bytes().last().is_some_and(|last| last.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_follow_kafkas_pattern() {
+        for good in ["apache-kafka-java", "4.3.0", "x", "librdkafka"] {
+            assert!(is_software_name(good), "{good}");
+        }
+        for bad in ["", "-x", "x-", "a b", "a\n", &"x".repeat(101)] {
+            assert!(!is_software_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! CreateTopics (key 19): the controller decides, and answers when every shard
+//! serves the new topics.
+
+use std::rc::Rc;
+
+use ringlog_types::ErrorCode;
+use ringlog_wire::messages::create_topics_request::CreateTopicsRequest;
+use ringlog_wire::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
+
+use crate::answers::Answer;
+use crate::controller::{self, decode_again};
+use crate::request::Request;
+use crate::shard::Shard;
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    if let Err(close) = request.decode::<CreateTopicsRequest>() {
+        return close;
+    }
+    let (body, version) = (request.body.clone(), request.version);
+    let decided = controller::change(&shard, move |decisions, random| {
+        let asked: CreateTopicsRequest = decode_again(&body, version);
+        decisions.create_topics(&asked, random)
+    });
+    match decided.await {
+        Ok(response) => request.respond(&response),
+        Err(error) => request.respond(&failed(&request, error)),
+    }
+}
+
+/// Nothing could be written.
+fn failed(request: &Request, error: ErrorCode) -> CreateTopicsResponse<'static> {
+    let asked: CreateTopicsRequest = decode_again(&request.body, request.version);
+    let topics = asked.topics.iter().map(|topic| CreatableTopicResult {
+        name: topic.name.to_string().into(),
+        error_code: error.code(),
+        ..Default::default()
+    });
+    CreateTopicsResponse { topics: topics.collect(), ..Default::default() }
+}

@@ -1,0 +1,113 @@
+//! DeleteRecords (key 21): moves the start of partitions forward (KIP-107). -1 means up to the
+//! high watermark.
+
+use std::rc::Rc;
+
+use ringlog_runtime::ShardId;
+use ringlog_types::{ErrorCode, Offset, Uuid};
+use ringlog_wire::messages::delete_records_request::DeleteRecordsRequest;
+use ringlog_wire::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
+
+use crate::answers::Answer;
+use crate::fetch_session::TopicRef;
+use crate::fetching::find_topic;
+use crate::request::Request;
+use crate::shard::Shard;
+
+/// "Up to the high watermark."
+const TO_HIGH_WATERMARK: Offset = -1;
+/// What a failed partition answers in place of its low watermark.
+const INVALID_LOW_WATERMARK: Offset = -1;
+
+struct Deletion {
+    topic_id: Uuid,
+    partition: i32,
+    before: Offset,
+}
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    let asked = match request.decode::<DeleteRecordsRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let mut response = DeleteRecordsResponse::default();
+    let mut deletions = Vec::new();
+    let mut places = Vec::new();
+    for topic in &asked.topics {
+        let mut answered =
+            DeleteRecordsTopicResult { name: topic.name.clone(), ..Default::default() };
+        for partition in &topic.partitions {
+            let mut answer = DeleteRecordsPartitionResult {
+                partition_index: partition.partition_index,
+                low_watermark: INVALID_LOW_WATERMARK,
+                ..Default::default()
+            };
+            match route(&shard, &topic.name, partition.partition_index, partition.offset) {
+                Ok(deletion) => {
+                    places.push((response.topics.len(), answered.partitions.len()));
+                    deletions.push(deletion);
+                }
+                Err(error) => answer.error_code = error.code(),
+            }
+            answered.partitions.push(answer);
+        }
+        response.topics.push(answered);
+    }
+    let results = shard.on_owners(deletions, delete_all).await;
+    for ((topic, partition), result) in places.into_iter().zip(results) {
+        let answer = &mut response.topics[topic].partitions[partition];
+        match result {
+            Ok(low_watermark) => answer.low_watermark = low_watermark,
+            Err(error) => answer.error_code = error.code(),
+        }
+    }
+    request.respond(&response)
+}
+
+fn route(
+    shard: &Shard,
+    topic: &str,
+    partition: i32,
+    before: Offset,
+) -> Result<(ShardId, Deletion), ErrorCode> {
+    let topic = find_topic(shard, &TopicRef::Name(topic.into()))?;
+    let entry = topic.partition(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if topic.is_internal() {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    // Deleting from the front makes no sense where only compaction cleans (Kafka's own rule).
+    let policy = topic.config.cleanup_policy;
+    if policy.compact && !policy.delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
+    Ok((entry.owner, Deletion { topic_id: topic.id, partition, before }))
+}
+
+async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<Offset, ErrorCode>> {
+    let mut results = Vec::with_capacity(deletions.len());
+    for deletion in deletions {
+        results.push(delete(&shard, deletion).await);
+    }
+    results
+}
+
+async fn delete(shard: &Shard, deletion: Deletion) -> Result<Offset, ErrorCode> {
+    let partition = shard
+        .local_partition(&deletion.topic_id, deletion.partition)
+        .filter(|partition| !partition.is_offline())
+        .ok_or(ErrorCode::KafkaStorageError)?;
+    let high_watermark = partition.high_watermark();
+    let before = match deletion.before {
+        TO_HIGH_WATERMARK => high_watermark,
+        before if (0..=high_watermark).contains(&before) => before,
+        _ => return Err(ErrorCode::OffsetOutOfRange),
+    };
+    partition.log.delete_records(before).await.map_err(|error| {
+        let name = &partition.topic_partition;
+        tracing::error!(partition = %name, %error, "delete records failed");
+        error.error_code()
+    })?;
+    Ok(partition.log.log_start_offset())
+}

@@ -1,0 +1,84 @@
+//! DescribeLogDirs (key 35): the log directories, what each partition takes there, and how much
+//! room is left.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ringlog_storage::LogDir;
+use ringlog_types::{ErrorCode, TopicPartition};
+use ringlog_wire::messages::describe_log_dirs_request::DescribeLogDirsRequest;
+use ringlog_wire::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+
+use crate::answers::Answer;
+use crate::request::Request;
+use crate::shard::Shard;
+
+/// One partition's log.
+struct Size {
+    dir_index: usize,
+    topic_partition: TopicPartition,
+    bytes: u64,
+}
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    let asked = match request.decode::<DescribeLogDirsRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let wanted = |partition: &TopicPartition| match &asked.topics {
+        None => true,
+        Some(topics) => topics.iter().any(|topic| {
+            *topic.topic == *partition.topic && topic.partitions.contains(&partition.partition)
+        }),
+    };
+    let sizes = shard.on_every_shard(|shard| std::future::ready(local_sizes(shard))).await;
+    let mut by_dir: BTreeMap<usize, Vec<Size>> = BTreeMap::new();
+    for size in sizes.into_iter().flatten().filter(|size| wanted(&size.topic_partition)) {
+        by_dir.entry(size.dir_index).or_default().push(size);
+    }
+    let results = shard.node.directories().iter().map(|dir| {
+        let sizes = by_dir.remove(&dir.index()).unwrap_or_default();
+        result(dir, sizes)
+    });
+    request.respond(&DescribeLogDirsResponse { results: results.collect(), ..Default::default() })
+}
+
+fn local_sizes(shard: &Shard) -> Vec<Size> {
+    let partitions = shard.topics.local_partitions();
+    let size = |partition: &Rc<crate::partition::Partition>| Size {
+        dir_index: partition.log.dir().index(),
+        topic_partition: partition.topic_partition.clone(),
+        bytes: partition.log.size_bytes(),
+    };
+    partitions.iter().map(size).collect()
+}
+
+fn result(dir: &LogDir, mut sizes: Vec<Size>) -> DescribeLogDirsResult<'static> {
+    let mut result = DescribeLogDirsResult {
+        log_dir: dir.path().display().to_string().into(),
+        ..Default::default()
+    };
+    if dir.is_offline() {
+        result.error_code = ErrorCode::KafkaStorageError.code();
+        return result;
+    }
+    result.total_bytes = dir.total_bytes() as i64;
+    result.usable_bytes = dir.available_bytes() as i64;
+    sizes.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
+    for size in sizes {
+        let TopicPartition { topic, partition } = &size.topic_partition;
+        if result.topics.last().is_none_or(|last| *last.name != **topic) {
+            let name = topic.to_string().into();
+            result.topics.push(DescribeLogDirsTopic { name, ..Default::default() });
+        }
+        let topic = result.topics.last_mut().expect("pushed above");
+        topic.partitions.push(DescribeLogDirsPartition {
+            partition_index: *partition,
+            partition_size: size.bytes as i64,
+            ..Default::default()
+        });
+    }
+    result
+}

@@ -1,0 +1,175 @@
+//! Fetch (key 1): records out, from memory or spliced from files, with sessions (KIP-227) and
+//! long polls.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringlog_runtime::Piece;
+use ringlog_types::ErrorCode;
+use ringlog_wire::Records;
+use ringlog_wire::messages::fetch_request::FetchRequest;
+use ringlog_wire::messages::fetch_response::{
+    EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+
+use crate::answers::Answer;
+use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
+use crate::fetching::{FetchLimits, PartitionRead, fetch};
+use crate::request::Request;
+use crate::shard::Shard;
+
+/// From this version a request carries a limit for the whole response, and the first batch is
+/// returned whole whatever its size (KIP-74).
+const VERSION_BYTES_MAX: i16 = 3;
+/// From this version topics are named by id (KIP-516).
+const VERSION_TOPIC_IDS: i16 = 13;
+/// From this version the replica id is a tagged field.
+const VERSION_REPLICA_STATE: i16 = 15;
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    let asked = match request.decode::<FetchRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let replica_id = match request.version {
+        VERSION_REPLICA_STATE.. => asked.replica_state.replica_id,
+        _ => asked.replica_id,
+    };
+    let session = session_request(&asked, request.version);
+    let limits = limits(&shard, &request, &asked);
+    drop(asked);
+    let planned = {
+        let random = shard.rt.random_u64() as u32;
+        shard.fetch_sessions.borrow_mut().plan(session, shard.rt.now(), random)
+    };
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => return refuse(&request, error),
+    };
+    let reads = if replica_id >= 0 {
+        // No other broker is a replica of anything here.
+        plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
+    } else {
+        fetch(&shard, &plan.targets, limits).await
+    };
+    let mut records = Vec::new();
+    let response = response(&shard, &plan, reads, &mut records);
+    request.respond_with_files(&response, &records)
+}
+
+fn refuse(request: &Request, error: ErrorCode) -> Answer {
+    let response = FetchResponse { error_code: error.code(), ..Default::default() };
+    request.respond(&response)
+}
+
+fn session_request(asked: &FetchRequest<'_>, version: i16) -> SessionRequest {
+    let uses_topic_ids = version >= VERSION_TOPIC_IDS;
+    let mut targets = Vec::new();
+    for topic in &asked.topics {
+        let named = match uses_topic_ids {
+            true => TopicRef::Id(topic.topic_id),
+            false => TopicRef::Name(topic.topic.as_ref().into()),
+        };
+        targets.extend(topic.partitions.iter().map(|partition| FetchTarget {
+            topic: named.clone(),
+            partition: partition.partition,
+            fetch_offset: partition.fetch_offset,
+            partition_bytes_max: partition.partition_max_bytes.max(0) as usize,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &asked.forgotten_topics_data {
+        let named = match uses_topic_ids {
+            true => TopicRef::Id(topic.topic_id),
+            false => TopicRef::Name(topic.topic.as_ref().into()),
+        };
+        forgotten.extend(topic.partitions.iter().map(|partition| (named.clone(), *partition)));
+    }
+    SessionRequest {
+        session_id: asked.session_id,
+        epoch: asked.session_epoch,
+        uses_topic_ids,
+        targets,
+        forgotten,
+    }
+}
+
+fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLimits {
+    let bytes_max = asked.max_bytes.min(shard.node.config.fetch_max_bytes).max(0) as usize;
+    FetchLimits {
+        bytes_min: (asked.min_bytes.max(0) as usize).min(bytes_max),
+        bytes_max,
+        whole_first_batch: request.version >= VERSION_BYTES_MAX,
+        deadline: request.arrived + Duration::from_millis(asked.max_wait_ms.max(0) as u64),
+    }
+}
+
+/// Builds the response; the pieces of the records go to `records`, and stand in the response by
+/// their index there.
+fn response(
+    shard: &Shard,
+    plan: &FetchPlan,
+    reads: Vec<PartitionRead>,
+    records: &mut Vec<Vec<Piece>>,
+) -> FetchResponse<'static> {
+    let mut sessions = shard.fetch_sessions.borrow_mut();
+    let mut response = FetchResponse { session_id: plan.session_id, ..Default::default() };
+    let mut last_topic: Option<&TopicRef> = None;
+    for (index, (target, read)) in plan.targets.iter().zip(reads).enumerate() {
+        let sent = LastSent {
+            high_watermark: read.high_watermark,
+            log_start_offset: read.log_start_offset,
+        };
+        let is_news = sessions.note_sent(plan, index, sent, read.bytes > 0);
+        let has_news =
+            is_news || read.bytes > 0 || read.error.is_error() || read.diverging.is_some();
+        if plan.incremental && !has_news {
+            continue;
+        }
+        if last_topic != Some(&target.topic) {
+            last_topic = Some(&target.topic);
+            response.responses.push(topic_response(&target.topic));
+        }
+        let topic = response.responses.last_mut().expect("pushed above");
+        topic.partitions.push(partition_data(target.partition, read, records));
+    }
+    response
+}
+
+fn topic_response(topic: &TopicRef) -> FetchableTopicResponse<'static> {
+    match topic {
+        TopicRef::Name(name) => {
+            FetchableTopicResponse { topic: name.to_string().into(), ..Default::default() }
+        }
+        TopicRef::Id(id) => FetchableTopicResponse { topic_id: *id, ..Default::default() },
+    }
+}
+
+fn partition_data(
+    partition_index: i32,
+    read: PartitionRead,
+    records: &mut Vec<Vec<Piece>>,
+) -> PartitionData<'static> {
+    let mut data = PartitionData {
+        partition_index,
+        error_code: read.error.code(),
+        high_watermark: read.high_watermark,
+        // Without transactions everything committed is stable.
+        last_stable_offset: read.high_watermark,
+        log_start_offset: read.log_start_offset,
+        ..Default::default()
+    };
+    if let Some((epoch, end_offset)) = read.diverging {
+        data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+    }
+    // Clients of every version take an empty list of batches, not all of them null.
+    data.records = Some(Records::default());
+    if read.bytes > 0 {
+        let id = records.len() as u32;
+        data.records = Some(Records::External { id, len: read.bytes });
+        records.push(read.pieces);
+    }
+    data
+}

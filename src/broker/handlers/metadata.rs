@@ -1,0 +1,147 @@
+//! Metadata (key 3): brokers, topics, leaders. A topic that is asked for by name may be created
+//! by being asked for (`auto.create.topics.enable`).
+//!
+//! Answers without errors come from a cache keyed by the request's own bytes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_types::{ErrorCode, Uuid, validate_topic_name};
+use ringlog_wire::messages::metadata_request::MetadataRequest;
+use ringlog_wire::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+
+use crate::answers::Answer;
+use crate::controller;
+use crate::request::Request;
+use crate::shard::Shard;
+use crate::topics::TopicEntry;
+
+/// Up to this version an empty list of topics means all of them; later null does.
+const VERSION_EMPTY_IS_ALL: i16 = 0;
+/// From this version the request says whether topics may be created; before, they may.
+const VERSION_ALLOW_CREATION: i16 = 4;
+
+/// "Authorized operations were not asked for" (KIP-430).
+const OPERATIONS_OMITTED: i32 = i32::MIN;
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    if let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
+        return request.respond_encoded(body);
+    }
+    let asked = match request.decode::<MetadataRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let may_create = request.version < VERSION_ALLOW_CREATION || asked.allow_auto_topic_creation;
+    if may_create && shard.node.config.auto_create_topics_enable {
+        create_missing(&shard, &asked).await;
+    }
+    let response = response(&shard, &asked, request.version);
+    let has_errors = response.topics.iter().any(|topic| topic.error_code != 0);
+    match request.encode_body(&response) {
+        Ok(body) => {
+            if !has_errors {
+                shard.metadata_cache.put(request.version, &request.body, body.clone());
+            }
+            request.respond_encoded(body)
+        }
+        Err(close) => close,
+    }
+}
+
+/// Creates the topics that are asked for by a legal name and do not exist.
+async fn create_missing(shard: &Rc<Shard>, asked: &MetadataRequest<'_>) {
+    let topics = asked.topics.iter().flatten();
+    let missing: Vec<Arc<str>> = topics
+        .filter_map(|topic| topic.name.as_deref())
+        .filter(|name| validate_topic_name(name).is_ok() && shard.topics.by_name(name).is_none())
+        .map(Arc::from)
+        .collect();
+    if !missing.is_empty() {
+        // A failure shows in the response: the topic is still missing.
+        controller::auto_create(shard, missing).await;
+    }
+}
+
+fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> MetadataResponse<'a> {
+    let brokers = shard.node.brokers();
+    let mut response = MetadataResponse {
+        cluster_id: Some(shard.node.cluster_id().into()),
+        controller_id: shard.node.config.node_id,
+        cluster_authorized_operations: OPERATIONS_OMITTED,
+        ..Default::default()
+    };
+    response.brokers = brokers
+        .into_iter()
+        .map(|broker| MetadataResponseBroker {
+            node_id: broker.id,
+            host: broker.host.into(),
+            port: broker.port,
+            rack: broker.rack.map(Into::into),
+        })
+        .collect();
+    match &asked.topics {
+        Some(topics) if !(topics.is_empty() && version <= VERSION_EMPTY_IS_ALL) => {
+            for topic in topics {
+                response.topics.push(match &topic.name {
+                    Some(name) => named(shard, name),
+                    None => identified(shard, topic.topic_id),
+                });
+            }
+        }
+        _ => response.topics = shard.topics.all().iter().map(|topic| described(topic)).collect(),
+    }
+    response
+}
+
+fn named(shard: &Shard, name: &str) -> MetadataResponseTopic<'static> {
+    match shard.topics.by_name(name) {
+        Some(topic) => described(&topic),
+        None => MetadataResponseTopic {
+            error_code: match validate_topic_name(name) {
+                Ok(()) => ErrorCode::UnknownTopicOrPartition.code(),
+                Err(_) => ErrorCode::InvalidTopicException.code(),
+            },
+            name: Some(name.to_string().into()),
+            topic_authorized_operations: OPERATIONS_OMITTED,
+            ..Default::default()
+        },
+    }
+}
+
+fn identified(shard: &Shard, id: Uuid) -> MetadataResponseTopic<'static> {
+    match shard.topics.by_id(&id) {
+        Some(topic) => described(&topic),
+        None => MetadataResponseTopic {
+            error_code: ErrorCode::UnknownTopicId.code(),
+            topic_id: id,
+            name: None,
+            topic_authorized_operations: OPERATIONS_OMITTED,
+            ..Default::default()
+        },
+    }
+}
+
+fn described(topic: &TopicEntry) -> MetadataResponseTopic<'static> {
+    let partitions = topic.partitions.iter().enumerate();
+    MetadataResponseTopic {
+        error_code: ErrorCode::None.code(),
+        name: Some(topic.name.to_string().into()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: partitions
+            .map(|(index, partition)| MetadataResponsePartition {
+                error_code: ErrorCode::None.code(),
+                partition_index: index as i32,
+                leader_id: partition.leader,
+                leader_epoch: partition.leader_epoch,
+                replica_nodes: partition.replicas.to_vec(),
+                isr_nodes: partition.isr.to_vec(),
+                offline_replicas: Vec::new(),
+            })
+            .collect(),
+        topic_authorized_operations: OPERATIONS_OMITTED,
+    }
+}

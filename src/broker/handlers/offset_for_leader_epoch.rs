@@ -1,0 +1,89 @@
+//! OffsetForLeaderEpoch (key 23): where an epoch ended, so that a client finds out whether the
+//! log it read is still the log there is (KIP-320).
+
+use std::rc::Rc;
+
+use ringlog_runtime::ShardId;
+use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
+use ringlog_wire::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
+};
+use ringlog_wire::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
+};
+
+use crate::answers::Answer;
+use crate::fetch_session::TopicRef;
+use crate::fetching::{check_leader_epoch, find_topic};
+use crate::request::Request;
+use crate::shard::Shard;
+
+struct Query {
+    topic_id: Uuid,
+    partition: i32,
+    leader_epoch: LeaderEpoch,
+}
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    let asked = match request.decode::<OffsetForLeaderEpochRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let mut response = OffsetForLeaderEpochResponse::default();
+    let mut queries = Vec::new();
+    let mut places = Vec::new();
+    for topic in &asked.topics {
+        let mut answered =
+            OffsetForLeaderTopicResult { topic: topic.topic.clone(), ..Default::default() };
+        for partition in &topic.partitions {
+            let mut answer =
+                EpochEndOffset { partition: partition.partition, ..Default::default() };
+            match route(&shard, &topic.topic, partition) {
+                Ok(query) => {
+                    places.push((response.topics.len(), answered.partitions.len()));
+                    queries.push(query);
+                }
+                Err(error) => answer.error_code = error.code(),
+            }
+            answered.partitions.push(answer);
+        }
+        response.topics.push(answered);
+    }
+    let ends = shard.on_owners(queries, find_all).await;
+    for ((topic, partition), end) in places.into_iter().zip(ends) {
+        let answer = &mut response.topics[topic].partitions[partition];
+        match end {
+            Ok((epoch, end_offset)) => {
+                answer.leader_epoch = epoch;
+                answer.end_offset = end_offset;
+            }
+            Err(error) => answer.error_code = error.code(),
+        }
+    }
+    request.respond(&response)
+}
+
+fn route(
+    shard: &Shard,
+    topic: &str,
+    partition: &OffsetForLeaderPartition,
+) -> Result<(ShardId, Query), ErrorCode> {
+    let topic = find_topic(shard, &TopicRef::Name(topic.into()))?;
+    let index = partition.partition;
+    let entry = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    check_leader_epoch(partition.current_leader_epoch, entry.leader_epoch)?;
+    let leader_epoch = partition.leader_epoch;
+    Ok((entry.owner, Query { topic_id: topic.id, partition: index, leader_epoch }))
+}
+
+type EpochEnd = Result<(LeaderEpoch, Offset), ErrorCode>;
+
+async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<EpochEnd> {
+    let find = |query: Query| match shard.local_partition(&query.topic_id, query.partition) {
+        Some(partition) if !partition.is_offline() => {
+            Ok(partition.log.epoch_end_offset(query.leader_epoch))
+        }
+        _ => Err(ErrorCode::KafkaStorageError),
+    };
+    queries.into_iter().map(find).collect()
+}

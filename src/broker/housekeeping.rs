@@ -1,0 +1,123 @@
+//! What a node does by itself while it runs: retention, checkpoints, watching free space.
+//!
+//! Every shard looks after its own logs; shard 0 gathers the checkpoints of all of them, because
+//! a checkpoint file holds all partitions of a directory.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringlog_storage::{LogCheckpoint, LogDirs};
+
+use crate::controller::CONTROLLER_SHARD;
+use crate::shard::Shard;
+
+/// How often free space is looked at.
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// Kafka's default for `log.retention.check.interval.ms`, also for a value that makes no sense.
+const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// Starts the shard's own chores; on shard 0 also the node's.
+pub(crate) fn start(shard: &Rc<Shard>) {
+    shard.rt.spawn(retention(shard.clone()));
+    shard.rt.spawn(crate::connection::sweep_idle(shard.clone()));
+    if shard.id() == CONTROLLER_SHARD {
+        shard.rt.spawn(checkpoints(shard.clone()));
+        shard.rt.spawn(watch_space(shard.clone()));
+    }
+}
+
+/// Deletes what is beyond `retention.ms` and `retention.bytes`, rolls segments that are older than
+/// `segment.ms`, and forgets idle producers.
+async fn retention(shard: Rc<Shard>) {
+    let config = &shard.node.config;
+    let interval = Duration::from_millis(config.log_retention_check_interval_ms.max(0) as u64);
+    loop {
+        shard.rt.sleep(interval.max(RETENTION_INTERVAL_MIN)).await;
+        for partition in shard.topics.local_partitions() {
+            if shard.stopping.get() || partition.is_offline() {
+                continue;
+            }
+            let now_ms = shard.rt.wall_clock_ms();
+            partition.log.roll_if_old(now_ms);
+            let name = &partition.topic_partition;
+            match partition.log.apply_retention(now_ms).await {
+                Ok(deleted) if deleted > 0 => {
+                    tracing::info!(partition = %name, segments = deleted, "retention");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(partition = %name, %error, "retention failed"),
+            }
+        }
+    }
+}
+
+/// Writes the checkpoints of all directories from time to time.
+async fn checkpoints(shard: Rc<Shard>) {
+    let interval_ms = shard.node.config.log_flush_offset_checkpoint_interval_ms.max(1);
+    loop {
+        shard.rt.sleep(Duration::from_millis(interval_ms as u64)).await;
+        if shard.stopping.get() {
+            return;
+        }
+        write_checkpoints(&shard).await;
+    }
+}
+
+/// Gathers the offsets of all logs and writes them, directory by directory.
+async fn write_checkpoints(shard: &Rc<Shard>) {
+    let entries = gather(shard).await;
+    if let Err(error) = shard.node.directories().write_checkpoints(&shard.rt, &entries).await {
+        // Recovery reads more than it would have to; nothing is lost.
+        tracing::error!(%error, "checkpoints were not written");
+    }
+}
+
+async fn gather(shard: &Rc<Shard>) -> Vec<LogCheckpoint> {
+    let of_shards = shard
+        .on_every_shard(|shard| {
+            let partitions = shard.topics.local_partitions();
+            let entries: Vec<LogCheckpoint> =
+                partitions.iter().map(|partition| partition.log.checkpoint()).collect();
+            std::future::ready(entries)
+        })
+        .await;
+    let mut entries: Vec<LogCheckpoint> = of_shards.into_iter().flatten().collect();
+    entries.extend(shard.controller.get().map(|controller| controller.log().checkpoint()));
+    entries
+}
+
+async fn watch_space(shard: Rc<Shard>) {
+    while !shard.stopping.get() {
+        shard.node.directories().check_space(&shard.rt).await;
+        report_directories(&shard, shard.node.directories());
+        shard.rt.sleep(SPACE_INTERVAL).await;
+    }
+}
+
+/// Tells readiness probes of directories that cannot take appends.
+fn report_directories(shard: &Shard, directories: &LogDirs) {
+    for dir in directories.iter() {
+        let key = format!("log directory {}", dir.path().display());
+        if dir.is_offline() {
+            shard.node.metrics.set_unready(&key, "it is offline after a failure");
+        } else if dir.is_full() {
+            shard.node.metrics.set_unready(&key, "it is full; appends are refused");
+        } else {
+            shard.node.metrics.clear_unready(&key);
+        }
+    }
+}
+
+/// The end of a clean stop: the metadata log closes, and the directories say what they hold.
+pub(crate) async fn close_directories(shard: &Rc<Shard>, mut clean: bool) {
+    if let Some(controller) = shard.controller.get()
+        && let Err(error) = controller.log().close().await
+    {
+        tracing::error!(%error, "the metadata log was not closed");
+        clean = false;
+    }
+    write_checkpoints(shard).await;
+    if clean && let Err(error) = shard.node.directories().mark_clean_shutdown(&shard.rt).await {
+        tracing::error!(%error, "the directories were not marked clean");
+    }
+}

@@ -1,0 +1,105 @@
+//! One partition on the shard that owns it: its log, and the fetches that wait for its end to
+//! move.
+//!
+//! With one replica the high watermark is the log's committed offset: what the topic's flush
+//! policy calls safe. A consumer never sees a record that a crash could take back from a topic
+//! with `flush=sync`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak as RcWeak};
+use std::sync::{Arc, Weak};
+
+use ringlog_admin::metrics::TopicMetrics;
+use ringlog_storage::{Log, LogObserver, StorageError};
+use ringlog_types::{Offset, TopicPartition};
+use tokio::sync::Notify;
+
+/// A fetch that waits for data. It lives on the shard of its connection; the partitions it waits
+/// for hold weak references, so that a fetch that ended leaves nothing behind.
+pub(crate) type FetchWaiter = Arc<Notify>;
+
+/// Dead waiters are swept out when a partition has at least this many.
+const WAITERS_BEFORE_SWEEP: usize = 8;
+
+/// A partition this shard owns.
+pub(crate) struct Partition {
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) log: Rc<Log>,
+    pub(crate) metrics: Arc<TopicMetrics>,
+    waiters: RefCell<Vec<Weak<Notify>>>,
+    failed: Cell<bool>,
+}
+
+impl Partition {
+    /// Takes over `log` and watches it.
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        log: Rc<Log>,
+        metrics: Arc<TopicMetrics>,
+    ) -> Rc<Partition> {
+        let partition = Rc::new(Partition {
+            topic_partition,
+            log: log.clone(),
+            metrics,
+            waiters: RefCell::default(),
+            failed: Cell::new(false),
+        });
+        log.set_observer(Rc::new(Watch(Rc::downgrade(&partition))));
+        partition
+    }
+
+    /// The first offset that consumers may not read yet.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        self.log.committed_offset()
+    }
+
+    /// Whether the log failed and the partition can only answer `KAFKA_STORAGE_ERROR`.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.failed.get()
+    }
+
+    /// Registers a fetch that has seen everything below `seen`. Returns false, without
+    /// registering, when there is more by now: checking and registering are one step, so no
+    /// wake-up falls between them.
+    pub(crate) fn wait_beyond(&self, seen: Offset, waiter: &FetchWaiter) -> bool {
+        if self.high_watermark() > seen || self.is_offline() {
+            return false;
+        }
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.len() >= WAITERS_BEFORE_SWEEP && waiters.len() == waiters.capacity() {
+            waiters.retain(|waiter| waiter.strong_count() > 0);
+        }
+        waiters.push(Arc::downgrade(waiter));
+        true
+    }
+
+    /// Wakes every fetch that waits here, to look again.
+    pub(crate) fn wake_waiters(&self) {
+        for waiter in self.waiters.borrow_mut().drain(..) {
+            if let Some(waiter) = waiter.upgrade() {
+                waiter.notify_one();
+            }
+        }
+    }
+}
+
+/// The log's view of its partition.
+struct Watch(RcWeak<Partition>);
+
+impl LogObserver for Watch {
+    fn committed_advanced(&self, _end_offset: Offset) {
+        if let Some(partition) = self.0.upgrade() {
+            partition.wake_waiters();
+        }
+    }
+
+    fn failed(&self, error: &StorageError) {
+        if let Some(partition) = self.0.upgrade() {
+            let name = &partition.topic_partition;
+            if !partition.failed.replace(true) {
+                tracing::error!(partition = %name, %error, "partition is offline");
+            }
+            partition.wake_waiters();
+        }
+    }
+}

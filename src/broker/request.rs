@@ -1,0 +1,128 @@
+//! One request: its header, its body, and how to answer it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ringlog_runtime::{Instant, Piece};
+use ringlog_wire::{
+    ApiKey, Chunk, EncodeError, Message, Reader, RequestHeader, Writer, encode_response_header,
+    frame,
+};
+
+use crate::answers::Answer;
+use crate::connection::Peer;
+
+/// A request whose header has been read.
+pub(crate) struct Request {
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    pub(crate) client_id: Option<String>,
+    /// What follows the header.
+    pub(crate) body: Bytes,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) arrived: Instant,
+}
+
+impl Request {
+    /// Reads the header. The error is the reason to close the connection with.
+    pub(crate) fn parse(frame: Bytes, peer: Rc<Peer>, arrived: Instant) -> Result<Request, String> {
+        let mut reader = Reader::new(&frame);
+        let header = RequestHeader::decode(&mut reader)
+            .map_err(|error| format!("a request header that cannot be read: {error}"))?;
+        let body = frame.slice(frame.len() - reader.remaining()..);
+        Ok(Request {
+            api: header.api,
+            version: header.version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.map(|id| id.into_owned()),
+            body,
+            peer,
+            arrived,
+        })
+    }
+
+    /// Decodes the body; the error is the answer that closes the connection.
+    pub(crate) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, Answer> {
+        let mut reader = Reader::new(&self.body);
+        M::decode(&mut reader, self.version).map_err(|error| {
+            let (api, version) = (self.api, self.version);
+            Answer::Close(format!("a {api:?} request (version {version}): {error}"))
+        })
+    }
+
+    /// The same request without its bytes, for work that no longer needs them.
+    pub(crate) fn without_body(mut self) -> Request {
+        self.body = Bytes::new();
+        self
+    }
+
+    /// The response as a frame.
+    pub(crate) fn respond<'a>(&self, response: &impl Message<'a>) -> Answer {
+        self.respond_with_files(response, &[])
+    }
+
+    /// The response as a frame, with the pieces of external records in their places: those of
+    /// the records with id `n` are `records[n]`.
+    pub(crate) fn respond_with_files<'a>(
+        &self,
+        response: &impl Message<'a>,
+        records: &[Vec<Piece>],
+    ) -> Answer {
+        let frame = frame::encode_response(self.api, self.version, self.correlation_id, response);
+        match frame {
+            Ok(chunks) => Answer::Frame(pieces(chunks, records)),
+            Err(error) => self.cannot_encode(&error),
+        }
+    }
+
+    /// The response in another version than the request's: only ApiVersions has that.
+    pub(crate) fn respond_in_version<'a>(
+        &self,
+        response: &impl Message<'a>,
+        version: i16,
+    ) -> Answer {
+        match frame::encode_response(self.api, version, self.correlation_id, response) {
+            Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
+            Err(error) => self.cannot_encode(&error),
+        }
+    }
+
+    /// The body of a response, to be kept and sent more than once.
+    pub(crate) fn encode_body<'a>(&self, response: &impl Message<'a>) -> Result<Bytes, Answer> {
+        let mut writer = Writer::new();
+        match response.encode(&mut writer, self.version) {
+            Ok(()) => Ok(writer.into_bytes()),
+            Err(error) => Err(self.cannot_encode(&error)),
+        }
+    }
+
+    /// The frame of a body from [`Request::encode_body`].
+    pub(crate) fn respond_encoded(&self, body: Bytes) -> Answer {
+        let frame = frame::encode_with(|writer| {
+            encode_response_header(writer, self.api, self.version, self.correlation_id);
+            writer.shared(&body);
+            Ok(())
+        });
+        match frame {
+            Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
+            Err(error) => self.cannot_encode(&error),
+        }
+    }
+
+    fn cannot_encode(&self, error: &EncodeError) -> Answer {
+        let (api, version) = (self.api, self.version);
+        Answer::Close(format!("no {api:?} response in version {version}: {error}"))
+    }
+}
+
+fn pieces(chunks: Vec<Chunk>, records: &[Vec<Piece>]) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        match chunk {
+            Chunk::Bytes(bytes) => pieces.push(Piece::Bytes(bytes)),
+            Chunk::External { id, .. } => pieces.extend_from_slice(&records[id as usize]),
+        }
+    }
+    pieces
+}

@@ -1,0 +1,129 @@
+//! One shard: a pinned thread that owns partitions, connections and a ring, and shares nothing
+//! on the data path.
+//!
+//! [`Shard`] is what the tasks of the thread have in common. It is built when the thread starts;
+//! what the node learns later (its identity, its topics) is filled in by jobs from shard 0 before
+//! the first connection is accepted.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringlog_admin::metrics::ShardMetrics;
+use ringlog_config::BrokerConfig;
+use ringlog_metadata::Image;
+use ringlog_runtime::sync::Semaphore;
+use ringlog_runtime::{Mesh, Runtime, ShardId};
+use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
+use ringlog_types::{ProducerId, Uuid};
+
+use crate::connection::Connections;
+use crate::controller::Controller;
+use crate::fetch_session::SessionCache;
+use crate::listening::Listening;
+use crate::metadata_cache::MetadataCache;
+use crate::node::Common;
+use crate::partition::Partition;
+use crate::router::Job;
+use crate::topics::Topics;
+
+/// How many versions of ApiVersions there are: 0 to 4.
+const API_VERSIONS: usize = 5;
+
+/// The state of one shard, shared by its tasks.
+pub(crate) struct Shard {
+    pub(crate) rt: Runtime,
+    pub(crate) mesh: Mesh<Job>,
+    /// What all shards of the process have in common.
+    pub(crate) node: Arc<Common>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    /// The logs of this shard.
+    pub(crate) storage: StorageShard,
+    /// The node's settings with what was set while running.
+    pub(crate) config: RefCell<Arc<BrokerConfig>>,
+    /// The cluster's metadata as of the last published change.
+    pub(crate) image: RefCell<Image>,
+    pub(crate) topics: Topics,
+    pub(crate) metadata_cache: MetadataCache,
+    /// Encoded answers to ApiVersions, by version.
+    pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
+    /// What is left of this shard's block of producer ids.
+    pub(crate) producer_ids: RefCell<Range<ProducerId>>,
+    pub(crate) connections: Connections,
+    pub(crate) fetch_sessions: RefCell<SessionCache>,
+    /// Bytes of requests in work.
+    pub(crate) request_budget: Semaphore,
+    pub(crate) request_bytes_max: usize,
+    /// On shard 0: keeps other processes out of the directories, as long as the shard lives.
+    pub(crate) directory_locks: OnceCell<DirLocks>,
+    /// On shard 0, once the metadata log is open.
+    pub(crate) controller: OnceCell<Rc<Controller>>,
+    /// No new connections, and no new work of the shard's own.
+    pub(crate) stopping: Cell<bool>,
+    /// The task that accepts connections; dropping it closes the listener.
+    pub(crate) listening: Cell<Option<Listening>>,
+    stopped: Cell<bool>,
+}
+
+impl Shard {
+    pub(crate) fn new(rt: Runtime, mesh: Mesh<Job>, node: Arc<Common>) -> Rc<Shard> {
+        let shards = mesh.shards();
+        let config = &node.config;
+        let storage = StorageOptions {
+            tail_cache_bytes: config.tail_cache_bytes / shards,
+            dirty_bytes_max: config.unflushed_bytes_max / shards,
+            producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
+            ..StorageOptions::default()
+        };
+        let request_bytes_max = (config.request_memory_bytes / shards).max(1 << 20);
+        let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
+        Rc::new(Shard {
+            metrics: node.metrics.shard(rt.shard().0),
+            storage: StorageShard::new(rt.clone(), storage),
+            config: RefCell::new(Arc::new(config.clone())),
+            image: RefCell::default(),
+            topics: Topics::default(),
+            metadata_cache: MetadataCache::default(),
+            api_versions_cache: RefCell::default(),
+            producer_ids: RefCell::default(),
+            connections: Connections::default(),
+            fetch_sessions: RefCell::new(SessionCache::new(slots)),
+            request_budget: Semaphore::new(request_bytes_max),
+            request_bytes_max,
+            directory_locks: OnceCell::new(),
+            controller: OnceCell::new(),
+            stopping: Cell::new(false),
+            listening: Cell::default(),
+            stopped: Cell::new(false),
+            rt,
+            mesh,
+            node,
+        })
+    }
+
+    pub(crate) fn id(&self) -> ShardId {
+        self.rt.shard()
+    }
+
+    /// Ends the job loop after the job that calls this.
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Forgets answers that were encoded from an image that is no longer the newest.
+    pub(crate) fn forget_cached_answers(&self) {
+        self.metadata_cache.clear();
+        self.api_versions_cache.take();
+    }
+
+    /// The partition, if this shard owns it and its log is open.
+    pub(crate) fn local_partition(&self, topic_id: &Uuid, partition: i32) -> Option<Rc<Partition>> {
+        self.topics.by_id(topic_id)?.partition(partition)?.local.clone()
+    }
+}

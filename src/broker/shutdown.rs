@@ -1,0 +1,72 @@
+//! A clean stop: no new connections, what is in work finishes, logs close, directories are marked
+//! clean. A second request to stop, or a crash at any point of this, costs nothing but a
+//! recovery at the next start.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringlog_runtime::ShardId;
+
+use crate::controller::CONTROLLER_SHARD;
+use crate::housekeeping;
+use crate::shard::Shard;
+
+/// How long connections may take to finish their requests.
+const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const CONNECTIONS_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Begins the stop, on shard 0.
+pub(crate) fn begin(shard: &Rc<Shard>) {
+    assert_eq!(shard.id(), CONTROLLER_SHARD, "stopping is led by the controller's shard");
+    if shard.stopping.replace(true) {
+        return;
+    }
+    let shard = shard.clone();
+    shard.rt.clone().spawn(async move {
+        tracing::info!("stopping");
+        shard.on_every_shard(|shard| drain_connections(shard.clone())).await;
+        let closed = shard.on_every_shard(|shard| close_logs(shard.clone())).await;
+        let clean = closed.into_iter().all(|clean| clean);
+        housekeeping::close_directories(&shard, clean).await;
+        tracing::info!(clean, "stopped");
+        stop_shards(&shard);
+    });
+}
+
+/// Ends the job loops of all shards, and with them their threads.
+pub(crate) fn stop_shards(shard: &Rc<Shard>) {
+    let shards = shard.mesh.shards() as u16;
+    // This shard last: it must still pass on what the others need to stop.
+    for id in (1..shards).chain([0]) {
+        shard.mesh.send(ShardId(id), Box::new(|shard| shard.stop()));
+    }
+}
+
+async fn drain_connections(shard: Rc<Shard>) {
+    shard.stopping.set(true);
+    shard.listening.take();
+    shard.connections.shut_down_all();
+    let deadline = shard.rt.now() + CONNECTIONS_TIME_MAX;
+    while shard.connections.len() > 0 && shard.rt.now() < deadline {
+        shard.rt.sleep(CONNECTIONS_INTERVAL).await;
+    }
+    let left = shard.connections.len();
+    if left > 0 {
+        tracing::warn!(left, "connections still had requests in work");
+    }
+}
+
+/// Closes the logs of this shard. Returns whether all of them closed cleanly.
+async fn close_logs(shard: Rc<Shard>) -> bool {
+    let mut clean = true;
+    for partition in shard.topics.local_partitions() {
+        if partition.is_offline() {
+            clean = false;
+        } else if let Err(error) = partition.log.close().await {
+            tracing::error!(partition = %partition.topic_partition, %error, "not closed");
+            clean = false;
+        }
+    }
+    clean
+}

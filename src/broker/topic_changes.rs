@@ -1,0 +1,180 @@
+//! From the metadata image to what a shard serves: which topics there are, and the logs of the
+//! partitions that this shard owns.
+//!
+//! Every shard applies every change, in the order in which the controller publishes them; the
+//! controller waits for all of them before the next. A log that cannot be opened or created
+//! leaves its partition offline (`KAFKA_STORAGE_ERROR`) and everything else served.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_config::{BrokerConfig, TopicConfig};
+use ringlog_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
+use ringlog_storage::{Log, LogDir, OpenHint};
+use ringlog_types::{TopicPartition, Uuid};
+
+use crate::partition::Partition;
+use crate::shard::Shard;
+use crate::startup;
+use crate::topics::{PartitionEntry, TopicEntry, owner_of};
+
+/// A published change.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub(crate) image: Image,
+    /// The node's settings with what was set while running: the base of topic settings.
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) delta: Arc<Delta>,
+}
+
+/// A partition's directory that was on disk when the node started.
+#[derive(Clone)]
+pub(crate) struct FoundPartition {
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) hint: OpenHint,
+}
+
+/// The directories that were found, by topic and partition.
+pub(crate) type Found = HashMap<(Uuid, i32), FoundPartition>;
+
+/// Serves everything in the image, with the logs that were found on disk. Run once, at start.
+pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>) {
+    let topics: Vec<Topic> = change.image.topics().cloned().collect();
+    begin(&shard, &change);
+    for topic in topics {
+        put_topic(&shard, &change, &topic, &found).await;
+    }
+}
+
+/// Applies a change to this shard.
+pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
+    begin(&shard, &change);
+    for (_, id) in &change.delta.removed_topics {
+        remove_topic(&shard, id).await;
+    }
+    let nothing_found = Found::new();
+    for topic in topics_to_update(&change) {
+        put_topic(&shard, &change, &topic, &nothing_found).await;
+    }
+}
+
+fn begin(shard: &Shard, change: &Change) {
+    *shard.image.borrow_mut() = change.image.clone();
+    *shard.config.borrow_mut() = change.config.clone();
+    shard.forget_cached_answers();
+}
+
+/// The topics whose partitions or settings changed: all of them when the node's own did.
+fn topics_to_update(change: &Change) -> Vec<Topic> {
+    let Change { image, delta, .. } = change;
+    let is_node = |resource: &ConfigResource| {
+        ResourceType::from_code(resource.resource_type) == Some(ResourceType::Broker)
+    };
+    if delta.configs.iter().any(is_node) {
+        return image.topics().cloned().collect();
+    }
+    let by_id = delta.topics.iter().filter_map(|id| image.topic_by_id(*id));
+    let is_topic = |resource: &&ConfigResource| {
+        ResourceType::from_code(resource.resource_type) == Some(ResourceType::Topic)
+    };
+    let by_config = delta.configs.iter().filter(is_topic);
+    let by_config = by_config.filter_map(|resource| image.topic(&resource.name));
+    let mut topics: Vec<Topic> = by_id.chain(by_config).cloned().collect();
+    topics.sort_by_key(|topic| topic.id);
+    topics.dedup_by_key(|topic| topic.id);
+    topics
+}
+
+/// Brings one topic up to date.
+async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Found) {
+    let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
+    let config = match TopicConfig::resolve(&change.config, &overrides) {
+        Ok(config) => Arc::new(config),
+        Err(error) => {
+            // What a newer Kafka accepted may mean nothing here; the topic is served all the same.
+            tracing::warn!(topic = %topic.name, %error, "a setting is ignored");
+            Arc::new(change.config.topic_defaults.clone())
+        }
+    };
+    let before = shard.topics.by_id(&topic.id);
+    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    for (&index, registered) in &topic.partitions {
+        let owner = owner_of(topic.id, index, shard.mesh.shards());
+        let mut local = before
+            .as_ref()
+            .and_then(|before| before.partition(index))
+            .and_then(|entry| entry.local.clone());
+        match &local {
+            Some(partition) => partition.log.update_config(config.clone()),
+            None if owner == shard.id() => {
+                local = open_partition(shard, topic, index, &config, found).await;
+            }
+            None => {}
+        }
+        partitions.push(PartitionEntry {
+            owner,
+            leader: registered.leader,
+            leader_epoch: registered.leader_epoch,
+            replicas: registered.replicas.clone(),
+            isr: registered.isr.clone(),
+            local,
+        });
+    }
+    shard.topics.put(TopicEntry { name: topic.name.clone(), id: topic.id, config, partitions });
+}
+
+/// Opens the log that was found, or creates one.
+async fn open_partition(
+    shard: &Rc<Shard>,
+    topic: &Topic,
+    index: i32,
+    config: &Arc<TopicConfig>,
+    found: &Found,
+) -> Option<Rc<Partition>> {
+    let name = TopicPartition::new(topic.name.clone(), index);
+    let opened = match found.get(&(topic.id, index)) {
+        Some(found) => {
+            let FoundPartition { dir, hint } = found.clone();
+            Log::open(&shard.storage, &dir, name.clone(), Some(topic.id), config.clone(), hint)
+                .await
+                .map(|(log, report)| {
+                    startup::tell_recovery(&name, &report);
+                    log
+                })
+        }
+        None => {
+            let Some(dir) = shard.node.pick_directory() else {
+                tracing::error!(partition = %name, "no log directory is online");
+                return None;
+            };
+            Log::create(&shard.storage, &dir, name.clone(), topic.id, config.clone()).await
+        }
+    };
+    match opened {
+        Ok(log) => {
+            let metrics = shard.metrics.topic(&topic.name);
+            shard.metrics.partitions.add(1);
+            Some(Partition::new(name, log, metrics))
+        }
+        Err(error) => {
+            shard.metrics.partitions_offline.add(1);
+            tracing::error!(partition = %name, %error, "partition is offline");
+            None
+        }
+    }
+}
+
+async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
+    let Some(topic) = shard.topics.remove(id) else { return };
+    shard.metrics.remove_topic(&topic.name);
+    for partition in topic.partitions.iter().filter_map(|entry| entry.local.as_ref()) {
+        let name = &partition.topic_partition;
+        // Fetches that wait for it find the topic gone.
+        partition.wake_waiters();
+        match partition.log.delete().await {
+            Ok(()) => tracing::info!(partition = %name, "deleted"),
+            Err(error) => tracing::error!(partition = %name, %error, "not deleted"),
+        }
+    }
+}
