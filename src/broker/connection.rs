@@ -24,7 +24,6 @@ const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the handlers may know of the connection a request came from.
 pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     pub(crate) software: RefCell<Option<String>>,
 }
@@ -89,7 +88,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr)
     let writer = shard.rt.spawn(writer);
     let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
     let mut frames = FrameReader::new(shard.rt.clone(), stream, frame_bytes_max);
-    let peer = Rc::new(Peer { address, software: RefCell::default() });
+    let peer = Rc::new(Peer { software: RefCell::default() });
     loop {
         answers.wait_for_room().await;
         let frame = match frames.next().await {
@@ -121,9 +120,11 @@ async fn take_up(
     let budget = frame.len().min(shard.request_bytes_max);
     let permit = shard.request_budget.acquire(budget).await;
     let place = answers.take_place();
+    let counted = Counted::begin(shard, &frame);
     match handlers::dispatch(shard, peer, frame) {
         Work::Done(answer) => {
             let go_on = !matches!(answer, Answer::Close(_));
+            counted.end(&answer);
             answers.fill(place, answer);
             go_on
         }
@@ -132,10 +133,32 @@ async fn take_up(
             shard.rt.spawn(async move {
                 let answer = work.await;
                 drop(permit);
+                counted.end(&answer);
                 answers.fill(place, answer);
             });
             true
         }
+    }
+}
+
+/// One request in the metrics.
+struct Counted {
+    shard: Rc<Shard>,
+    api_key: i16,
+    begun: Instant,
+}
+
+impl Counted {
+    fn begin(shard: &Rc<Shard>, frame: &[u8]) -> Counted {
+        let api_key = frame.first_chunk().map_or(-1, |key| i16::from_be_bytes(*key));
+        shard.metrics.request_begun();
+        Counted { shard: shard.clone(), api_key, begun: shard.rt.now() }
+    }
+
+    fn end(self, answer: &Answer) {
+        let took = self.shard.rt.now() - self.begun;
+        let is_error = matches!(answer, Answer::Close(_));
+        self.shard.metrics.request_answered(self.api_key, took, is_error);
     }
 }
 

@@ -122,11 +122,6 @@ impl Controller {
         let change = Change { delta: Arc::new(delta), ..self.snapshot() };
         shard.on_every_shard(move |shard| topic_changes::apply(shard.clone(), change)).await;
     }
-
-    /// What the controller knows, for reading.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&Decisions) -> R) -> R {
-        look(&self.decisions.borrow())
-    }
 }
 
 /// What several batches touched together.

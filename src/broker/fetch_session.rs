@@ -98,7 +98,8 @@ impl SessionCache {
     }
 
     /// How many sessions are open.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.sessions.len()
     }
 

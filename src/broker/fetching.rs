@@ -246,6 +246,8 @@ async fn read_one(
     match records {
         Ok(records) => {
             read.bytes = records.bytes;
+            // How many records there are is not known without reading them.
+            partition.metrics.fetched(0u64, records.bytes);
             read.pieces = records.pieces;
             read
         }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ringlog_runtime::{Instant, Piece};
 use ringlog_wire::{
-    ApiKey, Chunk, EncodeError, Message, Reader, RequestHeader, Writer, encode_response_header,
-    frame,
+    ApiKey, Chunk, DecodeError, EncodeError, Message, Reader, RequestHeader, Writer,
+    encode_response_header, frame,
 };
 
 use crate::answers::Answer;
@@ -17,7 +17,6 @@ pub(crate) struct Request {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
-    pub(crate) client_id: Option<String>,
     /// What follows the header.
     pub(crate) body: Bytes,
     pub(crate) peer: Rc<Peer>,
@@ -35,7 +34,6 @@ impl Request {
             api: header.api,
             version: header.version,
             correlation_id: header.correlation_id,
-            client_id: header.client_id.map(|id| id.into_owned()),
             body,
             peer,
             arrived,
@@ -45,10 +43,13 @@ impl Request {
     /// Decodes the body; the error is the answer that closes the connection.
     pub(crate) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, Answer> {
         let mut reader = Reader::new(&self.body);
-        M::decode(&mut reader, self.version).map_err(|error| {
-            let (api, version) = (self.api, self.version);
-            Answer::Close(format!("a {api:?} request (version {version}): {error}"))
-        })
+        M::decode(&mut reader, self.version).map_err(|error| self.undecodable(&error))
+    }
+
+    /// The answer to a body that cannot be read: hanging up, with the reason in the log.
+    pub(crate) fn undecodable(&self, error: &DecodeError) -> Answer {
+        let (api, version) = (self.api, self.version);
+        Answer::Close(format!("a {api:?} request (version {version}): {error}"))
     }
 
     /// The same request without its bytes, for work that no longer needs them.

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringlog_metadata::{BrokerEndpoint, Controller as Decisions, Image, Registration};
+use ringlog_metadata::{
+    BrokerEndpoint, Controller as Decisions, Image, METADATA_VERSION, Registration,
+};
 use ringlog_storage::{FoundLog, LogDirs, OpenedDirs, RecoveryReport};
 use ringlog_types::{TopicPartition, Uuid};
 
@@ -31,6 +33,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let clean = directories.iter().all(|dir| dir.was_clean());
     shard.node.set_directories(directories);
     let (log, image, leader_epoch) = metadata_log::open(shard, &mut found_logs).await?;
+    refuse_unknown_metadata(&image)?;
     let decisions = Decisions::new(image, Arc::new(config.clone()));
     let controller = Rc::new(Controller::new(decisions, log, leader_epoch));
     assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
@@ -44,6 +47,19 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     }
     shard.node.metrics.set_serving();
     Ok(address)
+}
+
+/// A metadata log of a version that this node does not know may hold records that it would
+/// misread.
+fn refuse_unknown_metadata(image: &Image) -> Result<(), NodeError> {
+    let unsupported = image.unsupported_features();
+    match unsupported.iter().find(|(name, _)| *name == METADATA_VERSION) {
+        Some((_, level)) => Err(NodeError::Metadata(format!(
+            "it is of metadata.version {level}, which this version cannot read; start the version \
+             that wrote it, or give another directory"
+        ))),
+        None => Ok(()),
+    }
 }
 
 async fn serve(shard: Rc<Shard>, address: SocketAddr) -> std::io::Result<()> {

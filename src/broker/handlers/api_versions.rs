@@ -75,11 +75,11 @@ fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
             min_version: feature.min_level,
             max_version: feature.max_level,
         });
-    let finalized = image.features().iter().filter(|(_, level)| **level > 0);
+    let finalized = image.offered_features();
     let finalized = finalized.map(|(name, level)| FinalizedFeatureKey {
-        name: name.to_string().into(),
-        max_version_level: *level,
-        min_version_level: *level,
+        name: name.into(),
+        max_version_level: level,
+        min_version_level: level,
     });
     ApiVersionsResponse {
         api_keys: SERVED.iter().map(range).collect(),

@@ -26,6 +26,8 @@ const EARLIEST_LOCAL: TimestampMs = -4;
 const LATEST_TIERED: TimestampMs = -5;
 const EARLIEST_PENDING_UPLOAD: TimestampMs = -6;
 
+/// From this version the answer tells the leader epoch (KIP-320).
+const VERSION_LEADER_EPOCH: i16 = 4;
 /// From this version -3 is known.
 const VERSION_MAX_TIMESTAMP: i16 = 7;
 
@@ -78,12 +80,15 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     for ((topic, partition), found) in places.into_iter().zip(found) {
         let answer = &mut response.topics[topic].partitions[partition];
         match found {
+            // Version 0 has a list of segment offsets, of which clients take the first.
+            Ok(found) if request.version == 0 => {
+                answer.old_style_offsets.extend((found.offset >= 0).then_some(found.offset));
+            }
             Ok(found) => {
                 answer.offset = found.offset;
                 answer.timestamp = found.timestamp;
-                answer.leader_epoch = found.leader_epoch;
-                if request.version == 0 && found.offset >= 0 {
-                    answer.old_style_offsets = vec![found.offset];
+                if request.version >= VERSION_LEADER_EPOCH {
+                    answer.leader_epoch = found.leader_epoch;
                 }
             }
             Err(error) => answer.error_code = error.code(),

@@ -13,11 +13,12 @@ use ringlog_record::BatchSummary;
 use ringlog_runtime::{Runtime, ShardId};
 use ringlog_storage::{AppendOrigin, Appended};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, Uuid};
-use ringlog_wire::Records;
-use ringlog_wire::messages::produce_request::{PartitionProduceData, ProduceRequest};
+use ringlog_wire::DecodeError;
 use ringlog_wire::messages::produce_response::{
     PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+
+use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
 
 use crate::answers::Answer;
 use crate::fetch_session::TopicRef;
@@ -77,48 +78,20 @@ struct Acks {
     timeout: Duration,
 }
 
+/// A request whose batches have been checked and sorted by owner. Nothing is appended yet.
+struct Prepared {
+    acks: Acks,
+    layout: Layout,
+    /// One for each partition, in request order; empty where an append decides.
+    outcomes: Vec<Option<Outcome>>,
+    appends: Vec<(ShardId, Vec<Append>)>,
+}
+
 pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
-    let produce = match request.decode::<ProduceRequest>() {
-        Ok(produce) => produce,
-        Err(close) => return Work::Done(close),
+    let Prepared { acks, layout, mut outcomes, appends } = match prepare_all(shard, &request) {
+        Ok(prepared) => prepared,
+        Err(error) => return Work::Done(request.undecodable(&error)),
     };
-    let acks = Acks {
-        acks: produce.acks,
-        timeout: Duration::from_millis(produce.timeout_ms.max(0) as u64),
-    };
-    let refusal = refusal(&produce);
-    let mut layout = Layout { topics: Vec::with_capacity(produce.topic_data.len()) };
-    let mut outcomes = Vec::new();
-    let mut appends: Vec<(ShardId, Vec<Append>)> = Vec::new();
-    for topic in &produce.topic_data {
-        let name = if request.version >= VERSION_TOPIC_IDS {
-            TopicRef::Id(topic.topic_id)
-        } else {
-            TopicRef::Name(topic.name.as_ref().into())
-        };
-        let entry = find_topic(shard, &name);
-        let indexes = topic.partition_data.iter().map(|partition| partition.index).collect();
-        for partition in &topic.partition_data {
-            let slot = outcomes.len();
-            let prepared = match (refusal, &entry) {
-                (Some(error), _) => Err(Outcome::failed(error, None)),
-                (None, Err(error)) => Err(Outcome::failed(*error, None)),
-                (None, Ok(entry)) => prepare(shard, &request, entry, partition, slot, acks.acks),
-            };
-            match prepared {
-                Ok((owner, append)) => {
-                    outcomes.push(None);
-                    match appends.iter_mut().find(|(shard, _)| *shard == owner) {
-                        Some((_, group)) => group.push(append),
-                        None => appends.push((owner, vec![append])),
-                    }
-                }
-                Err(outcome) => outcomes.push(Some(outcome)),
-            }
-        }
-        layout.topics.push((name, indexes));
-    }
-    drop(produce);
     let groups: Vec<_> = appends
         .into_iter()
         .map(|(owner, group)| {
@@ -141,13 +114,62 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
     })
 }
 
+/// Walks the request once. Only when all of it could be read may anything be appended.
+fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeError> {
+    let mut reader = ProduceRequestReader::begin(&request.body, request.version)?;
+    let mut prepared = Prepared {
+        acks: Acks {
+            acks: reader.acks,
+            timeout: Duration::from_millis(reader.timeout_ms.max(0) as u64),
+        },
+        layout: Layout { topics: Vec::new() },
+        outcomes: Vec::new(),
+        appends: Vec::new(),
+    };
+    let refusal = refusal(&reader);
+    let mut topic: Option<(usize, Result<Rc<TopicEntry>, ErrorCode>)> = None;
+    while let Some(partition) = reader.next_partition()? {
+        let number = partition.topic.number;
+        if topic.as_ref().is_none_or(|(current, _)| *current != number) {
+            let named = match request.version {
+                VERSION_TOPIC_IDS.. => TopicRef::Id(partition.topic.id),
+                _ => TopicRef::Name(partition.topic.name.into()),
+            };
+            topic = Some((number, find_topic(shard, &named)));
+            prepared.layout.topics.push((named, Vec::new()));
+        }
+        let (_, entry) = topic.as_ref().expect("set above");
+        let (_, indexes) = prepared.layout.topics.last_mut().expect("pushed with the topic");
+        indexes.push(partition.index);
+        let slot = prepared.outcomes.len();
+        let append = match (refusal, entry) {
+            (Some(error), _) => Err(Outcome::failed(error, None)),
+            (None, Err(error)) => Err(Outcome::failed(*error, None)),
+            (None, Ok(entry)) => {
+                prepare(shard, request, entry, &partition, slot, prepared.acks.acks)
+            }
+        };
+        match append {
+            Ok((owner, append)) => {
+                prepared.outcomes.push(None);
+                match prepared.appends.iter_mut().find(|(shard, _)| *shard == owner) {
+                    Some((_, group)) => group.push(append),
+                    None => prepared.appends.push((owner, vec![append])),
+                }
+            }
+            Err(outcome) => prepared.outcomes.push(Some(outcome)),
+        }
+    }
+    Ok(prepared)
+}
+
 /// Why the whole request is refused, if it is.
-fn refusal(produce: &ProduceRequest<'_>) -> Option<ErrorCode> {
-    if !(-1..=1).contains(&produce.acks) {
+fn refusal(request: &ProduceRequestReader<'_>) -> Option<ErrorCode> {
+    if !(-1..=1).contains(&request.acks) {
         return Some(ErrorCode::InvalidRequiredAcks);
     }
     // A transactional producer has to get its id from a coordinator first, and there is none.
-    produce.transactional_id.is_some().then_some(ErrorCode::TransactionalIdNotFound)
+    request.transactional_id.is_some().then_some(ErrorCode::TransactionalIdNotFound)
 }
 
 /// Checks one partition's records and finds their owner.
@@ -155,7 +177,7 @@ fn prepare(
     shard: &Rc<Shard>,
     request: &Request,
     topic: &TopicEntry,
-    partition: &PartitionProduceData<'_>,
+    partition: &PartitionView<'_>,
     slot: usize,
     acks: i16,
 ) -> Result<(ShardId, Append), Outcome> {
@@ -165,8 +187,7 @@ fn prepare(
     if acks == -1 && topic.config.min_insync_replicas > 1 {
         return Err(Outcome::failed(ErrorCode::NotEnoughReplicas, None));
     }
-    let records = partition.records.as_ref().and_then(Records::as_slice).unwrap_or_default();
-    let records = request.body.slice_ref(records);
+    let records = request.body.slice_ref(partition.records.unwrap_or_default());
     let version = request.version;
     let now_ms = shard.rt.wall_clock_ms();
     let checked = produce_check::check(records, version, &topic.config, now_ms);
