@@ -1,3 +1,7 @@
 //! The `ringlog` binary: everything is in the `ringlog-cli` crate.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringlog_cli::main()
+}

@@ -1,1 +1,74 @@
-//! TODO
+//! The command line of the `ringlog` binary: one file or folder per command.
+//!
+//! Invariants:
+//! - What a command says goes to standard output, as text or as JSON; progress, warnings and
+//!   errors go to standard error.
+//! - The exit code tells what happened ([`exit`]); a reader that closes its end early is no error.
+
+mod args;
+mod cluster;
+mod completions;
+mod consume;
+mod disk_probe;
+mod doctor;
+mod exit;
+mod line_format;
+mod lines;
+mod output;
+mod produce;
+mod server;
+mod server_settings;
+mod sizes;
+mod storage;
+mod times;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::Failure;
+use output::Output;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // Usage errors end here, with exit code 2, help and version with 0.
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let mut output = Output::new(cli.format);
+    match cli.command {
+        Command::Server(args) => server::run(&args, cli.format),
+        Command::Topic(args) => client(cli.verbose, topic::run(args, &mut output)),
+        Command::Cluster(args) => client(cli.verbose, cluster::run(args, &mut output)),
+        Command::Produce(args) => client(cli.verbose, produce::run(args, &mut output)),
+        Command::Consume(args) => client(cli.verbose, consume::run(args, &mut output)),
+        Command::Storage(args) => storage::run(args, &mut output),
+        Command::Doctor(args) => doctor::run(&args, &mut output),
+        Command::Completions(args) => completions::run(&args, &mut output),
+    }
+}
+
+/// Runs a command that talks to a broker.
+fn client(
+    verbose: bool,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    server::log_to_stderr(if verbose { "debug" } else { "warn" }, false);
+    // One thread for input and output, one more for what the network brings.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(Failure::from)?;
+    let result = runtime.block_on(command);
+    // A thread that still reads standard input must not keep the process alive.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,197 @@
+//! `ringlog server`: one node in the foreground.
+//!
+//! The node runs on its shards' threads; this thread waits for it. A thread of its own waits for
+//! signals: the first one stops the node cleanly, the second one ends the process at once, which
+//! loses nothing that was acknowledged.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
+use ringlog_admin::{AdminHandle, AdminServer};
+use ringlog_broker::{Node, NodeStopper};
+use ringlog_config::BrokerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Format;
+use crate::exit::{FAILED, Failure};
+use crate::server_settings;
+
+const EXAMPLES: &str = "\
+Settings are taken from these, the first that has one wins: the flags below, --set, the file of
+--config (server.properties or TOML), the default. docs/settings.md lists them all.
+
+Examples:
+  ringlog server
+  ringlog server --data /var/lib/ringlog --listen 0.0.0.0:9092
+  ringlog server --config server.properties --set num.partitions=4
+  ringlog server --io fallback --shards 1
+
+SIGTERM and SIGINT stop it cleanly. RUST_LOG sets what is logged, to standard error; with
+--format json the log is JSON.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServerArgs {
+    /// The data directory; several are separated by commas [default: ./ringlog-data]
+    #[arg(long, short = 'd', value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where clients connect [default: 127.0.0.1:9092]
+    #[arg(long, short = 'l', value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where metrics and health are served over HTTP, or `off` [default: 127.0.0.1:9644]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin: Option<String>,
+    /// The node's number in its cluster [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) node_id: Option<i32>,
+    /// How many shards, each a thread of its own [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+    /// How files and sockets are used [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) io: Option<IoArg>,
+    /// A file of settings: server.properties or TOML
+    #[arg(long, short = 'c', value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Any setting; repeatable
+    #[arg(long, short = 's', value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// How files and sockets are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IoArg {
+    /// io_uring where the kernel allows it, else the fallback
+    Auto,
+    /// io_uring, or do not start
+    Uring,
+    /// Without io_uring
+    Fallback,
+}
+
+impl IoArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            IoArg::Auto => "auto",
+            IoArg::Uring => "uring",
+            IoArg::Fallback => "fallback",
+        }
+    }
+}
+
+/// Sends the log to standard error. `RUST_LOG` wins over `level`.
+pub(crate) fn log_to_stderr(level: &str, json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };
+    if let Err(error) = set {
+        eprintln!("warning: nothing is logged: {error}");
+    }
+}
+
+pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let config = server_settings::resolve(args)?;
+    log_to_stderr("info", format == Format::Json);
+    let stop = StopSignal::listen()?;
+    let metrics = NodeMetrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION") });
+    let admin = start_admin(&config, &metrics)?;
+    let dirs: Vec<String> = config.log_dirs.iter().map(|d| d.display().to_string()).collect();
+    let node = Node::start(config, metrics.clone())
+        .map_err(|error| Failure::new(FAILED, chain(&error)))?;
+    stop.arm(node.stopper(), metrics.clone());
+    metrics.set_serving();
+    tracing::info!(
+        address = %node.address(),
+        admin = admin.as_ref().map(|admin| admin.local_addr().to_string()),
+        io = ?node.backend(),
+        shards = node.shards(),
+        data = dirs.join(","),
+        started_ms = begun.elapsed().as_secs_f64() * 1e3,
+        "serving",
+    );
+    node.wait().map_err(|error| Failure::new(FAILED, chain(&error)))
+}
+
+/// An error with all its causes, unless it names them itself.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn start_admin(
+    config: &BrokerConfig,
+    metrics: &Arc<NodeMetrics>,
+) -> Result<Option<AdminHandle>, Failure> {
+    let Some((host, port)) = &config.admin_listener else { return Ok(None) };
+    let cannot = |error: io::Error| {
+        let hint = "; choose another with --admin HOST:PORT, or `--admin off`";
+        Failure::new(FAILED, format!("admin address {host}:{port}: {error}{hint}"))
+    };
+    let host_or_any = if host.is_empty() { "0.0.0.0" } else { host };
+    let mut addresses = (host_or_any, *port).to_socket_addrs().map_err(cannot)?;
+    let none = || cannot(io::ErrorKind::AddrNotAvailable.into());
+    let address: SocketAddr = addresses.next().ok_or_else(none)?;
+    AdminServer::start(address, metrics.clone()).map(Some).map_err(cannot)
+}
+
+/// What SIGTERM and SIGINT do.
+struct StopSignal(Arc<Mutex<Option<(NodeStopper, Arc<NodeMetrics>)>>>);
+
+impl StopSignal {
+    /// Takes over the signals. Until [`StopSignal::arm`], they end the process.
+    fn listen() -> Result<StopSignal, Failure> {
+        let armed: Arc<Mutex<Option<(NodeStopper, Arc<NodeMetrics>)>>> = Arc::default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(Failure::from)?;
+        let (mut terminate, mut interrupt) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        let for_thread = armed.clone();
+        let wait = move || {
+            runtime.block_on(async {
+                let mut is_stopping = false;
+                loop {
+                    tokio::select! {
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                    let node = for_thread.lock().unwrap_or_else(PoisonError::into_inner);
+                    match node.as_ref() {
+                        Some((stopper, metrics)) if !is_stopping => {
+                            metrics.set_stopping();
+                            stopper.stop();
+                            is_stopping = true;
+                        }
+                        // Asked twice, or before there is anything to stop.
+                        _ => std::process::exit(i32::from(FAILED)),
+                    }
+                }
+            });
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+        Ok(StopSignal(armed))
+    }
+
+    fn arm(&self, stopper: NodeStopper, metrics: Arc<NodeMetrics>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stopper, metrics));
+    }
+}

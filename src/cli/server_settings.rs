@@ -1,0 +1,114 @@
+//! The settings of a server: the file first, then `--set`, then the flags with names of their
+//! own; what comes later wins.
+
+use ringlog_config::{BrokerConfig, Settings};
+
+use crate::exit::Failure;
+use crate::server::ServerArgs;
+
+/// Defaults of the command line that are not Kafka's.
+const DATA: &str = "./ringlog-data";
+const LISTEN: &str = "127.0.0.1:9092";
+const ADMIN: &str = "127.0.0.1:9644";
+const NODE_ID: &str = "1";
+
+/// Collects and checks the settings.
+pub(crate) fn resolve(args: &ServerArgs) -> Result<BrokerConfig, Failure> {
+    let mut settings = Settings::new();
+    // The weakest first: without file and flags, a server starts with these.
+    settings.insert("log.dirs", DATA, "the default");
+    settings.insert("listeners", format!("PLAINTEXT://{LISTEN}"), "the default");
+    settings.insert("ringlog.admin.listener", ADMIN, "the default");
+    settings.insert("node.id", NODE_ID, "the default");
+    if let Some(path) = &args.config {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+        settings.read_file(&name, &text).map_err(Failure::usage)?;
+    }
+    for assignment in &args.set {
+        settings.set(assignment).map_err(Failure::usage)?;
+    }
+    if let Some(data) = &args.data {
+        settings.insert("log.dirs", data.display().to_string(), "--data");
+    }
+    if let Some(listen) = &args.listen {
+        let listener = match listen.contains("://") {
+            true => listen.clone(),
+            false => format!("PLAINTEXT://{listen}"),
+        };
+        settings.insert("listeners", listener, "--listen");
+    }
+    if let Some(admin) = &args.admin {
+        let off = admin == "off" || admin == "none";
+        settings.insert("ringlog.admin.listener", if off { "" } else { admin }, "--admin");
+    }
+    if let Some(node_id) = args.node_id {
+        settings.insert("node.id", node_id.to_string(), "--node-id");
+    }
+    if let Some(shards) = args.shards {
+        settings.insert("ringlog.shards", shards.to_string(), "--shards");
+    }
+    if let Some(io) = args.io {
+        settings.insert("ringlog.io", io.name(), "--io");
+    }
+    settings.resolve().map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::usage(lines.join("\nerror: "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn resolved(line: &str) -> Result<BrokerConfig, String> {
+        match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Server(args) => resolve(&args).map_err(|failure| failure.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_anything_the_defaults_hold() {
+        let config = resolved("ringlog server").unwrap();
+        assert_eq!(config.node_id, 1);
+        assert_eq!(config.log_dirs, [std::path::PathBuf::from("./ringlog-data")]);
+        assert_eq!(
+            (config.listeners[0].host.as_str(), config.listeners[0].port),
+            ("127.0.0.1", 9092)
+        );
+        assert_eq!(config.admin_listener, Some(("127.0.0.1".into(), 9644)));
+    }
+
+    #[test]
+    fn flags_win_over_set_over_file_over_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        std::fs::write(&file, "node.id=7\nnum.partitions=3\nlog.dirs=/a\n").unwrap();
+        let file = file.display();
+        let config = resolved(&format!("ringlog server --config {file}")).unwrap();
+        assert_eq!((config.node_id, config.num_partitions), (7, 3));
+        assert_eq!(config.listeners[0].port, 9092);
+        let line = format!("ringlog server --config {file} --set num.partitions=5 --set node.id=8");
+        let config = resolved(&line).unwrap();
+        assert_eq!((config.node_id, config.num_partitions), (8, 5));
+        let line = format!("{line} --node-id 9 --data /b --listen 127.0.0.1:0 --admin off");
+        let config = resolved(&line).unwrap();
+        assert_eq!((config.node_id, config.num_partitions), (9, 5));
+        assert_eq!(config.log_dirs, [std::path::PathBuf::from("/b")]);
+        assert_eq!((config.listeners[0].port, config.admin_listener), (0, None));
+    }
+
+    #[test]
+    fn mistakes_name_their_place() {
+        let error = resolved("ringlog server --set num.partition=3").unwrap_err();
+        assert!(error.contains("--set: unknown setting"), "{error}");
+        assert!(error.contains("did you mean \"num.partitions\""), "{error}");
+        let error = resolved("ringlog server --listen nonsense").unwrap_err();
+        assert!(error.contains("--listen"), "{error}");
+    }
+}

@@ -1,0 +1,282 @@
+//! `ringlog storage verify`: checks every file, reports what is damaged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ringlog_types::Offset;
+use serde::Serialize;
+
+use super::VerifyArgs;
+use super::files::{self, Kind};
+use super::small_files;
+use super::verify_segment::{self, Depth, Segment};
+use crate::exit::{FOUND, Failure, at_path};
+use crate::output::Output;
+use crate::sizes;
+
+/// What was found, of everything.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    files: u64,
+    segments: u64,
+    batches: u64,
+    records: u64,
+    bytes: u64,
+    /// Prepared and not yet written; of segments that may be active.
+    padding_bytes: u64,
+    /// Files that neither Kafka nor Ringlog writes; nothing was checked in them.
+    unknown: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+/// Something damaged.
+#[derive(Debug, Serialize)]
+struct Problem {
+    file: String,
+    problem: String,
+}
+
+impl Report {
+    fn problem(&mut self, path: &Path, problem: impl Into<String>) {
+        let file = path.display().to_string();
+        self.problems.push(Problem { file, problem: problem.into() });
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for problem in &self.problems {
+            text.push_str(&format!("DAMAGED {}: {}\n", problem.file, problem.problem));
+        }
+        for file in &self.unknown {
+            text.push_str(&format!("unknown {file}\n"));
+        }
+        let count = sizes::grouped;
+        text + &format!(
+            "{} files, {} segments, {} batches, {} records, {}: {}",
+            count(self.files),
+            count(self.segments),
+            count(self.batches),
+            count(self.records),
+            sizes::bytes(self.bytes),
+            match self.problems.len() {
+                0 => "no damage".into(),
+                1 => "1 problem".into(),
+                problems => format!("{problems} problems"),
+            }
+        )
+    }
+}
+
+pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<(), Failure> {
+    let paths = files::collect(&args.paths)?;
+    let progress = progress_bar(&paths, args.quiet)?;
+    let report = verify(&paths, !args.shallow, &progress)?;
+    progress.finish_and_clear();
+    output.print(&report, Report::text)?;
+    match report.problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::silent(FOUND)),
+    }
+}
+
+fn progress_bar(paths: &[PathBuf], quiet: bool) -> Result<ProgressBar, Failure> {
+    if quiet {
+        return Ok(ProgressBar::hidden());
+    }
+    let mut total = 0;
+    for path in paths.iter().filter(|path| matches!(Kind::of(path), Kind::Log(_))) {
+        total += fs::metadata(path).map_err(at_path(path))?.len();
+    }
+    let style = "{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}  {wide_msg}";
+    let style = ProgressStyle::with_template(style).expect("a constant");
+    Ok(ProgressBar::new(total).with_style(style))
+}
+
+fn verify(paths: &[PathBuf], records: bool, progress: &ProgressBar) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    let newest = newest_segments(paths);
+    // Where the last segment of each directory ended.
+    let mut ends: BTreeMap<PathBuf, Offset> = BTreeMap::new();
+    for path in paths {
+        report.files += 1;
+        match Kind::of(path) {
+            Kind::Log(base) => {
+                let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+                let may_be_active = newest.get(&dir) == Some(&base);
+                progress.set_message(path.display().to_string());
+                let depth = Depth { records, may_be_active };
+                let segment = check_segment(path, base, depth, progress).map_err(at_path(path))?;
+                if let Some(end) = ends.get(&dir).filter(|end| base < **end) {
+                    report.problem(path, format!("the segment before it ends at {end}"));
+                }
+                let end = segment.end_offset.unwrap_or(base);
+                ends.insert(dir, end);
+                take_segment(&mut report, path, segment)?;
+            }
+            Kind::OffsetIndex(base) | Kind::TimeIndex(base) | Kind::TransactionIndex(base) => {
+                let log = path.with_file_name(format!("{base:020}.log"));
+                if !log.exists() {
+                    report.problem(path, "it has no .log");
+                }
+            }
+            Kind::Unknown => report.unknown.push(path.display().to_string()),
+            kind => {
+                if let Err(reason) = check_small(path, kind) {
+                    report.problem(path, reason);
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// The base offset of the last segment of every directory.
+fn newest_segments(paths: &[PathBuf]) -> BTreeMap<PathBuf, Offset> {
+    let mut newest = BTreeMap::new();
+    for path in paths {
+        if let (Kind::Log(base), Some(dir)) = (Kind::of(path), path.parent()) {
+            let last = newest.entry(dir.to_owned()).or_insert(base);
+            *last = base.max(*last);
+        }
+    }
+    newest
+}
+
+fn check_segment(
+    path: &Path,
+    base: Offset,
+    depth: Depth,
+    progress: &ProgressBar,
+) -> std::io::Result<Segment> {
+    let mut segment = verify_segment::check_log(path, base, depth, |bytes| progress.inc(bytes))?;
+    let index = path.with_extension("index");
+    if index.exists() {
+        segment.check_offset_index(&index, base)?;
+    }
+    let index = path.with_extension("timeindex");
+    if index.exists() {
+        segment.check_time_index(&index, base)?;
+    }
+    Ok(segment)
+}
+
+fn take_segment(report: &mut Report, path: &Path, segment: Segment) -> Result<(), Failure> {
+    report.segments += 1;
+    report.batches += segment.batches;
+    report.records += segment.records;
+    report.padding_bytes += segment.padding_bytes;
+    report.bytes += fs::metadata(path).map_err(at_path(path))?.len();
+    for problem in segment.problems {
+        report.problem(path, problem);
+    }
+    Ok(())
+}
+
+fn check_small(path: &Path, kind: Kind) -> Result<(), String> {
+    let text = || fs::read_to_string(path).map_err(|error| error.to_string());
+    match kind {
+        Kind::ProducerSnapshot(_) => {
+            let bytes = fs::read(path).map_err(|error| error.to_string())?;
+            small_files::snapshot(&bytes).map(drop)
+        }
+        Kind::LeaderEpochs => {
+            let epochs = small_files::leader_epochs(&text()?)?;
+            let ascends =
+                epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
+            if ascends { Ok(()) } else { Err("its epochs do not ascend".into()) }
+        }
+        Kind::PartitionMetadata => small_files::partition_metadata(&text()?).map(drop),
+        Kind::OffsetCheckpoint => small_files::offset_checkpoint(&text()?).map(drop),
+        Kind::MetaProperties => {
+            let properties = small_files::properties(&text()?);
+            let has = |key: &str| properties.iter().any(|(name, _)| name == key);
+            let missing = ["version", "cluster.id", "node.id"].into_iter().find(|key| !has(key));
+            missing.map_or(Ok(()), |key| Err(format!("it has no {key}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringlog_record::{BatchBuilder, Compression, patch};
+
+    use super::*;
+
+    /// A partition's directory with two segments, the second one padded as an active one is.
+    fn partition(dir: &Path) {
+        let batch = |offset: Offset, codec| {
+            let mut builder = BatchBuilder::new(1_000 + offset).compression(codec, None);
+            for n in 0..10 {
+                let value = format!("value {n}");
+                builder.push(1_000 + offset + n, Some(b"k"), Some(value.as_bytes()), &[]);
+            }
+            let (mut bytes, _) = builder.build().unwrap();
+            patch::set_base_offset(&mut bytes, offset);
+            bytes
+        };
+        let first = [batch(0, Compression::None), batch(10, Compression::Zstd)];
+        fs::write(dir.join("00000000000000000000.log"), first.concat()).unwrap();
+        let position = (first[0].len() as u32).to_be_bytes();
+        let index = [19_u32.to_be_bytes(), position].concat();
+        fs::write(dir.join("00000000000000000000.index"), index).unwrap();
+        let time = [&1_019_i64.to_be_bytes()[..], &19_u32.to_be_bytes()[..]].concat();
+        fs::write(dir.join("00000000000000000000.timeindex"), time).unwrap();
+        let mut last = batch(20, Compression::None);
+        last.resize(last.len() + 4096, 0);
+        fs::write(dir.join("00000000000000000020.log"), last).unwrap();
+        fs::write(dir.join("leader-epoch-checkpoint"), "0\n1\n0 0\n").unwrap();
+    }
+
+    /// Damages one file and expects a problem that says so.
+    fn check(file: &str, damage: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        partition(dir.path());
+        let path = dir.path().join(file);
+        let mut bytes = fs::read(&path).unwrap_or_default();
+        damage(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        let paths = files::collect(&[dir.path().to_owned()]).unwrap();
+        let report = verify(&paths, true, &ProgressBar::hidden()).unwrap();
+        let text = report.text();
+        match expected {
+            "" => assert!(report.problems.is_empty(), "{text}"),
+            expected => {
+                let found = report.problems.iter().any(|p| p.problem.contains(expected));
+                assert!(found, "no {expected:?} in\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_partition_has_no_problem() {
+        let dir = tempfile::tempdir().unwrap();
+        partition(dir.path());
+        let paths = files::collect(&[dir.path().to_owned()]).unwrap();
+        let report = verify(&paths, true, &ProgressBar::hidden()).unwrap();
+        assert!(report.problems.is_empty(), "{}", report.text());
+        assert_eq!((report.segments, report.batches, report.records), (2, 3, 30));
+        assert_eq!(report.padding_bytes, 4096);
+    }
+
+    #[test]
+    fn damage_is_found() {
+        const FIRST: &str = "00000000000000000000.log";
+        check(FIRST, |bytes| bytes[70] ^= 1, "CRC");
+        check(FIRST, |bytes| bytes.truncate(bytes.len() - 1), "bytes are left");
+        check(FIRST, |bytes| bytes[16] = 1, "magic 1");
+        check(FIRST, |bytes| bytes.extend([0; 512]), "zeros at the end of a sealed segment");
+        check(FIRST, |bytes| bytes[7] = 50, "offsets begin before");
+        check(FIRST, |bytes| bytes[8] = 0xff, "a batch of length -");
+        check("00000000000000000020.log", |bytes| bytes.push(7), "zeros, and then something");
+        check("00000000000000000000.index", |bytes| bytes[7] += 1, "no such batch");
+        check("00000000000000000000.index", |bytes| bytes.push(0), "whole number of entries");
+        check("00000000000000000000.timeindex", |bytes| bytes[7] -= 1, "the time there is");
+        check("00000000000000000500.index", |_| {}, "it has no .log");
+        check("leader-epoch-checkpoint", |bytes| bytes[2] = b'5', "are announced");
+        check("00000000000000000020.snapshot", |bytes| bytes.extend([0; 20]), "version 0");
+        check("00000000000000000000.index", |bytes| bytes.resize(1024, 0), "");
+    }
+}
