@@ -11,7 +11,7 @@ use ringlog_record::BatchSummary;
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::batch_header::{self, BatchHeader, HEADER_BYTES};
-use crate::error::AppendError;
+use crate::error::{AppendError, StorageError};
 use crate::log::Log;
 use crate::producer_snapshot;
 use crate::producer_state::{ProducerBatch, Verdict};
@@ -61,6 +61,9 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         if let Some(failure) = self.failure() {
             return Err(failure.into());
+        }
+        if self.closing.get() {
+            return Err(StorageError::Closed.into());
         }
         if self.dir.is_full() {
             return Err(AppendError::NoSpace);

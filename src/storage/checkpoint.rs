@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::leader_epoch_cache::EpochEntry;
+use crate::segment::Fence;
 
 /// The only version of the line-based checkpoints.
 const VERSION: &str = "0";
@@ -99,6 +100,33 @@ pub(crate) fn decode_epochs(text: &str) -> Result<Vec<EpochEntry>, MalformedFile
             start_offset: start_offset.trim().parse().ok()?,
         };
         (entry.epoch >= 0 && entry.start_offset >= 0).then_some(entry)
+    })
+}
+
+/// The text of a `ringlog-fenced-ranges`: the damage, each with its segment's base offset.
+pub(crate) fn encode_fences(fences: &[(Offset, Fence)]) -> String {
+    encode_lines(fences.iter().map(|(base_offset, fence)| {
+        format!(
+            "{base_offset} {} {} {} {}",
+            fence.position, fence.end_position, fence.first_offset, fence.end_offset
+        )
+    }))
+}
+
+/// Reads a `ringlog-fenced-ranges`.
+pub(crate) fn decode_fences(text: &str) -> Result<Vec<(Offset, Fence)>, MalformedFile> {
+    decode_lines(text, |line| {
+        let mut numbers = line.split_ascii_whitespace().map(|word| word.parse::<i64>().ok());
+        let mut next = || numbers.next()?.filter(|number| *number >= 0);
+        let base_offset = next()?;
+        let fence = Fence {
+            position: next()? as u64,
+            end_position: next()? as u64,
+            first_offset: next()?,
+            end_offset: next()?,
+        };
+        let sane = fence.position < fence.end_position && fence.first_offset <= fence.end_offset;
+        (sane && numbers.next().is_none()).then_some((base_offset, fence))
     })
 }
 
@@ -203,6 +231,12 @@ mod tests {
         assert_eq!(encode_epochs(&entries), "0\n2\n0 0\n3 9\n");
         assert_eq!(decode_epochs("0\n2\n0 0\n3 9\n"), Ok(entries.to_vec()));
         assert!(decode_epochs("0\n1\n-1 0\n").is_err());
+        let fence = Fence { position: 10, end_position: 20, first_offset: 5, end_offset: 9 };
+        assert_eq!(encode_fences(&[(3, fence)]), "0\n1\n3 10 20 5 9\n");
+        assert_eq!(decode_fences("0\n1\n3 10 20 5 9\n"), Ok(vec![(3, fence)]));
+        for bad in ["3 10 10 5 9", "3 10 20 5", "3 10 20 5 9 9", "3 10 20 -5 9"] {
+            assert!(decode_fences(&format!("0\n1\n{bad}\n")).is_err(), "{bad}");
+        }
         let text = encode_partition_metadata(Uuid::METADATA_TOPIC);
         assert_eq!(text, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(decode_partition_metadata(&text), Ok(Uuid::METADATA_TOPIC));

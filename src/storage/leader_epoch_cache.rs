@@ -111,6 +111,11 @@ impl LeaderEpochCache {
         &self.entries
     }
 
+    /// The file does not say everything.
+    pub(crate) fn set_changed(&mut self) {
+        self.changed = true;
+    }
+
     /// Whether there is something the file does not say yet; asking resets it.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

@@ -20,8 +20,8 @@ impl Log {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let end = self.log_end_offset.get();
-        self.wait_durable(end).await?;
+        self.closing.set(true);
+        self.wait_durable(self.log_end_offset.get()).await?;
         self.pause_writer().await;
         if let Some(failure) = self.failure() {
             return Err(failure);

@@ -72,6 +72,8 @@ pub struct Log {
     pub(crate) writer_stopped: Waiters,
     /// The writer starts nothing new while this is set (truncation, closing).
     pub(crate) writer_paused: Cell<bool>,
+    /// Appends are refused: the log is about to be closed.
+    pub(crate) closing: Cell<bool>,
     /// A flush of everything below is wanted (`flush=async`).
     pub(crate) flush_wanted: Cell<Offset>,
     pub(crate) flush_timer_set: Cell<bool>,
@@ -127,6 +129,7 @@ impl Log {
             writer_running: Cell::new(false),
             writer_stopped: Waiters::default(),
             writer_paused: Cell::new(false),
+            closing: Cell::new(false),
             flush_wanted: Cell::new(0),
             flush_timer_set: Cell::new(false),
             pending_checkpoint: RefCell::new(None),

@@ -150,10 +150,20 @@ impl LogDirs {
         let mut dirs = Vec::new();
         let mut found = Vec::new();
         for (index, path, meta) in &usable {
-            let id = claim(runtime, path, meta.as_ref(), &identity).await?;
-            let clean = take_marker(runtime, path).await?;
-            found.append(&mut find_logs(runtime, path, *index, clean).await?);
-            dirs.push(Arc::new(LogDir::new(*index, (*path).clone(), id, clean)));
+            match take_over(runtime, path, *index, meta.as_ref(), &identity).await {
+                Ok((dir, mut logs)) => {
+                    dirs.push(Arc::new(dir));
+                    found.append(&mut logs);
+                }
+                Err(error @ StorageError::Unusable { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::error!(directory = %path.display(), %error, "left out");
+                    unusable.push(error);
+                }
+            }
+        }
+        if dirs.is_empty() {
+            return Err(unusable.swap_remove(0));
         }
         let dirs = LogDirs(Arc::new(Shared { identity, dirs, unusable }));
         dirs.check_space(runtime).await;
@@ -336,6 +346,20 @@ fn agree<'a>(
 fn random_uuid(runtime: &Runtime) -> Uuid {
     let (high, low) = (runtime.random_u64(), runtime.random_u64());
     Uuid::from_random((u128::from(high) << 64) | u128::from(low))
+}
+
+/// Makes a directory ours and lists what is in it.
+async fn take_over(
+    runtime: &Runtime,
+    path: &Path,
+    index: usize,
+    meta: Option<&MetaProperties>,
+    identity: &Identity,
+) -> Result<(LogDir, Vec<FoundLog>), StorageError> {
+    let id = claim(runtime, path, meta, identity).await?;
+    let clean = take_marker(runtime, path).await?;
+    let found = find_logs(runtime, path, index, clean).await?;
+    Ok((LogDir::new(index, path.to_owned(), id, clean), found))
 }
 
 /// Makes a fresh directory ours, and gives an old one without an id its id.

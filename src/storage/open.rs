@@ -54,6 +54,7 @@ struct Listing {
     snapshots: BTreeSet<Offset>,
     has_epochs: bool,
     has_metadata: bool,
+    has_fences: bool,
 }
 
 impl Log {
@@ -115,6 +116,7 @@ impl Log {
         epochs.truncate_from_end(log_end_offset);
         epochs.truncate_from_start(log_start_offset);
         let replay = producer_replay::Replay { shard, directory: &path, segments: &segments };
+        opening.fences(&listing, &segments, &report).await?;
         let (producers, snapshots) =
             replay.load(listing.snapshots.clone(), log_end_offset, hint.clean).await?;
         for cut in &report.cuts {
@@ -236,6 +238,7 @@ impl Opening<'_> {
                     return Err(StorageError::unusable(&path, reason));
                 }
                 _ if entry.name == names::LEADER_EPOCH_CHECKPOINT => listing.has_epochs = true,
+                _ if entry.name == names::FENCED_RANGES => listing.has_fences = true,
                 _ if entry.name == names::PARTITION_METADATA => listing.has_metadata = true,
                 _ => {}
             }
@@ -323,6 +326,42 @@ impl Opening<'_> {
             segments.push(Rc::new(segment));
         }
         Ok(segments)
+    }
+
+    /// Tells segments of damage that was found before and is not walked over now, and writes down
+    /// what was found now.
+    async fn fences(
+        &self,
+        listing: &Listing,
+        segments: &[Rc<Segment>],
+        report: &RecoveryReport,
+    ) -> Result<(), StorageError> {
+        let path = self.path.join(names::FENCED_RANGES);
+        if listing.has_fences {
+            let text = self.read_text(names::FENCED_RANGES).await?;
+            let known = checkpoint::decode_fences(&text)
+                .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))?;
+            for (base_offset, fence) in known {
+                let segment = segments.iter().find(|segment| segment.base_offset == base_offset);
+                if let Some(segment) = segment
+                    && fence.end_position <= segment.size.get()
+                    && segment.fence_at(fence.first_offset).is_none()
+                {
+                    segment.fences.borrow_mut().push(fence);
+                }
+            }
+        }
+        if report.fenced.is_empty() {
+            return Ok(());
+        }
+        let of_segment = |segment: &Rc<Segment>| {
+            let fences = segment.fences.borrow().clone();
+            fences.into_iter().map(|fence| (segment.base_offset, fence)).collect::<Vec<_>>()
+        };
+        let fences: Vec<_> = segments.iter().flat_map(of_segment).collect();
+        let text = checkpoint::encode_fences(&fences);
+        let written = self.runtime().write_file_atomic(&path, text.as_bytes()).await;
+        written.map_err(StorageError::io("write", &path))
     }
 
     /// Brings an open segment to the end of what is whole in its file.

@@ -130,7 +130,19 @@ impl Log {
             let index = segment.index.borrow();
             index.as_ref().map_or(0, |index| u64::from(index.offsets.lookup(offset)))
         };
-        self.walk(segment, position, offset).await
+        match self.walk(segment, position, offset).await {
+            // Perhaps it is the index that is wrong, and there is no batch at its position.
+            Err(ReadError::Corrupt { .. })
+                if position > 0 && segment.stage.get() == Stage::Sealed =>
+            {
+                let found = self.walk(segment, 0, offset).await?;
+                if let Some(index) = segment.index.borrow_mut().as_mut() {
+                    index.offsets = OffsetIndex::new(segment.base_offset);
+                }
+                Ok(found)
+            }
+            walked => walked,
+        }
     }
 
     /// Walks from a batch boundary to the first batch that reaches `offset`.

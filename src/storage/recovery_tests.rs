@@ -123,6 +123,15 @@ fn damage_in_the_middle_is_fenced_and_the_rest_readable() {
             assert_eq!(before.bytes, starts[2]);
             let after = log.read(6, 1 << 20, 12, true).await.expect("readable");
             assert_eq!(after.bytes, bytes.len() - starts[3]);
+            if at == starts[2] {
+                // The damage is remembered over a clean stop, where nothing is walked.
+                log.close().await.expect("closed");
+                drop(log);
+                let (log, report) = bench.open_after_crash(12).await;
+                assert!(report.scanned_bytes < bytes.len() as u64);
+                assert!(log.read(4, 10_000, 12, true).await.is_err());
+                assert_eq!(log.read(6, 1 << 20, 12, true).await.expect("read").bytes, after.bytes);
+            }
         }
     });
 }

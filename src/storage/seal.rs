@@ -46,7 +46,8 @@ impl Log {
         Ok(file)
     }
 
-    /// Finishes a closed segment of which everything is written.
+    /// Finishes a closed segment of which everything is written. Every step may be repeated: with
+    /// a full disk it is.
     pub(crate) async fn seal(&self, segment: &Rc<Segment>) -> Result<(), StorageError> {
         assert!(segment.stage.get() == Stage::Closed && segment.dirty_bytes() == 0);
         if segment.write.borrow().file.is_none() {
@@ -55,7 +56,7 @@ impl Log {
         self.wait_for_zeroing(u64::MAX).await;
         self.trim(segment).await?;
         self.advance_durable(segment.end_offset.get());
-        let snapshot = segment.closing_snapshot.take();
+        let snapshot = segment.closing_snapshot.borrow().clone();
         self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
         self.bytes_since_checkpoint.set(0);
         self.pending_checkpoint.replace(None);
@@ -65,6 +66,7 @@ impl Log {
         {
             self.create_files(&next).await?;
         }
+        segment.closing_snapshot.take();
         segment.stage.set(Stage::Sealed);
         segment.write.borrow_mut().file = None;
         self.shard.segment_used(segment);
@@ -125,7 +127,11 @@ impl Log {
         let text = checkpoint::encode_epochs(self.epochs.borrow().entries());
         let path = self.path.borrow().join(names::LEADER_EPOCH_CHECKPOINT);
         let written = self.shard.runtime().write_file_atomic(&path, text.as_bytes()).await;
-        written.map_err(StorageError::io("write", &path))
+        written.map_err(|error| {
+            // Should the disk be full, it is tried again.
+            self.epochs.borrow_mut().set_changed();
+            StorageError::io("write", &path)(error)
+        })
     }
 
     /// Writes a snapshot, and removes the ones that nothing needs: all but the newest and those

@@ -321,6 +321,83 @@ fn run(seed: u64, lying: bool) -> Vec<String> {
     model.violations.clone()
 }
 
+/// A log on a disk too small for what is appended: nothing fails, appends are refused, and go on
+/// when there is space.
+#[test]
+fn a_full_disk_refuses_and_resumes() {
+    for seed in 0..5 {
+        let mut options = SimOptions::default();
+        options.disk.capacity_bytes = 6 << 20;
+        let mut sim = Simulation::new(seed, options);
+        let node = sim.add_node("node");
+        let refused = Arc::new(Mutex::new(0));
+        let ended = Arc::new(Mutex::new(0));
+        let (seen, end) = (refused.clone(), ended.clone());
+        sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| {
+            let (seen, end) = (seen.clone(), end.clone());
+            async move {
+                let bench = Bench::new(runtime.clone(), &PathBuf::from("/data"), config(seed));
+                let log = bench.open().await.log;
+                let spec = BatchSpec { value_bytes: 30_000, ..Default::default() };
+                while log.log_end_offset() < 400 {
+                    match append(&log, spec) {
+                        Ok(_) => runtime.sleep(Duration::from_millis(50)).await,
+                        Err(crate::AppendError::NoSpace) => {
+                            *seen.lock().expect("one thread") += 1;
+                            runtime.sleep(Duration::from_millis(500)).await;
+                        }
+                        Err(error) => panic!("seed {seed}: {error}"),
+                    }
+                }
+                log.wait_durable(400).await.expect("written in the end");
+                assert_eq!(read_all(&bench, &log).await.len(), 400);
+                *end.lock().expect("one thread") = 1;
+            }
+        });
+        sim.run_for(Duration::from_secs(60));
+        assert!(*refused.lock().expect("one thread") > 10, "seed {seed}: it never was full");
+        sim.disk(node).set_capacity_bytes(1 << 30);
+        sim.run_until(|| *ended.lock().expect("one thread") == 1, LIFE);
+        assert_eq!(*ended.lock().expect("one thread"), 1, "seed {seed}: it does not resume");
+    }
+}
+
+/// A flush that fails takes log and directory offline; whoever waits is told, nobody later is
+/// acknowledged, and a new start finds what was acknowledged.
+#[test]
+fn a_failed_write_takes_the_directory_offline() {
+    for seed in 0..40 {
+        let mut sim = Simulation::new(seed, SimOptions::default());
+        let node = sim.add_node("node");
+        let outcome = Arc::new(Mutex::new(None));
+        let shared = outcome.clone();
+        sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| {
+            let shared = shared.clone();
+            async move {
+                let config = TopicConfig::default();
+                let bench = Bench::new(runtime, &PathBuf::from("/data"), config);
+                let Ok(opened) = bench.try_open().await else { return };
+                let mut failed = 0;
+                for _ in 0..100 {
+                    let Ok(appended) = append(&opened.log, BatchSpec::default()) else {
+                        failed += 1;
+                        continue;
+                    };
+                    let waited = opened.log.wait_durable(appended.last_offset + 1).await;
+                    assert!(waited.is_err() || failed == 0, "acknowledged after a failure");
+                    failed += i32::from(waited.is_err());
+                }
+                let offline = opened.log.failure().is_some() && opened.log.dir().is_offline();
+                *shared.lock().expect("one thread") = Some((failed > 0, offline));
+            }
+        });
+        sim.fail_after_ops(node, 30 + seed, 5);
+        sim.run_until_idle(LIFE);
+        let outcome = outcome.lock().expect("one thread").take();
+        assert!(outcome.is_none_or(|both| both == (true, true)), "seed {seed}: {outcome:?}");
+    }
+}
+
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("RINGLOG_SIM_SEEDS") else { return default };
     let (first, last) = text.split_once("..").expect("RINGLOG_SIM_SEEDS=<first>..<last>");

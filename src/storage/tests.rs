@@ -364,3 +364,31 @@ fn duplicates_are_answered_also_after_a_restart() {
         }
     });
 }
+
+#[test]
+fn the_time_of_the_append_is_stamped() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let config = TopicConfig {
+                message_timestamp_type: ringlog_config::TimestampType::LogAppendTime,
+                ..Default::default()
+            };
+            let bench = Bench::new(runtime, &path, config);
+            let log = bench.open().await.log;
+            let batch = BatchSpec { count: 5, timestamp: 1000, ..Default::default() }.build();
+            let summary = crate::testing::summary(&batch);
+            let origin = crate::AppendOrigin::Client;
+            let appended = log.append(&batch, &summary, origin, 7, 5000).expect("taken");
+            assert_eq!(appended.log_append_time, 5000);
+            log.wait_durable(5).await.expect("written");
+            // The CRC is right: `read_all` checks it.
+            let header = read_all(&bench, &log).await[0].0;
+            assert_eq!((header.max_timestamp, header.leader_epoch), (5000, 7));
+            let found = log.offset_for_timestamp(4000).await.expect("read").expect("some");
+            assert_eq!((found.timestamp, found.offset, found.leader_epoch), (5000, 0, 7));
+        }
+    });
+}
