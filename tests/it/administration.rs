@@ -1,0 +1,64 @@
+//! Topics, settings, and the errors in Kafka's words.
+
+use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, NewTopic, ProducerSettings};
+use ringlog_types::TopicPartition;
+
+use crate::node::{Node, texts, values};
+
+#[tokio::test]
+async fn topics_come_change_and_go() {
+    let node = Node::start();
+    let client = node.client().await;
+    node.create("one", 2, &[("retention.ms", "1000")]).await;
+    let again = NewTopic { name: "one".into(), ..NewTopic::default() };
+    let error = client.create_topic(&again, false).await.unwrap_err().to_string();
+    assert!(error.contains("TOPIC_ALREADY_EXISTS"), "{error}");
+    client.create_partitions("one", 5).await.unwrap();
+    let topics = client.topics().await.unwrap();
+    assert_eq!(topics[0].partitions.len(), 5);
+    for bad in ["..", "a/b", ""] {
+        let topic = NewTopic { name: bad.into(), ..NewTopic::default() };
+        let error = client.create_topic(&topic, false).await.unwrap_err().to_string();
+        assert!(error.contains("INVALID_TOPIC_EXCEPTION"), "{bad}: {error}");
+    }
+    let dry = NewTopic { name: "dry".into(), ..NewTopic::default() };
+    client.create_topic(&dry, true).await.unwrap();
+    client.delete_topic("one").await.unwrap();
+    assert!(client.topics().await.unwrap().is_empty(), "a dry run creates nothing");
+}
+
+#[tokio::test]
+async fn settings_take_effect_and_survive() {
+    let node = Node::start();
+    let client = node.client().await;
+    node.create("set", 1, &[]).await;
+    let resource = ConfigResource::Topic("set".into());
+    let set = |name: &str, value: &str| ConfigChange {
+        name: name.into(),
+        operation: ConfigOperation::Set(value.into()),
+    };
+    client.alter_configs(&resource, &[set("max.message.bytes", "2000")], false).await.unwrap();
+    let wrong = client.alter_configs(&resource, &[set("retention.ms", "soon")], false).await;
+    assert!(wrong.unwrap_err().to_string().contains("INVALID_CONFIG"));
+    let node = Node::start_with(node.kill(), &["--shards", "1"]);
+    let configs = node.client().await.describe_configs(&resource).await.unwrap();
+    let found = configs.iter().find(|config| config.name == "max.message.bytes").unwrap();
+    assert_eq!((found.value.as_deref(), found.is_override), (Some("2000"), true));
+    node.produce("set", 0, &values(1, 100), ProducerSettings::default()).await;
+    assert_eq!(node.consume("set", 0, 0).await.len(), 1);
+}
+
+#[tokio::test]
+async fn records_are_deleted_from_the_front() {
+    let node = Node::start();
+    node.create("front", 1, &[]).await;
+    let sent = values(100, 30);
+    node.produce("front", 0, &sent, ProducerSettings::default()).await;
+    let partition = TopicPartition::new("front", 0);
+    let low_watermark = node.client().await.delete_records(&partition, 40).await.unwrap();
+    assert_eq!(low_watermark, 40);
+    let node = Node::start_with(node.kill(), &["--shards", "2"]);
+    let read = node.consume("front", 0, 40).await;
+    assert_eq!(texts(&read), sent[40..]);
+    assert_eq!(read[0].offset, 40);
+}

@@ -1,0 +1,10 @@
+//! The broker from outside: each test starts the binary as a process of its own, talks to it over
+//! TCP, kills it where that is the point, and looks at what is left.
+//!
+//! `RINGLOG_IT_IO=fallback` runs all of them without io_uring.
+
+mod administration;
+mod bad_input;
+mod delivery;
+mod node;
+mod restarts;

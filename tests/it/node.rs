@@ -1,0 +1,193 @@
+//! A broker process on a temporary directory and a free port. Dropping it kills it.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ringlog_client::{
+    Client, ClientSettings, Consumer, ConsumerSettings, FetchedRecord, NewTopic, Producer,
+    ProducerRecord, ProducerSettings, StartFrom, Until,
+};
+use ringlog_types::TopicPartition;
+use tempfile::TempDir;
+
+/// How long a broker may take to start on a busy machine.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// A running broker.
+pub(crate) struct Node {
+    process: Child,
+    address: SocketAddr,
+    data: Arc<TempDir>,
+}
+
+impl Node {
+    /// A broker on a new directory.
+    pub(crate) fn start() -> Node {
+        Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &["--shards", "2"])
+    }
+
+    /// A broker on this directory with these flags.
+    pub(crate) fn start_with(data: Arc<TempDir>, flags: &[&str]) -> Node {
+        let address = free_address();
+        let mut process = command(data.path(), address, flags).spawn().unwrap();
+        let deadline = Instant::now() + START_TIME_MAX;
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("the broker ended with {status}: {}", log_of(process));
+            }
+            assert!(Instant::now() < deadline, "the broker does not serve");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Node { process, address, data }
+    }
+
+    /// Starts a broker that must refuse to run; returns what it says.
+    pub(crate) fn start_refused(data: &Path, flags: &[&str]) -> String {
+        let process = command(data, free_address(), flags).spawn().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert!(!output.status.success(), "the broker should not have started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn data(&self) -> &Arc<TempDir> {
+        &self.data
+    }
+
+    /// The directory of a partition.
+    pub(crate) fn partition_dir(&self, name: &str) -> PathBuf {
+        self.data.path().join(name)
+    }
+
+    /// kill −9, and the directory for the next one.
+    pub(crate) fn kill(mut self) -> Arc<TempDir> {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.data.clone()
+    }
+
+    /// A clean stop.
+    pub(crate) fn stop(mut self) -> Arc<TempDir> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "a clean stop ends with {status}");
+        self.data.clone()
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        let mut settings = ClientSettings::new(vec![self.address.to_string()]);
+        settings.operation_timeout = Duration::from_secs(20);
+        Client::connect(settings).await.unwrap()
+    }
+
+    /// Creates a topic with settings.
+    pub(crate) async fn create(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        let topic = NewTopic {
+            name: name.into(),
+            partitions: Some(partitions),
+            configs: configs.collect(),
+            ..NewTopic::default()
+        };
+        self.client().await.create_topic(&topic, false).await.unwrap();
+    }
+
+    /// Sends values to one partition and returns their offsets once all are acknowledged.
+    pub(crate) async fn produce(
+        &self,
+        topic: &str,
+        partition: i32,
+        values: &[String],
+        settings: ProducerSettings,
+    ) -> Vec<i64> {
+        let producer = Producer::new(self.client().await, settings).unwrap();
+        let mut deliveries = Vec::new();
+        for value in values {
+            let record = ProducerRecord {
+                topic: topic.into(),
+                partition: Some(partition),
+                value: Some(Bytes::copy_from_slice(value.as_bytes())),
+                ..ProducerRecord::default()
+            };
+            deliveries.push(producer.send(record).await.unwrap());
+        }
+        let mut offsets = Vec::new();
+        for delivery in deliveries {
+            offsets.push(delivery.wait().await.unwrap().offset.unwrap_or(-1));
+        }
+        producer.close().await;
+        offsets
+    }
+
+    /// Everything in a partition from an offset to its present end.
+    pub(crate) async fn consume(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> Vec<FetchedRecord> {
+        let partitions = [TopicPartition::new(topic, partition)];
+        let settings = ConsumerSettings::default();
+        let from = StartFrom::Offset(from);
+        let client = self.client().await;
+        let mut consumer =
+            Consumer::start(client, &partitions, from, Until::End, settings).await.unwrap();
+        let mut records = Vec::new();
+        while let Some(fetched) = consumer.next().await {
+            records.extend(fetched.unwrap());
+        }
+        records
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
+    command.arg("server").arg("--data").arg(data).args(["--listen", &address.to_string()]);
+    command.args(["--admin", "off"]).args(flags);
+    if let Ok(io) = std::env::var("RINGLOG_IT_IO") {
+        command.args(["--io", &io]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn log_of(process: Child) -> String {
+    let mut text = String::new();
+    if let Some(mut log) = process.stderr {
+        drop(log.read_to_string(&mut text));
+    }
+    text
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// `count` values that differ.
+pub(crate) fn values(count: usize, size: usize) -> Vec<String> {
+    (0..count).map(|index| format!("{index:0>size$}")).collect()
+}
+
+/// The values of records, as text.
+pub(crate) fn texts(records: &[FetchedRecord]) -> Vec<String> {
+    let text = |record: &FetchedRecord| {
+        String::from_utf8(record.value.as_deref().unwrap_or_default().to_vec()).unwrap()
+    };
+    records.iter().map(text).collect()
+}
