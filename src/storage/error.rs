@@ -107,7 +107,8 @@ pub enum AppendError {
     },
     /// The sequence does not follow the producer's last one.
     #[error(
-        "out of order: producer {producer_id} epoch {epoch} sends sequence {sequence} after {current}"
+        "out of order: producer {producer_id} epoch {epoch} sends sequence {sequence} \
+         after {current}"
     )]
     OutOfOrderSequence {
         /// The producer.

@@ -12,6 +12,7 @@ mod appender;
 mod batch_header;
 mod checkpoint;
 mod crc32c;
+mod dir_files;
 mod error;
 #[cfg(test)]
 mod kafka_tests;
@@ -23,6 +24,7 @@ mod log_dirs;
 mod names;
 mod offset_index;
 mod open;
+mod opening;
 mod preallocate;
 mod producer_replay;
 mod producer_snapshot;

@@ -109,8 +109,16 @@ where
     F: Fn(Runtime) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    let options =
-        Launch { shards: 1, io: IoChoice::Auto, pin: false, name: "storage-test".to_owned() };
+    on_backend(IoChoice::Auto, test);
+}
+
+/// The same on a backend of choice.
+pub(crate) fn on_backend<F, Fut>(io: IoChoice, test: F)
+where
+    F: Fn(Runtime) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let options = Launch { shards: 1, io, pin: false, name: "storage-test".to_owned() };
     let node = launch(options, move |runtime: Runtime, _: Mesh<()>| test(runtime));
     node.expect("a shard").join().expect("the test ends");
 }

@@ -1,10 +1,11 @@
 //! Logs on real files: appends, reads, rolls, stops and crashes.
 
 use ringlog_config::{Flush, TopicConfig};
+use ringlog_runtime::IoChoice;
 
 use crate::names;
 use crate::offset_index::OffsetIndex;
-use crate::testing::{BatchSpec, Bench, append, bytes_of, on_shard, read_all};
+use crate::testing::{BatchSpec, Bench, append, bytes_of, on_backend, on_shard, read_all};
 use crate::time_index::TimeIndex;
 
 fn small_segments() -> TopicConfig {
@@ -48,9 +49,18 @@ fn check_same(read: &[(crate::batch_header::BatchHeader, Vec<u8>)], appended: &[
 
 #[test]
 fn what_is_appended_is_read_from_memory_and_from_disk() {
+    append_read_stop_and_read(IoChoice::Auto);
+}
+
+#[test]
+fn the_fallback_does_the_same() {
+    append_read_stop_and_read(IoChoice::Fallback);
+}
+
+fn append_read_stop_and_read(io: IoChoice) {
     let root = tempfile::tempdir().expect("a directory");
     let path = root.path().to_owned();
-    on_shard(move |runtime| {
+    on_backend(io, move |runtime| {
         let path = path.clone();
         async move {
             let bench = Bench::new(runtime, &path, small_segments());

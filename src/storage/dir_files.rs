@@ -1,0 +1,264 @@
+//! The files of a log directory beside its partitions: lock, identity, marker, checkpoints.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use ringlog_runtime::{FileLock, Runtime};
+use ringlog_types::{Offset, TopicPartition, Uuid};
+
+use crate::checkpoint::{self, MetaProperties};
+use crate::error::StorageError;
+use crate::log_dir::LogDir;
+use crate::log_dirs::{FoundLog, Identity, LogCheckpoint};
+use crate::names;
+use crate::open::OpenHint;
+
+const META_PROPERTIES: &str = "meta.properties";
+const LOCK: &str = ".lock";
+/// There only between a clean stop and the next start.
+pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// What Kafka 4 writes into the marker; -1 for no broker epoch.
+pub(crate) const CLEAN_SHUTDOWN_TEXT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
+/// A checkpoint larger than this is not one.
+const CHECKPOINT_BYTES_MAX: u64 = 256 << 20;
+
+/// Makes the directory if need be, locks it, and reads whose it is.
+pub(crate) async fn prepare(
+    runtime: &Runtime,
+    path: &Path,
+) -> Result<(FileLock, Option<MetaProperties>), StorageError> {
+    create_durably(runtime, path).await?;
+    let lock_path = path.join(LOCK);
+    let lock = match runtime.lock_file(&lock_path).await {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            let reason = "another process uses it; stop that one, or give this one another \
+                directory";
+            return Err(StorageError::unusable(path, reason));
+        }
+        Err(error) => return Err(StorageError::io("lock", &lock_path)(error)),
+    };
+    let meta_path = path.join(META_PROPERTIES);
+    let bytes = match runtime.read_file(&meta_path, CHECKPOINT_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((lock, None)),
+        Err(error) => return Err(StorageError::io("read", &meta_path)(error)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    match checkpoint::decode_meta_properties(&text) {
+        Ok(meta) => Ok((lock, Some(meta))),
+        Err(malformed) => {
+            let reason = format!("{malformed}; restore it, or start on an empty directory");
+            Err(StorageError::unusable(&meta_path, reason))
+        }
+    }
+}
+
+/// Makes a directory and sees to it that a loss of power does not take it away. Its name is
+/// flushed even if it is there: a process that was killed may have left that undone.
+async fn create_durably(runtime: &Runtime, path: &Path) -> Result<(), StorageError> {
+    let mut named_in = Vec::new();
+    for directory in path.ancestors() {
+        let parent = match directory.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => break,
+        };
+        named_in.push(parent);
+        if runtime.stat(parent).await.is_ok() {
+            break;
+        }
+    }
+    runtime.create_dir_all(path).await.map_err(StorageError::io("create", path))?;
+    for parent in named_in {
+        match runtime.sync_dir(parent).await {
+            Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+                return Err(StorageError::io("flush", parent)(error));
+            }
+            // What may not be read was not made by us.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Who the node is, if its directories and the configuration agree.
+pub(crate) fn agree<'a>(
+    metas: impl Iterator<Item = (&'a PathBuf, &'a MetaProperties)>,
+    node_id: i32,
+    cluster_id: Option<Uuid>,
+    runtime: &Runtime,
+) -> Result<Identity, StorageError> {
+    let mut cluster = cluster_id.map(|id| (id.to_string(), "the configuration".to_owned()));
+    for (path, meta) in metas {
+        if meta.node_id != node_id {
+            let reason = format!(
+                "it belongs to node {}, and this is node {node_id}; start with --node-id {}, or \
+                 give another directory",
+                meta.node_id, meta.node_id
+            );
+            return Err(StorageError::unusable(path, reason));
+        }
+        match &cluster {
+            Some((known, from)) if *known != meta.cluster_id => {
+                let reason = format!(
+                    "it belongs to cluster {}, and {from} to {known}; give the directories of \
+                     one cluster only",
+                    meta.cluster_id
+                );
+                return Err(StorageError::unusable(path, reason));
+            }
+            Some(_) => {}
+            None => cluster = Some((meta.cluster_id.clone(), path.display().to_string())),
+        }
+    }
+    let cluster_id = match cluster {
+        Some((id, _)) => id,
+        None => random_uuid(runtime).to_string(),
+    };
+    Ok(Identity { cluster_id, node_id })
+}
+
+fn random_uuid(runtime: &Runtime) -> Uuid {
+    let (high, low) = (runtime.random_u64(), runtime.random_u64());
+    Uuid::from_random((u128::from(high) << 64) | u128::from(low))
+}
+
+/// Makes a directory ours and lists what is in it.
+pub(crate) async fn take_over(
+    runtime: &Runtime,
+    path: &Path,
+    index: usize,
+    meta: Option<&MetaProperties>,
+    identity: &Identity,
+) -> Result<(LogDir, Vec<FoundLog>), StorageError> {
+    let id = claim(runtime, path, meta, identity).await?;
+    let clean = take_marker(runtime, path).await?;
+    let found = find_logs(runtime, path, index, clean).await?;
+    Ok((LogDir::new(index, path.to_owned(), id, clean), found))
+}
+
+/// Makes a fresh directory ours, and gives an old one without an id its id.
+async fn claim(
+    runtime: &Runtime,
+    path: &Path,
+    meta: Option<&MetaProperties>,
+    identity: &Identity,
+) -> Result<Uuid, StorageError> {
+    if let Some(id) = meta.and_then(|meta| meta.directory_id) {
+        return Ok(id);
+    }
+    let id = random_uuid(runtime);
+    let meta = MetaProperties {
+        cluster_id: identity.cluster_id.clone(),
+        node_id: identity.node_id,
+        directory_id: Some(id),
+    };
+    let path = path.join(META_PROPERTIES);
+    let text = checkpoint::encode_meta_properties(&meta);
+    let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
+    written.map_err(StorageError::io("write", &path))?;
+    Ok(id)
+}
+
+/// Whether there was a clean-shutdown marker; there is none afterwards.
+async fn take_marker(runtime: &Runtime, path: &Path) -> Result<bool, StorageError> {
+    let marker = path.join(CLEAN_SHUTDOWN);
+    match runtime.remove_file(&marker).await {
+        Ok(()) => {
+            runtime.sync_dir(path).await.map_err(StorageError::io("flush", path))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StorageError::io("remove", &marker)(error)),
+    }
+}
+
+/// The partitions in a directory. What was being deleted is removed.
+async fn find_logs(
+    runtime: &Runtime,
+    path: &Path,
+    dir_index: usize,
+    clean: bool,
+) -> Result<Vec<FoundLog>, StorageError> {
+    let recovery_points = read_offsets(runtime, &path.join(RECOVERY_POINTS)).await?;
+    let start_offsets = read_offsets(runtime, &path.join(LOG_START_OFFSETS)).await?;
+    let entries = runtime.read_dir(path).await.map_err(StorageError::io("list", path))?;
+    let mut found = Vec::new();
+    for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+        let directory = path.join(&entry.name);
+        if names::is_deleted_directory(&entry.name) {
+            let removed = runtime.remove_dir_all(&directory).await;
+            removed.map_err(StorageError::io("remove", &directory))?;
+            continue;
+        }
+        let Some(topic_partition) = TopicPartition::from_directory_name(&entry.name) else {
+            continue;
+        };
+        let metadata = directory.join(names::PARTITION_METADATA);
+        let topic_id = match runtime.read_file(&metadata, 4096).await {
+            Ok(bytes) => {
+                checkpoint::decode_partition_metadata(&String::from_utf8_lossy(&bytes)).ok()
+            }
+            Err(_) => None,
+        };
+        let offset_in = |offsets: &HashMap<TopicPartition, Offset>| {
+            offsets.get(&topic_partition).copied().unwrap_or(0)
+        };
+        let hint = OpenHint {
+            clean,
+            recovery_point: offset_in(&recovery_points),
+            log_start_offset: offset_in(&start_offsets),
+        };
+        found.push(FoundLog { dir_index, topic_partition, topic_id, hint });
+    }
+    found.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
+    Ok(found)
+}
+
+async fn read_offsets(
+    runtime: &Runtime,
+    path: &Path,
+) -> Result<HashMap<TopicPartition, Offset>, StorageError> {
+    let bytes = match runtime.read_file(path, CHECKPOINT_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(StorageError::io("read", path)(error)),
+    };
+    checkpoint::decode_offsets(&String::from_utf8_lossy(&bytes)).map_err(|malformed| {
+        let reason = format!("{malformed}; it can be removed, and the logs are then read whole");
+        StorageError::unusable(path, reason)
+    })
+}
+
+pub(crate) async fn write_checkpoints(
+    runtime: &Runtime,
+    dir: &LogDir,
+    logs: &[LogCheckpoint],
+) -> Result<(), StorageError> {
+    let mut mine: Vec<_> = logs.iter().filter(|log| log.dir_index == dir.index()).collect();
+    mine.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
+    for name in [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS] {
+        let offsets: Vec<_> = mine
+            .iter()
+            .map(|log| {
+                let offset = match name {
+                    RECOVERY_POINTS => log.recovery_point,
+                    LOG_START_OFFSETS => log.log_start_offset,
+                    _ => log.high_watermark,
+                };
+                (log.topic_partition.clone(), offset)
+            })
+            // Kafka writes a start offset only where it says more than the first segment's name.
+            .filter(|(_, offset)| name != LOG_START_OFFSETS || *offset > 0)
+            .collect();
+        let path = dir.path().join(name);
+        let text = checkpoint::encode_offsets(&offsets);
+        let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
+        written.map_err(StorageError::io("write", &path))?;
+    }
+    Ok(())
+}

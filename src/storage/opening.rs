@@ -1,0 +1,305 @@
+//! What opening a log reads: its directory, its small files, and its segments.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+
+use ringlog_config::TopicConfig;
+use ringlog_runtime::Runtime;
+use ringlog_types::{Offset, Uuid};
+
+use crate::checkpoint;
+use crate::error::StorageError;
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::names;
+use crate::offset_index::OffsetIndex;
+use crate::open::OpenHint;
+use crate::recovery::{RecoveryReport, Walk};
+use crate::scan::Scanner;
+use crate::seal;
+use crate::segment::{Segment, SegmentIndex, Stage};
+use crate::shard::StorageShard;
+use crate::time_index::TimeIndex;
+
+/// Small files larger than this are not what they claim to be.
+const SMALL_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// The files of a partition's directory.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// Base offset and size of each `.log`.
+    pub(crate) segments: Vec<(Offset, u64)>,
+    pub(crate) snapshots: BTreeSet<Offset>,
+    has_epochs: bool,
+    has_metadata: bool,
+    has_fences: bool,
+}
+
+/// What opening one log needs to know.
+pub(crate) struct Opening<'a> {
+    pub(crate) shard: &'a StorageShard,
+    pub(crate) path: &'a Rc<Path>,
+    pub(crate) config: &'a TopicConfig,
+    pub(crate) hint: OpenHint,
+}
+
+impl Opening<'_> {
+    fn runtime(&self) -> &Runtime {
+        self.shard.runtime()
+    }
+
+    /// Lists the directory and removes what was on its way out (`LogLoader`).
+    pub(crate) async fn list(&self) -> Result<Listing, StorageError> {
+        let runtime = self.runtime();
+        let mut listing = Listing::default();
+        let entries = runtime.read_dir(self.path).await;
+        for entry in entries.map_err(StorageError::io("list", self.path))? {
+            if entry.is_dir {
+                continue;
+            }
+            let path = self.path.join(&entry.name);
+            match names::parse_segment_file(&entry.name) {
+                Some((base, names::LOG)) => listing.segments.push((base, entry.len)),
+                Some((offset, names::SNAPSHOT)) => {
+                    listing.snapshots.insert(offset);
+                }
+                Some((_, suffix))
+                    if suffix.ends_with(names::DELETED) || suffix.ends_with(names::CLEANED) =>
+                {
+                    runtime.remove_file(&path).await.map_err(StorageError::io("remove", &path))?;
+                }
+                Some((_, suffix)) if suffix.ends_with(names::SWAP) => {
+                    let reason = "Apache Kafka's cleaner was interrupted here; start Kafka once \
+                        on this directory and stop it cleanly";
+                    return Err(StorageError::unusable(&path, reason));
+                }
+                _ if entry.name == names::LEADER_EPOCH_CHECKPOINT => listing.has_epochs = true,
+                _ if entry.name == names::FENCED_RANGES => listing.has_fences = true,
+                _ if entry.name == names::PARTITION_METADATA => listing.has_metadata = true,
+                _ => {}
+            }
+        }
+        listing.segments.sort_unstable();
+        Ok(listing)
+    }
+
+    async fn read_text(&self, name: &str) -> Result<String, StorageError> {
+        let path = self.path.join(name);
+        let bytes = self.runtime().read_file(&path, SMALL_FILE_BYTES_MAX).await;
+        let bytes = bytes.map_err(StorageError::io("read", &path))?;
+        String::from_utf8(bytes).map_err(|_| StorageError::unusable(&path, "it is not text"))
+    }
+
+    /// The topic id of the directory, compared with the one the cluster knows.
+    pub(crate) async fn topic_id(
+        &self,
+        listing: &Listing,
+        known: Option<Uuid>,
+    ) -> Result<Uuid, StorageError> {
+        if !listing.has_metadata {
+            let id = known.unwrap_or(Uuid::ZERO);
+            if !id.is_zero() {
+                write_partition_metadata(self.runtime(), self.path, id).await?;
+            }
+            return Ok(id);
+        }
+        let path = self.path.join(names::PARTITION_METADATA);
+        let text = self.read_text(names::PARTITION_METADATA).await?;
+        let id = checkpoint::decode_partition_metadata(&text)
+            .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))?;
+        match known {
+            Some(known) if known != id => Err(StorageError::unusable(
+                self.path,
+                format!(
+                    "it belongs to another topic of this name (id {id}, the cluster has {known}); \
+                     move it away if it is not needed"
+                ),
+            )),
+            _ => Ok(id),
+        }
+    }
+
+    pub(crate) async fn epochs(&self, listing: &Listing) -> Result<LeaderEpochCache, StorageError> {
+        if !listing.has_epochs {
+            return Ok(LeaderEpochCache::default());
+        }
+        let text = self.read_text(names::LEADER_EPOCH_CHECKPOINT).await?;
+        match checkpoint::decode_epochs(&text) {
+            Ok(entries) => Ok(LeaderEpochCache::from_entries(entries)),
+            Err(malformed) => {
+                let path = self.path.join(names::LEADER_EPOCH_CHECKPOINT);
+                Err(StorageError::unusable(&path, malformed.to_string()))
+            }
+        }
+    }
+
+    /// The segments, all sealed but the last, with everything beyond the recovery point checked.
+    pub(crate) async fn segments(
+        &self,
+        listing: &Listing,
+        epochs: &mut LeaderEpochCache,
+        report: &mut RecoveryReport,
+    ) -> Result<Vec<Rc<Segment>>, StorageError> {
+        let now_ms = self.runtime().wall_clock_ms();
+        if listing.segments.is_empty() {
+            let base = self.hint.log_start_offset;
+            return Ok(vec![Rc::new(Segment::open(self.path, base, now_ms))]);
+        }
+        let mut segments = Vec::with_capacity(listing.segments.len());
+        for (at, &(base, size)) in listing.segments.iter().enumerate() {
+            let next_base = listing.segments.get(at + 1).map(|(base, _)| *base);
+            let trusted = match next_base {
+                Some(next_base) => self.hint.clean || next_base <= self.hint.recovery_point,
+                None => false,
+            };
+            let segment = match next_base {
+                Some(next_base) if trusted => Segment::sealed(self.path, base, size, next_base),
+                _ => {
+                    let segment = Segment::open(self.path, base, now_ms);
+                    self.walk(&segment, next_base, epochs, report).await?;
+                    if let Some(next_base) = next_base {
+                        self.seal_recovered(&segment, next_base).await?;
+                    }
+                    segment
+                }
+            };
+            segments.push(Rc::new(segment));
+        }
+        Ok(segments)
+    }
+
+    /// Tells segments of damage that was found before and is not walked over now, and writes down
+    /// what was found now.
+    pub(crate) async fn fences(
+        &self,
+        listing: &Listing,
+        segments: &[Rc<Segment>],
+        report: &RecoveryReport,
+    ) -> Result<(), StorageError> {
+        let path = self.path.join(names::FENCED_RANGES);
+        if listing.has_fences {
+            let text = self.read_text(names::FENCED_RANGES).await?;
+            let known = checkpoint::decode_fences(&text)
+                .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))?;
+            for (base_offset, fence) in known {
+                let segment = segments.iter().find(|segment| segment.base_offset == base_offset);
+                if let Some(segment) = segment
+                    && fence.end_position <= segment.size.get()
+                    && segment.fence_at(fence.first_offset).is_none()
+                {
+                    segment.fences.borrow_mut().push(fence);
+                }
+            }
+        }
+        if report.fenced.is_empty() {
+            return Ok(());
+        }
+        let of_segment = |segment: &Rc<Segment>| {
+            let fences = segment.fences.borrow().clone();
+            fences.into_iter().map(|fence| (segment.base_offset, fence)).collect::<Vec<_>>()
+        };
+        let fences: Vec<_> = segments.iter().flat_map(of_segment).collect();
+        let text = checkpoint::encode_fences(&fences);
+        let written = self.runtime().write_file_atomic(&path, text.as_bytes()).await;
+        written.map_err(StorageError::io("write", &path))
+    }
+
+    /// Brings an open segment to the end of what is whole in its file.
+    async fn walk(
+        &self,
+        segment: &Segment,
+        next_base: Option<Offset>,
+        epochs: &mut LeaderEpochCache,
+        report: &mut RecoveryReport,
+    ) -> Result<(), StorageError> {
+        let path = segment.path(names::LOG);
+        let mut scanner = Scanner::open(self.runtime(), &path).await?;
+        if let Ok(first) = scanner.header(0).await? {
+            segment.first_timestamp.set(Some(first.max_timestamp));
+        }
+        let resumed = self.resume_from_index(segment, &mut scanner).await?;
+        let recovery_point = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let mut walk = Walk {
+            recovery_point,
+            next_base,
+            index_interval_bytes: self.config.index_interval_bytes.max(0) as u64,
+            epochs,
+            report,
+        };
+        walk.run(segment, &mut scanner).await?;
+        let entries = segment.index.borrow().as_ref().map_or(0, |index| index.offsets.len());
+        if !resumed && entries > 0 {
+            report.indexes_rebuilt += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the entries of the index files that lie below the recovery point, and moves the
+    /// segment to the last of them, if the log agrees with it.
+    async fn resume_from_index(
+        &self,
+        segment: &Segment,
+        scanner: &mut Scanner,
+    ) -> Result<bool, StorageError> {
+        let believed = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let base = segment.base_offset;
+        let runtime = self.runtime();
+        let read = |suffix| {
+            let path = segment.path(suffix);
+            async move { runtime.read_file(&path, SMALL_FILE_BYTES_MAX).await.unwrap_or_default() }
+        };
+        let mut offsets = OffsetIndex::decode(base, &read(names::INDEX).await);
+        let mut times = TimeIndex::decode(base, &read(names::TIME_INDEX).await);
+        offsets.truncate(believed, scanner.length());
+        let Some(last) = offsets.last() else { return Ok(false) };
+        let (position, last_offset) =
+            (u64::from(last.position), base + i64::from(last.relative_offset));
+        let header = match scanner.whole_batch(position).await? {
+            Ok(header) if header.last_offset() == last_offset => header,
+            _ => return Ok(false),
+        };
+        times.truncate(last_offset + 1);
+        // Timestamps below the entry are known by the time index alone.
+        if let Some(newest) = times.last() {
+            segment.max_timestamp.set(Some(newest));
+        }
+        segment.index.replace(Some(SegmentIndex { offsets, times }));
+        segment.resume_at(position, header.base_offset);
+        Ok(true)
+    }
+
+    /// Finishes a segment that was recovered though it is not the newest.
+    async fn seal_recovered(
+        &self,
+        segment: &Segment,
+        next_base: Offset,
+    ) -> Result<(), StorageError> {
+        segment.complete_time_index();
+        segment.end_offset.set(next_base.max(segment.end_offset.get()));
+        let path = segment.path(names::LOG);
+        let options =
+            ringlog_runtime::OpenOptions { read: true, write: true, ..Default::default() };
+        let runtime = self.runtime();
+        let file = runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+        segment.write.borrow_mut().file = Some(file);
+        seal::trim_files(runtime, segment).await?;
+        let mut write = segment.write.borrow_mut();
+        write.file = None;
+        write.written = segment.size.get();
+        drop(write);
+        segment.stage.set(Stage::Sealed);
+        Ok(())
+    }
+}
+
+/// Writes a partition's `partition.metadata`.
+pub(crate) async fn write_partition_metadata(
+    runtime: &Runtime,
+    directory: &Path,
+    topic_id: Uuid,
+) -> Result<(), StorageError> {
+    let path = directory.join(names::PARTITION_METADATA);
+    let text = checkpoint::encode_partition_metadata(topic_id);
+    let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
+    written.map_err(StorageError::io("write", &path))
+}
