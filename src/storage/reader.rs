@@ -59,6 +59,24 @@ impl Log {
         up_to: Offset,
         min_one: bool,
     ) -> Result<LogRead, ReadError> {
+        let result = self.read_batches(offset, max_bytes, up_to, min_one).await;
+        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
+        match result {
+            // The segment was removed while it was being looked at.
+            Err(ReadError::Storage(_)) if offset < start => {
+                Err(ReadError::OffsetOutOfRange { offset, start, end })
+            }
+            result => result,
+        }
+    }
+
+    async fn read_batches(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        min_one: bool,
+    ) -> Result<LogRead, ReadError> {
         let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
         if offset < start || offset > end {
             return Err(ReadError::OffsetOutOfRange { offset, start, end });

@@ -13,7 +13,7 @@ use std::task::Poll;
 use ringlog_runtime::Runtime;
 
 use crate::log::Log;
-use crate::segment::Segment;
+use crate::segment::{Segment, Stage};
 use crate::wait::Waiters;
 
 /// The budgets of a shard's logs.
@@ -150,6 +150,9 @@ impl StorageShard {
     /// Notes that a sealed segment was used, and closes the one that was not for longest when
     /// there are too many.
     pub(crate) fn segment_used(&self, segment: &Rc<Segment>) {
+        if segment.stage.get() != Stage::Sealed {
+            return;
+        }
         let mut open = self.0.open_segments.borrow_mut();
         if open.back().is_some_and(|newest| std::ptr::eq(newest.as_ptr(), Rc::as_ptr(segment))) {
             return;
@@ -159,7 +162,10 @@ impl StorageShard {
         });
         open.push_back(Rc::downgrade(segment));
         while open.len() > self.0.options.open_segments_max {
-            if let Some(oldest) = open.pop_front().and_then(|oldest| oldest.upgrade()) {
+            if let Some(oldest) = open.pop_front().and_then(|oldest| oldest.upgrade())
+                // A truncation may have opened it for appends again.
+                && oldest.stage.get() == Stage::Sealed
+            {
                 oldest.reader.take();
                 oldest.index.take();
             }

@@ -4,7 +4,7 @@
 //! model keeps every batch that was ever taken and the end of what was acknowledged. After each
 //! start the log must be a prefix of the model that reaches the acknowledged end, byte for byte,
 //! and a producer that sends its newest acknowledged batch again must be told so. The seed of a
-//! failed run is in the message; `RINGLOG_SIM_SEEDS=<first>..<last>` runs others.
+//! failed run is in the message; `RINGLOG_STORAGE_SEEDS=<first>..<last>` runs others.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -399,8 +399,8 @@ fn a_failed_write_takes_the_directory_offline() {
 }
 
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("RINGLOG_SIM_SEEDS") else { return default };
-    let (first, last) = text.split_once("..").expect("RINGLOG_SIM_SEEDS=<first>..<last>");
+    let Ok(text) = std::env::var("RINGLOG_STORAGE_SEEDS") else { return default };
+    let (first, last) = text.split_once("..").expect("RINGLOG_STORAGE_SEEDS=<first>..<last>");
     first.parse().expect("a number")..last.parse().expect("a number")
 }
 
