@@ -158,8 +158,13 @@ fn unsnappy(input: &[u8], bytes_max: usize) -> Result<Vec<u8>, BatchError> {
         return Ok(out);
     }
     let cut = || BatchError::Decompress { codec: "snappy", reason: "it ends in a block".into() };
-    let mut rest = input.get(XERIAL_HEADER.len()..).ok_or_else(cut)?;
+    let mut rest = input;
     while !rest.is_empty() {
+        // Streams may stand one after the other, each with its header.
+        if let Some(after) = rest.strip_prefix(XERIAL_MAGIC) {
+            rest = after.get(XERIAL_HEADER.len() - XERIAL_MAGIC.len()..).ok_or_else(cut)?;
+            continue;
+        }
         let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let length = u32::from_be_bytes(*length) as usize;
         let (block, after) = after.split_at_checked(length).ok_or_else(cut)?;
@@ -220,6 +225,13 @@ mod tests {
         let packed = snap::raw::Encoder::new().compress_vec(b"hello hello hello").unwrap();
         let unpacked = decompress(Compression::Snappy, &packed, 100);
         assert_eq!(unpacked.as_deref(), Ok(&b"hello hello hello"[..]));
+    }
+
+    #[test]
+    fn xerial_streams_may_follow_one_another() {
+        let twice = [b"one ", b"two "].map(|part| compress(Compression::Snappy, part, None));
+        let unpacked = decompress(Compression::Snappy, &twice.concat(), 100);
+        assert_eq!(unpacked.as_deref(), Ok(&b"one two "[..]));
     }
 
     #[test]

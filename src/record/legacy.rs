@@ -4,22 +4,37 @@
 //! A message set is a row of messages: offset (8), size (4), CRC-32 of what follows (4), magic
 //! (1), attributes (1), from magic 1 a timestamp (8), key and value with 4-byte lengths. A
 //! compressed message's value is itself a message set, and nests no deeper than that.
+//!
+//! The broker numbers the records anew, so the offsets inside a wrapper, absolute in format 0 and
+//! relative in format 1 (or wrong, as some clients wrote them), do not matter.
+
+use std::borrow::Cow;
 
 use ringlog_types::TimestampMs;
 
 use crate::batch::BatchSummary;
 use crate::builder::BatchBuilder;
 use crate::compression::{Compression, decompress};
+use crate::lz4_header::with_right_checksum;
 use crate::{BatchError, DECOMPRESSED_BYTES_MAX};
 
 const CODEC_MASK: u8 = 0x07;
-/// Bytes of a message up to its key, in format 0.
+/// The wrapper's timestamp is the broker's and holds for every message inside.
+const LOG_APPEND_TIME: u8 = 0x08;
+/// Bytes of a message up to its key, in format 0: also the least a message can have.
 const MESSAGE_BYTES_MIN: usize = 14;
 
-/// Converts a message set. Messages of format 0 have no timestamp and get -1, as in Kafka.
+/// The CRC-32 of IEEE 802.3, which messages have.
+fn crc32(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes) as u32
+}
+
+/// Converts a message set, keeping its codec. Messages of format 0 have no timestamp and get -1,
+/// as in Kafka; an empty set's batch would count from `now_ms`, but there is no such batch.
 ///
 /// # Errors
-/// What is wrong with a message, in the words for batches.
+/// What is wrong with a message, in the words for batches. Where Kafka drops a message that is cut
+/// off at the end of the set and acknowledges the others, the set is refused.
 pub fn convert(
     message_set: &[u8],
     bytes_max: usize,
@@ -28,81 +43,135 @@ pub fn convert(
     if message_set.len() > bytes_max {
         return Err(BatchError::TooLarge { size: message_set.len(), limit: bytes_max });
     }
-    let mut collected = Collected { builder: BatchBuilder::new(now_ms), codec: Compression::None };
-    collected.messages(message_set, true)?;
-    let codec = collected.codec;
-    collected.builder.compression(codec, None).build()
+    let mut collected = Collected {
+        builder: None,
+        codec: Compression::None,
+        magic: None,
+        unpacked_bytes_left: DECOMPRESSED_BYTES_MAX,
+    };
+    collected.messages(message_set, None)?;
+    let builder = collected.builder.unwrap_or_else(|| BatchBuilder::new(now_ms));
+    builder.compression(collected.codec, None).build()
 }
 
 struct Collected {
-    builder: BatchBuilder,
+    /// Made with the first message, whose timestamp the others count from.
+    builder: Option<BatchBuilder>,
     /// The codec of the outer messages, kept for the batch.
     codec: Compression,
+    /// The format of the first message. All have the same.
+    magic: Option<u8>,
+    /// For all wrappers together, so that many small bombs are as bounded as one.
+    unpacked_bytes_left: usize,
+}
+
+/// What a compressed message says about those inside.
+#[derive(Clone, Copy)]
+struct Wrapper {
+    log_append_time: Option<TimestampMs>,
+}
+
+struct Message<'a> {
+    magic: u8,
+    attributes: u8,
+    timestamp: TimestampMs,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
 }
 
 impl Collected {
-    fn messages(&mut self, mut rest: &[u8], may_nest: bool) -> Result<(), BatchError> {
+    fn index(&self) -> i32 {
+        self.builder.as_ref().map_or(0, |builder| builder.len() as i32)
+    }
+
+    fn messages(&mut self, mut rest: &[u8], wrapper: Option<Wrapper>) -> Result<(), BatchError> {
         while !rest.is_empty() {
-            let index = self.builder.len() as i32;
+            let index = self.index();
             let cut = || BatchError::Record { index, reason: "the message set ends in a message" };
             let (_offset, after) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
             let (size, after) = after.split_first_chunk::<4>().ok_or_else(cut)?;
-            let size = usize::try_from(i32::from_be_bytes(*size)).map_err(|_| cut())?;
-            let (message, after) = after.split_at_checked(size).ok_or_else(cut)?;
-            self.message(message, index, may_nest)?;
+            let size = i32::from_be_bytes(*size);
+            let bytes = usize::try_from(size).ok().filter(|bytes| *bytes >= MESSAGE_BYTES_MIN);
+            let bytes = bytes.ok_or(BatchError::Length(size))?;
+            let (message, after) = after.split_at_checked(bytes).ok_or_else(cut)?;
+            self.message(read(message, index)?, wrapper)?;
             rest = after;
         }
         Ok(())
     }
 
-    fn message(&mut self, message: &[u8], index: i32, may_nest: bool) -> Result<(), BatchError> {
+    fn message(
+        &mut self,
+        message: Message<'_>,
+        wrapper: Option<Wrapper>,
+    ) -> Result<(), BatchError> {
+        let index = self.index();
         let damaged = |reason| BatchError::Record { index, reason };
-        if message.len() < MESSAGE_BYTES_MIN {
-            return Err(damaged("a message that is too short"));
+        if *self.magic.get_or_insert(message.magic) != message.magic {
+            return Err(damaged("a message of another format than the first"));
         }
-        let stored = u32::from_be_bytes([message[0], message[1], message[2], message[3]]);
-        let computed = crc32fast::hash(&message[4..]);
-        if stored != computed {
-            return Err(BatchError::Crc { stored, computed });
-        }
-        let (magic, attributes) = (message[4] as i8, message[5]);
-        let mut body = &message[6..];
-        let timestamp = match magic {
-            0 => -1,
-            1 => {
-                let (bytes, after) =
-                    body.split_first_chunk::<8>().ok_or_else(|| damaged("no timestamp"))?;
-                body = after;
-                i64::from_be_bytes(*bytes)
-            }
-            magic => return Err(BatchError::Magic(magic)),
-        };
-        let key = nullable(&mut body).ok_or_else(|| damaged("a key beyond the message"))?;
-        let value = nullable(&mut body).ok_or_else(|| damaged("a value beyond the message"))?;
-        let codec = Compression::from_code(attributes & CODEC_MASK)?;
+        let codec = Compression::from_code(message.attributes & CODEC_MASK)?;
         if codec == Compression::None {
-            self.builder.push(timestamp, key, value, &[]);
+            let stamped = wrapper.and_then(|wrapper| wrapper.log_append_time);
+            let timestamp = stamped.unwrap_or(message.timestamp);
+            let builder = self.builder.get_or_insert_with(|| BatchBuilder::new(timestamp));
+            builder.push(timestamp, message.key, message.value, &[]);
             return Ok(());
         }
-        if !may_nest {
+        if wrapper.is_some() {
             return Err(damaged("a compressed message inside a compressed message"));
         }
         if codec == Compression::Zstd {
             return Err(BatchError::ZstdTooEarly);
         }
-        let value = value.ok_or_else(|| damaged("a compressed message without a value"))?;
+        let value = message.value.ok_or_else(|| damaged("a compressed message without a value"))?;
         self.codec = codec;
-        let inner = decompress(codec, value, DECOMPRESSED_BYTES_MAX)?;
-        self.messages(&inner, false)
+        let value = match (message.magic, codec) {
+            (0, Compression::Lz4) => with_right_checksum(value),
+            _ => Cow::Borrowed(value),
+        };
+        let inner = decompress(codec, &value, self.unpacked_bytes_left)?;
+        if inner.is_empty() {
+            return Err(damaged("a compressed message with nothing inside"));
+        }
+        self.unpacked_bytes_left -= inner.len();
+        let stamped = message.magic == 1 && message.attributes & LOG_APPEND_TIME != 0;
+        let log_append_time = stamped.then_some(message.timestamp);
+        self.messages(&inner, Some(Wrapper { log_append_time }))
     }
 }
 
-/// Bytes with a 4-byte length, -1 for null. `None` when they reach beyond the message.
+/// Reads what follows a message's size. There are at least [`MESSAGE_BYTES_MIN`] bytes.
+fn read(message: &[u8], index: i32) -> Result<Message<'_>, BatchError> {
+    let damaged = |reason| BatchError::Record { index, reason };
+    let stored = u32::from_be_bytes([message[0], message[1], message[2], message[3]]);
+    let computed = crc32(&message[4..]);
+    if stored != computed {
+        return Err(BatchError::Crc { stored, computed });
+    }
+    let (magic, attributes) = (message[4], message[5]);
+    let mut body = &message[6..];
+    let timestamp = match magic {
+        0 => -1,
+        1 => {
+            let (bytes, after) =
+                body.split_first_chunk::<8>().ok_or_else(|| damaged("no timestamp"))?;
+            body = after;
+            i64::from_be_bytes(*bytes)
+        }
+        _ => return Err(BatchError::Magic(magic as i8)),
+    };
+    let key = nullable(&mut body).ok_or_else(|| damaged("a key beyond the message"))?;
+    let value = nullable(&mut body).ok_or_else(|| damaged("a value beyond the message"))?;
+    Ok(Message { magic, attributes, timestamp, key, value })
+}
+
+/// Bytes with a 4-byte length, negative for null. `None` when they reach beyond the message.
 fn nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let (length, after) = bytes.split_first_chunk::<4>()?;
     let length = i32::from_be_bytes(*length);
     *bytes = after;
-    if length == -1 {
+    if length < 0 {
         return Some(None);
     }
     let (taken, after) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
@@ -116,8 +185,8 @@ mod tests {
     use crate::compression::compress;
     use crate::{BatchView, RecordIter, decompressed_records};
 
-    fn message(magic: u8, codec: u8, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
-        let mut body = vec![magic, codec];
+    fn message(magic: u8, attributes: u8, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
+        let mut body = vec![magic, attributes];
         if magic == 1 {
             body.extend_from_slice(&77i64.to_be_bytes());
         }
@@ -128,7 +197,7 @@ mod tests {
         }
         let mut out = vec![0; 8];
         out.extend_from_slice(&(body.len() as i32 + 4).to_be_bytes());
-        out.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
+        out.extend_from_slice(&crc32(&body).to_be_bytes());
         out.extend_from_slice(&body);
         out
     }
@@ -155,6 +224,39 @@ mod tests {
             let wrapped = message(1, code, None, Some(&compress(codec, &set, None)));
             assert_eq!(converted(&wrapped).unwrap(), expected, "{codec:?}");
         }
+    }
+
+    #[test]
+    fn a_stamped_wrapper_stamps_what_is_inside() {
+        let inner = [message(1, 0, None, Some(b"a")), message(1, 0, None, Some(b"b"))].concat();
+        let mut wrapped = message(1, 1 | 8, None, Some(&compress(Compression::Gzip, &inner, None)));
+        wrapped[18..26].copy_from_slice(&99i64.to_be_bytes());
+        let crc = crc32(&wrapped[16..]).to_be_bytes();
+        wrapped[12..16].copy_from_slice(&crc);
+        let timestamps: Vec<_> =
+            converted(&wrapped).unwrap().iter().map(|record| record.1).collect();
+        assert_eq!(timestamps, [99, 99]);
+    }
+
+    #[test]
+    fn formats_do_not_mix() {
+        let (old, new) = (message(0, 0, None, Some(b"a")), message(1, 0, None, Some(b"b")));
+        assert!(matches!(
+            converted(&[old.clone(), new].concat()),
+            Err(BatchError::Record { index: 1, .. })
+        ));
+        let wrapped = message(1, 1, None, Some(&compress(Compression::Gzip, &old, None)));
+        assert!(matches!(converted(&wrapped), Err(BatchError::Record { index: 0, .. })));
+        let empty = message(1, 1, None, Some(&compress(Compression::Gzip, &[], None)));
+        assert!(matches!(converted(&empty), Err(BatchError::Record { .. })));
+    }
+
+    #[test]
+    fn many_small_bombs_are_as_bounded_as_one() {
+        let inner = message(1, 0, None, Some(&vec![0; DECOMPRESSED_BYTES_MAX / 3]));
+        let wrapped = message(1, 1, None, Some(&compress(Compression::Gzip, &inner, None)));
+        let error = convert(&wrapped.repeat(3), 1 << 20, 1000).unwrap_err();
+        assert!(matches!(error, BatchError::DecompressedTooLarge(_)), "{error}");
     }
 
     #[test]

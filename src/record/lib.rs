@@ -14,6 +14,7 @@ pub mod compression;
 mod control;
 mod error;
 pub mod legacy;
+mod lz4_header;
 pub mod patch;
 mod recompress;
 mod record;
