@@ -33,6 +33,9 @@ pub enum BatchError {
     /// A produce request must carry exactly one batch for each partition.
     #[error("{0} batches for one partition; a request carries exactly one")]
     BatchCount(usize),
+    /// Offsets are the broker's to assign: a producer's batch starts at 0.
+    #[error("a base offset of {0}; a produced batch starts at 0")]
+    BaseOffset(i64),
     /// There is no record.
     #[error("the batch has no record")]
     Empty,
@@ -81,6 +84,9 @@ pub enum BatchError {
         /// The latest allowed.
         latest: i64,
     },
+    /// The producer says that the broker stamped the records.
+    #[error("a producer may not set the timestamp type to LogAppendTime")]
+    TimestampType,
     /// A compacted topic takes no records without keys.
     #[error("a compacted topic needs a key on every record")]
     KeyMissing,
@@ -107,16 +113,21 @@ pub enum BatchError {
 
 impl BatchError {
     /// Kafka's code for it (`LogValidator`, `ProduceRequest.validateRecords`).
+    ///
+    /// Two answers are more telling than Kafka's `UNKNOWN_SERVER_ERROR`: an unknown codec, and
+    /// compressed bytes that cannot be unpacked. One has no counterpart there: a batch that
+    /// unpacks to too much is too large, on which a client splits it.
     pub fn error_code(&self) -> ErrorCode {
         match self {
             BatchError::Incomplete { .. }
             | BatchError::ZeroPadding
             | BatchError::Length(_)
             | BatchError::Crc { .. }
-            | BatchError::Decompress { .. }
-            | BatchError::DecompressedTooLarge(_) => ErrorCode::CorruptMessage,
+            | BatchError::Decompress { .. } => ErrorCode::CorruptMessage,
+            BatchError::Magic(magic) if !(0..=2).contains(magic) => ErrorCode::CorruptMessage,
             BatchError::Magic(_)
             | BatchError::BatchCount(_)
+            | BatchError::BaseOffset(_)
             | BatchError::Empty
             | BatchError::OffsetDelta { .. }
             | BatchError::Control
@@ -126,8 +137,10 @@ impl BatchError {
             BatchError::Codec(_) | BatchError::ZstdTooEarly => {
                 ErrorCode::UnsupportedCompressionType
             }
-            BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            BatchError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+            BatchError::TooLarge { .. } | BatchError::DecompressedTooLarge(_) => {
+                ErrorCode::MessageTooLarge
+            }
+            BatchError::Timestamp { .. } | BatchError::TimestampType => ErrorCode::InvalidTimestamp,
         }
     }
 }

@@ -27,6 +27,25 @@ pub fn set_log_append_time(batch: &mut [u8], now_ms: TimestampMs) {
     set_crc(batch);
 }
 
+/// Sets the largest timestamp, and the batch's new checksum.
+pub fn set_max_timestamp(batch: &mut [u8], max_timestamp: TimestampMs) {
+    batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&max_timestamp.to_be_bytes());
+    set_crc(batch);
+}
+
+/// A copy of the batch with this largest timestamp, or `None` when its header has it already.
+///
+/// Some producers leave the field unset; [`crate::validate::validate_produce`] then finds the
+/// largest timestamp among the records, and the header must say it before the batch is appended.
+pub fn with_max_timestamp(batch: &[u8], max_timestamp: TimestampMs) -> Option<Vec<u8>> {
+    if batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8] == max_timestamp.to_be_bytes() {
+        return None;
+    }
+    let mut batch = batch.to_vec();
+    set_max_timestamp(&mut batch, max_timestamp);
+    Some(batch)
+}
+
 /// Computes the checksum anew.
 pub fn set_crc(batch: &mut [u8]) {
     let crc = crc32c(&batch[ATTRIBUTES..]);

@@ -75,7 +75,34 @@ impl<'a> RecordIter<'a> {
         }
     }
 
-    fn read(&mut self) -> Result<Record<'a>, &'static str> {
+    /// The next record without its headers, which are walked but not kept: what the broker needs
+    /// to check or find a record. Headers with keys that are not UTF-8 pass, as they do in Kafka.
+    pub(crate) fn next_bare(&mut self) -> Option<Result<Record<'a>, BatchError>> {
+        self.advance(|body| skip_headers(body).map(|()| Vec::new()))
+    }
+
+    fn advance(
+        &mut self,
+        headers: impl FnOnce(&mut &'a [u8]) -> Result<Vec<Header<'a>>, &'static str>,
+    ) -> Option<Result<Record<'a>, BatchError>> {
+        let index = self.index;
+        let error = |reason| BatchError::Record { index, reason };
+        if index >= self.count {
+            let left_over = !std::mem::take(&mut self.rest).is_empty();
+            return left_over.then(|| Err(error("bytes follow the last record")));
+        }
+        self.index += 1;
+        let read = self.read(headers).map_err(error);
+        if read.is_err() {
+            (self.index, self.rest) = (self.count, &[]);
+        }
+        Some(read)
+    }
+
+    fn read(
+        &mut self,
+        headers: impl FnOnce(&mut &'a [u8]) -> Result<Vec<Header<'a>>, &'static str>,
+    ) -> Result<Record<'a>, &'static str> {
         let length = number(&mut self.rest)?;
         let mut body = take(&mut self.rest, length, "its length is beyond the batch")?;
         let (_attributes, after) = body.split_first().ok_or("it is empty")?;
@@ -118,44 +145,51 @@ fn take<'a>(
     Ok(taken)
 }
 
+/// Any negative length is a null, as Kafka reads it.
 fn nullable<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
     match number(bytes)? {
-        -1 => Ok(None),
+        ..0 => Ok(None),
         length => take(bytes, length, "a length beyond the record").map(Some),
     }
 }
 
-fn headers<'a>(bytes: &mut &'a [u8]) -> Result<Vec<Header<'a>>, &'static str> {
+fn header_count(bytes: &mut &[u8]) -> Result<usize, &'static str> {
     let count = number(bytes)?;
     // A header takes two bytes at least.
-    if count < 0 || count > bytes.len() as i64 / 2 {
-        return Err("a header count beyond the record");
+    match usize::try_from(count) {
+        Ok(count) if count <= bytes.len() / 2 => Ok(count),
+        _ => Err("a header count beyond the record"),
     }
-    let mut headers = Vec::with_capacity(count as usize);
+}
+
+fn header_key<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], &'static str> {
+    let length = number(bytes)?;
+    take(bytes, length, "a header key beyond the record")
+}
+
+fn headers<'a>(bytes: &mut &'a [u8]) -> Result<Vec<Header<'a>>, &'static str> {
+    let count = header_count(bytes)?;
+    let mut headers = Vec::with_capacity(count);
     for _ in 0..count {
-        let length = number(bytes)?;
-        let key = take(bytes, length, "a header key beyond the record")?;
+        let key = header_key(bytes)?;
         let key = std::str::from_utf8(key).map_err(|_| "a header key that is not UTF-8")?;
         headers.push(Header { key, value: nullable(bytes)? });
     }
     Ok(headers)
 }
 
+fn skip_headers(bytes: &mut &[u8]) -> Result<(), &'static str> {
+    for _ in 0..header_count(bytes)? {
+        header_key(bytes)?;
+        nullable(bytes)?;
+    }
+    Ok(())
+}
+
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<Record<'a>, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let index = self.index;
-        let error = |reason| BatchError::Record { index, reason };
-        if index >= self.count {
-            let left_over = !std::mem::take(&mut self.rest).is_empty();
-            return left_over.then(|| Err(error("bytes follow the last record")));
-        }
-        self.index += 1;
-        let read = self.read().map_err(error);
-        if read.is_err() {
-            (self.index, self.rest) = (self.count, &[]);
-        }
-        Some(read)
+        self.advance(headers)
     }
 }

@@ -27,9 +27,13 @@ pub fn first_at_or_after(
     find(batch, |found| found.timestamp >= timestamp && found.offset >= from_offset)
 }
 
-/// The first record that has the batch's largest timestamp.
+/// The first record that has the batch's largest timestamp; `None` when no record has one.
 pub fn max_timestamp(batch: &BatchView<'_>) -> Result<Option<TimestampedOffset>, BatchError> {
-    find(batch, |found| found.timestamp == batch.max_timestamp())
+    let timestamp = batch.max_timestamp();
+    if timestamp < 0 {
+        return Ok(None);
+    }
+    find(batch, |found| found.timestamp == timestamp)
 }
 
 fn find(
@@ -37,7 +41,8 @@ fn find(
     fits: impl Fn(&TimestampedOffset) -> bool,
 ) -> Result<Option<TimestampedOffset>, BatchError> {
     let records = decompressed_records(batch, DECOMPRESSED_BYTES_MAX)?;
-    for record in RecordIter::new(batch, &records) {
+    let mut records = RecordIter::new(batch, &records);
+    while let Some(record) = records.next_bare() {
         let record = record?;
         let found = TimestampedOffset { offset: record.offset, timestamp: record.timestamp };
         if fits(&found) {
@@ -45,4 +50,60 @@ fn find(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchBuilder, Compression, patch};
+
+    /// A batch at offset 100 with these timestamps.
+    fn batch(timestamps: &[TimestampMs], codec: Compression) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(timestamps[0]).compression(codec, None);
+        for timestamp in timestamps {
+            builder.push(*timestamp, None, Some(b"value"), &[]);
+        }
+        let (mut batch, _) = builder.build().unwrap();
+        patch::set_base_offset(&mut batch, 100);
+        batch
+    }
+
+    fn found(offset: Offset, timestamp: TimestampMs) -> Option<TimestampedOffset> {
+        Some(TimestampedOffset { offset, timestamp })
+    }
+
+    #[test]
+    fn timestamps_find_records() {
+        for codec in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let bytes = batch(&[10, 30, 20, 30, 5], codec);
+            let batch = BatchView::check(&bytes).unwrap();
+            for (timestamp, from, expected) in [
+                (0, 0, found(100, 10)),
+                (10, 101, found(101, 30)),
+                (11, 0, found(101, 30)),
+                (21, 102, found(103, 30)),
+                (5, 104, found(104, 5)),
+                (6, 104, None),
+                (31, 0, None),
+            ] {
+                assert_eq!(first_at_or_after(&batch, timestamp, from), Ok(expected));
+            }
+            assert_eq!(max_timestamp(&batch), Ok(found(101, 30)));
+        }
+    }
+
+    #[test]
+    fn a_stamped_batch_has_one_timestamp() {
+        let mut bytes = batch(&[10, 30, 20], Compression::Lz4);
+        patch::set_log_append_time(&mut bytes, 77);
+        let batch = BatchView::check(&bytes).unwrap();
+        assert_eq!(max_timestamp(&batch), Ok(found(100, 77)));
+        assert_eq!(first_at_or_after(&batch, 70, 102), Ok(found(102, 77)));
+    }
+
+    #[test]
+    fn records_without_timestamps_have_no_latest() {
+        let bytes = batch(&[-1, -1], Compression::None);
+        assert_eq!(max_timestamp(&BatchView::check(&bytes).unwrap()), Ok(None));
+    }
 }
