@@ -28,7 +28,7 @@ const RING_MESSAGES: usize = 1024;
 const BATCH_MESSAGES: usize = 256;
 
 /// How often and how long a shard that ends waits for another to take its last messages.
-const CLOSE_WAITS_MAX: usize = 1_000;
+const CLOSE_WAITS_MAX: usize = 10_000;
 const CLOSE_WAIT: Duration = Duration::from_millis(1);
 
 /// One shard's mailbox, and its way to those of the others. Clones are the same mailbox.

@@ -52,6 +52,10 @@ impl Runtime {
 
     /// Drops all tasks and gives up all operations; returns when none is in flight.
     pub(crate) fn close(&self) {
+        // Wakes of other shards may be queued: they sleep until these are handed in.
+        if let Driver::Uring(uring) = &self.0.driver {
+            uring.poll();
+        }
         self.0.executor.close();
         match &self.0.driver {
             Driver::Uring(uring) => uring.close(),
