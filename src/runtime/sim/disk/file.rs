@@ -141,8 +141,9 @@ impl FileContent {
         }
     }
 
+    /// Whether a crash would leave anything else than what readers see.
     pub(super) fn is_dirty(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.diverged
     }
 
     /// What a crash leaves: the durable image and a random part of what was pending and of

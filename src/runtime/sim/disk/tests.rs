@@ -168,6 +168,28 @@ fn a_lying_disk_loses_what_it_reported_durable() {
 }
 
 #[test]
+fn what_a_failed_flush_lost_is_gone_after_a_crash_also_when_nothing_else_waits() {
+    let mut lost = 0;
+    for seed in 0..50 {
+        let mut prng = Prng::new(seed);
+        let mut disk = disk();
+        put(&mut disk, "/a", 0, 512, true).unwrap();
+        sync_dir(&mut disk, "/");
+        put(&mut disk, "/a", 7, 512, false).unwrap();
+        let file = disk.open(Path::new("/a"), CREATE, 1).unwrap();
+        let submitted = disk.sequence();
+        disk.fail_sync(&file, submitted, &mut prng);
+        disk.sync(&file, submitted).unwrap();
+        disk.crash(Vec::new(), &mut prng);
+        let file = disk.open(Path::new("/a"), OpenHow::default(), 1).unwrap();
+        let mut out = [0; 512];
+        disk.read(&file, 0, &mut out).unwrap();
+        lost += u32::from(out == [0; 512]);
+    }
+    assert!((5..30).contains(&lost), "{lost}");
+}
+
+#[test]
 fn deleted_files_are_forgotten_only_when_no_crash_can_bring_them_back() {
     let mut disk = disk();
     for i in 0..2_000 {
