@@ -159,12 +159,15 @@ impl Log {
         self.config.borrow().clone()
     }
 
-    /// Puts other settings in force. A change from `flush=async` to `flush=sync` asks for a flush
-    /// of what was written before.
+    /// Puts other settings in force. When the flush policy changes, what was written before is
+    /// flushed, and those who wait for a commit look again: what they wait for may have become
+    /// true, or nobody else would ask for the flush.
     pub fn update_config(&self, config: Arc<TopicConfig>) {
+        let before = self.flush();
         self.config.replace(config);
-        if self.flush() == Flush::Sync {
+        if self.flush() != before {
             self.flush_wanted.set(self.log_end_offset.get());
+            self.schedule_notification();
         }
         self.kick_writer();
     }

@@ -30,7 +30,9 @@ impl Log {
         if before < 0 || before > end {
             return Err(StorageError::OffsetOutOfRange { offset: before, start, end });
         }
-        if before > start {
+        // With `flush=async` the end may be lost with the power, and the start must not be beyond.
+        self.wait_durable(before).await?;
+        if before > self.log_start_offset.get() {
             self.log_start_offset.set(before);
             self.epochs.borrow_mut().truncate_from_start(before);
             self.delete_below_start().await?;

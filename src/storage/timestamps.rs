@@ -31,25 +31,35 @@ impl Log {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let segments = self.segments.borrow().clone();
         for segment in segments {
-            if segment.end_offset.get() <= self.log_start_offset.get() {
-                continue;
-            }
-            self.load_max_timestamp(&segment).await?;
-            let newest = segment.max_timestamp.get().map_or(-1, |(timestamp, _)| timestamp);
-            if newest < timestamp {
-                continue;
-            }
-            let from = segment
-                .index
-                .borrow()
-                .as_ref()
-                .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
-            let wanted = |found: TimestampMs| found >= timestamp;
-            if let Some(found) = self.find_record(&segment, from, wanted).await? {
-                return Ok(Some(found));
+            match self.find_in_segment(&segment, timestamp).await {
+                Ok(None) => {}
+                // It was removed meanwhile.
+                Err(_) if segment.end_offset.get() <= self.log_start_offset.get() => {}
+                found => return found,
             }
         }
         Ok(None)
+    }
+
+    async fn find_in_segment(
+        &self,
+        segment: &Rc<Segment>,
+        timestamp: TimestampMs,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        if segment.end_offset.get() <= self.log_start_offset.get() {
+            return Ok(None);
+        }
+        self.load_max_timestamp(segment).await?;
+        let newest = segment.max_timestamp.get().map_or(-1, |(timestamp, _)| timestamp);
+        if newest < timestamp {
+            return Ok(None);
+        }
+        let from = segment
+            .index
+            .borrow()
+            .as_ref()
+            .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
+        self.find_record(segment, from, |found| found >= timestamp).await
     }
 
     /// The first of the records with the largest timestamp in the log.
