@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ringlog_admin::metrics::NodeMetrics;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, MetadataRecord};
 use ringlog_record::BatchBuilder;
 use ringlog_runtime::ShardId;
@@ -69,6 +70,8 @@ impl Controller {
             })?);
         }
         let delta = merged(deltas);
+        shard.node.metrics.metadata_records.add(decision.records.len() as u64);
+        self.count(&shard.node.metrics);
         if !delta.is_empty() && self.publishes.get() {
             self.publish(shard, delta).await;
         }
@@ -106,6 +109,16 @@ impl Controller {
     pub(crate) fn first_image(&self) -> Change {
         self.publishes.set(true);
         self.snapshot()
+    }
+
+    /// Shows operators what the cluster knows.
+    fn count(&self, metrics: &NodeMetrics) {
+        let decisions = self.decisions.borrow();
+        let image = decisions.image();
+        let partitions: usize = image.topics().map(|topic| topic.partitions.len()).sum();
+        metrics.topics.set(image.topic_count() as i64);
+        metrics.partitions.set(partitions as i64);
+        metrics.metadata_offset.set(image.last_offset());
     }
 
     fn snapshot(&self) -> Change {

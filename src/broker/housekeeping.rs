@@ -96,6 +96,8 @@ async fn watch_space(shard: Rc<Shard>) {
 
 /// Tells readiness probes of directories that cannot take appends.
 fn report_directories(shard: &Shard, directories: &LogDirs) {
+    let offline = directories.iter().filter(|dir| dir.is_offline()).count();
+    shard.node.metrics.log_dirs_offline.set((offline + directories.unusable().len()) as i64);
     for dir in directories.iter() {
         let key = format!("log directory {}", dir.path().display());
         if dir.is_offline() {

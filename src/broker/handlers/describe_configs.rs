@@ -27,6 +27,8 @@ use crate::shard::Shard;
 struct Detail {
     synonyms: bool,
     documentation: bool,
+    /// Version 0 says whether a value is the default, later ones where it comes from.
+    is_default: bool,
 }
 
 /// An error for one resource, with Kafka's words for it.
@@ -37,8 +39,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
-    let detail =
-        Detail { synonyms: asked.include_synonyms, documentation: asked.include_documentation };
+    let detail = Detail {
+        synonyms: asked.include_synonyms,
+        documentation: asked.include_documentation,
+        is_default: request.version == 0,
+    };
     let results = asked.resources.iter().map(|resource| {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
@@ -114,7 +119,7 @@ fn row(entry: ConfigEntry, detail: Detail) -> DescribeConfigsResourceResult<'sta
         false => Vec::new(),
     };
     DescribeConfigsResourceResult {
-        is_default: entry.source == ConfigSource::DefaultConfig,
+        is_default: detail.is_default && entry.source == ConfigSource::DefaultConfig,
         name: entry.name.into(),
         value: entry.value.map(Cow::Owned),
         read_only: entry.read_only,
