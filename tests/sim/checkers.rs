@@ -1,0 +1,147 @@
+//! What must be true of an open log: reads give what was appended, and only that.
+
+use ringlog_runtime::Piece;
+use ringlog_storage::ReadError;
+
+use crate::workload::Bench;
+
+/// Reads the whole log and compares every byte with the model.
+pub(crate) async fn check_all(bench: &Bench) {
+    let mut offset = bench.log.log_start_offset();
+    let end = bench.log.log_end_offset();
+    while offset < end && bench.shared.violation().is_none() {
+        match read(bench, offset, 200_000, end).await {
+            Some(next) if next > offset => offset = next,
+            // Damaged: on with the next batch.
+            Some(_) if bench.shared.rotted.get() => offset = bench.batch_end(offset),
+            Some(_) => {
+                bench.model(|_| Err::<(), _>(format!("nothing to read at {offset} of {end}")));
+                return;
+            }
+            None if bench.shared.rotted.get() => offset = bench.batch_end(offset),
+            None => return,
+        }
+    }
+}
+
+/// Reads at random places while others write.
+pub(crate) async fn read_at_random(bench: Bench) {
+    while !bench.shared.stop.get() && !bench.shared.is_over() {
+        let time = bench.below(bench.plan.read_micros);
+        bench.rt.sleep(std::time::Duration::from_micros(time)).await;
+        if bench.log.failure().is_some() {
+            return;
+        }
+        let (start, end) = (bench.log.log_start_offset(), bench.log.committed_offset());
+        let offset = start + bench.below((end - start).max(0) as u64 + 1) as i64;
+        if bench.below(4) == 0 {
+            find_time(&bench, offset).await;
+        } else {
+            let max_bytes = 1 + bench.below(30_000) as usize;
+            read(&bench, offset, max_bytes, end).await;
+        }
+    }
+}
+
+/// One read, compared. Returns the offset behind the whole batches in it.
+async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Option<i64> {
+    let result = bench.log.read(offset, max_bytes, up_to, true).await;
+    let read = match result {
+        Ok(read) => read,
+        Err(ReadError::OffsetOutOfRange { .. }) if offset < bench.log.log_start_offset() => {
+            return None;
+        }
+        Err(error) => {
+            bench.failed("a read", &error);
+            return None;
+        }
+    };
+    let bytes = gather(bench, &read.pieces).await?;
+    bench.shared.reads.set(bench.shared.reads.get() + 1);
+    if bench.shared.rotted.get() {
+        return check_rotted(bench, offset, &bytes);
+    }
+    bench.model(|model| {
+        if bytes.len() != read.bytes {
+            return Err(format!("{} bytes, said to be {}", bytes.len(), read.bytes));
+        }
+        let whole = model.check_bytes(offset, up_to, &bytes)?;
+        let first = model.position(offset);
+        if whole == 0 && offset < up_to {
+            return Err(format!("no whole batch in a read at {offset} up to {up_to}"));
+        }
+        Ok(model.entries.get(first + whole).map_or(model.end(), |entry| entry.base))
+    })
+}
+
+async fn gather(bench: &Bench, pieces: &[Piece]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Bytes(piece) => bytes.extend_from_slice(piece),
+            Piece::File { file, pos, len } => {
+                let (read, buf) = bench.rt.read_at(file, bench.rt.buffers().get(*len), *pos).await;
+                match read {
+                    Ok(n) => bytes.extend_from_slice(&buf[..n.min(*len)]),
+                    Err(error) => {
+                        bench.failed("reading a piece", &error);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+    Some(bytes)
+}
+
+/// On a damaged disk: whatever passes its checksum must still be what was appended there.
+fn check_rotted(bench: &Bench, offset: i64, bytes: &[u8]) -> Option<i64> {
+    let mut next = offset;
+    for view in ringlog_record::BatchIter::new(bytes) {
+        let Ok(view) = view else { break };
+        if view.verify_crc().is_err() {
+            break;
+        }
+        bench.model(|model| {
+            let known = model.entries.get(model.position(view.base_offset()));
+            match known {
+                Some(entry) if entry.batch.bytes[21..] == view.bytes()[21..] => Ok(()),
+                _ => Err(format!("damage made a batch up at {}", view.base_offset())),
+            }
+        });
+        next = view.last_offset() + 1;
+    }
+    Some(next)
+}
+
+/// Looks an offset up by a time that occurs in the log.
+async fn find_time(bench: &Bench, near: i64) {
+    let timestamp = {
+        let logs = bench.shared.logs.borrow();
+        let model = &logs[bench.index];
+        let Some(entry) = model.entries.get(model.position(near)) else { return };
+        entry.batch.max_timestamp
+    };
+    let start = bench.log.log_start_offset();
+    let end = bench.log.log_end_offset();
+    let found = match bench.log.offset_for_timestamp(timestamp).await {
+        Ok(found) => found.map(|found| found.offset),
+        Err(error) if bench.log.log_start_offset() == start => {
+            return bench.failed("a look-up by time", &error);
+        }
+        Err(_) => return,
+    };
+    // Deleting and appending meanwhile make another answer right as well.
+    if bench.shared.rotted.get() || bench.log.log_start_offset() != start {
+        return;
+    }
+    bench.model(|model| {
+        let want = model.first_at_or_after(timestamp, start);
+        match (want, found) {
+            (Some(want), found) if Some(want) == found => Ok(()),
+            (Some(want), None) if want >= end => Ok(()),
+            (None, None) => Ok(()),
+            _ => Err(format!("time {timestamp} is at {want:?}, found was {found:?}")),
+        }
+    });
+}

@@ -1,0 +1,155 @@
+//! What goes wrong in a round, and when.
+
+use std::time::Duration;
+
+use ringlog_runtime::sim::{DiskFaults, Prng};
+
+use crate::history::{self, End, History, Plan, Round};
+use crate::workload;
+
+/// What goes wrong while the program runs, apart from how it ends.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Fault {
+    None,
+    /// Power fails at this disk operation after the start, which may be in recovery.
+    CrashAfterStart(u64),
+    /// Power fails at this disk operation after the logs are served.
+    CrashWhileServing(u64),
+    /// Operations fail by chance.
+    Errors(DiskFaults),
+    /// The disk has this much room left for a while.
+    Full(u64),
+    /// Some operations take a thousand times as long.
+    Slow,
+    /// After the end some stored bytes change, in files whose names end so.
+    Rot {
+        suffix: &'static str,
+        bytes: usize,
+    },
+}
+
+/// Draws a round. Damage is only for the last: afterwards little can be promised.
+pub(crate) fn draw_round(prng: &mut Prng, last: bool) -> Round {
+    let fault = match prng.below(if last { 14 } else { 12 }) {
+        0..3 => Fault::None,
+        3..5 => Fault::CrashAfterStart(1 + prng.below(60)),
+        5..8 => Fault::CrashWhileServing(1 + prng.below(400)),
+        8 => Fault::Errors(DiskFaults {
+            read_error: *prng.pick(&[0.0, 0.01]),
+            write_error: *prng.pick(&[0.0, 0.01, 0.05]),
+            sync_error: *prng.pick(&[0.0, 0.02, 0.1]),
+            metadata_error: *prng.pick(&[0.0, 0.0, 0.01]),
+            slow: 0.0,
+        }),
+        9 | 10 => Fault::Full(prng.between(20_000..=600_000)),
+        11 => Fault::Slow,
+        _ => Fault::Rot {
+            suffix: *prng.pick(&[".log", ".index", ".timeindex", ".snapshot", "checkpoint"]),
+            bytes: 1 + prng.index(4),
+        },
+    };
+    let end = match &fault {
+        // After a failed flush the page cache is no witness of what is stored.
+        Fault::Errors(_) => End::Crash,
+        _ => *prng.pick(&[End::Crash, End::Crash, End::Kill, End::Clean]),
+    };
+    Round { fault, end, millis: prng.between(10..=250) }
+}
+
+impl Fault {
+    pub(crate) fn before_start(&self, history: &mut History) {
+        let errors = matches!(self, Fault::Errors(_) | Fault::Full(_));
+        history.shared.errors_expected.set(errors);
+    }
+
+    pub(crate) fn at_start(&self, history: &mut History) {
+        if let Fault::CrashAfterStart(n) = self {
+            history.sim.crash_after_ops(history.node, *n);
+        }
+    }
+
+    pub(crate) fn while_serving(
+        &self,
+        history: &mut History,
+        time: Duration,
+    ) -> Result<(), String> {
+        let node = history.node;
+        match self {
+            Fault::CrashWhileServing(n) => history.sim.crash_after_ops(node, *n),
+            Fault::Errors(faults) => history.sim.set_disk_faults(node, *faults),
+            Fault::Slow => {
+                let slow = DiskFaults { slow: 0.01, ..DiskFaults::default() };
+                history.sim.set_disk_faults(node, slow);
+            }
+            Fault::Full(spare) => return run_full(history, *spare, time),
+            _ => {}
+        }
+        history.run_for(time)
+    }
+
+    pub(crate) fn after_end(&self, history: &mut History) {
+        history.sim.set_disk_faults(history.node, DiskFaults::default());
+        history.shared.errors_expected.set(false);
+        if let Fault::Rot { suffix, bytes } = self {
+            rot(history, suffix, *bytes);
+        }
+    }
+}
+
+/// The disk fills up, and then there is room again: appends must go on by themselves.
+fn run_full(history: &mut History, spare: u64, time: Duration) -> Result<(), String> {
+    let node = history.node;
+    let used = history.sim.disk(node).used_bytes();
+    history.sim.disk(node).set_capacity_bytes(used + spare);
+    history.run_for(time)?;
+    history.sim.disk(node).set_capacity_bytes(1 << 30);
+    let before = history.shared.acknowledged.get();
+    let shared = history.shared.clone();
+    let resumed = || shared.is_over() || shared.acknowledged.get() > before;
+    let resumed = history.sim.run_until(resumed, Duration::from_secs(10));
+    if !resumed && history.sim.is_running(node) {
+        return Err("appends do not resume although there is room again".to_owned());
+    }
+    history.run_for(time / 4)
+}
+
+fn rot(history: &mut History, suffix: &str, bytes: usize) {
+    let files = history.sim.disk(history.node).files(workload::DATA).unwrap_or_default();
+    let mut fits: Vec<_> =
+        files.into_iter().filter(|path| path.to_string_lossy().ends_with(suffix)).collect();
+    let mut prng = Prng::new(history.sim.random_u64());
+    fits.retain(|path| !path.to_string_lossy().contains("-delete/"));
+    for _ in 0..bytes {
+        if fits.is_empty() {
+            return;
+        }
+        let path = prng.pick(&fits);
+        let mut disk = history.sim.disk(history.node);
+        let len = disk.read(path).map_or(0, |stored| stored.len() as u64);
+        if len > 0 {
+            let mask = 1 << prng.below(8);
+            disk.corrupt(path, prng.below(len), mask).expect("within the file");
+            history.shared.rotted.set(true);
+        }
+    }
+}
+
+/// Runs a short history once to count its disk operations, and then once for each of them with a
+/// loss of power there.
+pub(crate) fn crash_everywhere(seed: u64) -> Result<(), String> {
+    let mut plan = Plan::from_seed(seed);
+    plan.partitions = 1;
+    plan.lying_disk = false;
+    plan.segment_bytes = 60_000;
+    plan.checkpoint_micros = 5_000;
+    plan.housekeeping_micros = 5_000;
+    let round = |fault, end| Round { fault, end, millis: 25 };
+    plan.rounds = vec![round(Fault::None, End::Clean)];
+    let whole = history::run(seed, &plan)?;
+    for n in 1..=whole.disk_ops {
+        plan.rounds = vec![round(Fault::CrashAfterStart(n), End::Crash)];
+        history::run(seed, &plan).map_err(|why| format!("crash at operation {n}: {why}"))?;
+    }
+    println!("seed {seed}: a crash at each of {} operations", whole.disk_ops);
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The log engine in a simulated world: a workload, faults, and checkers, from a seed.
+//!
+//! Each seed makes one history: producers, readers and housekeeping on the shipped storage code,
+//! over a simulated disk, through several crashes and restarts. What must hold is in `model` and
+//! `checkers`. A seed that fails is a bug report; it is printed with the command to replay it.
+//!
+//! `cargo test` runs a few hundred histories. For many:
+//! `RINGLOG_SIM_SEEDS=20000 cargo test --release --test sim`. One again, with its story:
+//! `RINGLOG_SIM_SEED=<seed> cargo test --test sim -- --nocapture one_seed`.
+
+mod batches;
+mod checkers;
+mod faults;
+mod history;
+mod kafka_files;
+mod model;
+mod regressions;
+mod runner;
+mod workload;
+
+use std::ops::Range;
+
+use history::Plan;
+
+/// How many histories a plain `cargo test` runs.
+const SEEDS: u64 = 300;
+
+fn seeds() -> Range<u64> {
+    let count = std::env::var("RINGLOG_SIM_SEEDS").ok().and_then(|n| n.parse().ok());
+    let first = std::env::var("RINGLOG_SIM_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    first..first + count.unwrap_or(SEEDS)
+}
+
+#[test]
+fn histories_keep_every_promise() {
+    runner::run_all(seeds(), |seed| history::run(seed, &Plan::from_seed(seed)));
+}
+
+#[test]
+fn one_seed() {
+    let Some(seed) = std::env::var("RINGLOG_SIM_SEED").ok().and_then(|n| n.parse().ok()) else {
+        return;
+    };
+    let plan = Plan::from_seed(seed);
+    println!("seed {seed}: {plan:#?}");
+    match history::run(seed, &plan) {
+        Ok(summary) => println!("{summary:?}"),
+        Err(why) => panic!("seed {seed}: {why}"),
+    }
+}
+
+#[test]
+fn a_crash_at_every_disk_operation_loses_nothing() {
+    runner::run_all(0..2, faults::crash_everywhere);
+}
+
+#[test]
+fn equal_seeds_give_equal_histories() {
+    for seed in 0..10 {
+        let plan = Plan::from_seed(seed);
+        let first = history::run(seed, &plan).expect("it keeps its promises");
+        let second = history::run(seed, &plan).expect("it keeps its promises");
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+/// The checkers themselves: a disk that reports flushes it has not made, which is what
+/// acknowledging before the flush amounts to, has to be found out soon.
+#[test]
+fn acknowledging_before_the_flush_is_found() {
+    let found = (0..1_000).find(|seed| {
+        let mut plan = Plan::from_seed(*seed);
+        plan.lying_disk = true;
+        history::run(*seed, &plan).is_err()
+    });
+    let found = found.expect("the planted bug is found within 1,000 seeds");
+    println!("the planted bug is found by seed {found}");
+}

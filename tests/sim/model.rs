@@ -1,0 +1,264 @@
+//! What a log must contain, kept outside of the simulated world.
+//!
+//! The model knows every batch that was ever appended, at its offset, and up to where the log has
+//! promised that they survive a loss of power. A log that reads, ends or starts otherwise is
+//! wrong; the first such finding is kept in `violation` and ends the history.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use ringlog_storage::Appended;
+
+use crate::batches::Batch;
+
+/// A batch where the log put it.
+pub(crate) struct Entry {
+    pub base: i64,
+    pub epoch: i32,
+    pub batch: Batch,
+}
+
+impl Entry {
+    pub(crate) fn end(&self) -> i64 {
+        self.base + i64::from(self.batch.records)
+    }
+
+    /// The bytes as the log has to store them: with offset and leader epoch stamped in.
+    pub(crate) fn stored(&self) -> Vec<u8> {
+        let mut bytes = self.batch.bytes.to_vec();
+        bytes[..8].copy_from_slice(&self.base.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes
+    }
+}
+
+/// One producer of one log: what it has sent and not seen acknowledged, oldest first.
+pub(crate) struct Producer {
+    /// -1: not idempotent.
+    pub id: i64,
+    pub epoch: i16,
+    pub next_sequence: i32,
+    pub unacknowledged: VecDeque<Batch>,
+}
+
+/// One log.
+#[derive(Default)]
+pub(crate) struct LogModel {
+    pub entries: Vec<Entry>,
+    /// Where the log begins when it has no entries.
+    pub floor: i64,
+    /// Everything below survives a loss of power.
+    pub durable_end: i64,
+    /// The largest start the log has shown, how far it was ever asked to go, and what a
+    /// checkpoint made durable.
+    pub start: i64,
+    pub start_asked: i64,
+    pub checkpointed_start: i64,
+    pub producers: Vec<Producer>,
+    /// `Log::create` has returned: the partition survives.
+    pub created: bool,
+}
+
+impl LogModel {
+    pub(crate) fn end(&self) -> i64 {
+        self.entries.last().map_or(self.floor, Entry::end)
+    }
+
+    /// The place of the batch that holds `offset`.
+    pub(crate) fn position(&self, offset: i64) -> usize {
+        self.entries.partition_point(|entry| entry.end() <= offset)
+    }
+
+    /// Notes what an append returned.
+    pub(crate) fn appended(
+        &mut self,
+        got: &Appended,
+        batch: &Batch,
+        epoch: i32,
+    ) -> Result<(), String> {
+        let last = got.base_offset + i64::from(batch.records) - 1;
+        if got.last_offset != last {
+            return Err(format!("{} records went to {got:?}", batch.records));
+        }
+        if got.duplicate {
+            let known = self.entries.get(self.position(got.base_offset));
+            return match known {
+                Some(e) if e.base == got.base_offset && e.batch.bytes == batch.bytes => Ok(()),
+                _ => Err(format!("taken for a duplicate of another batch: {got:?}")),
+            };
+        }
+        if got.base_offset != self.end() {
+            return Err(format!("appended at {} of {}", got.base_offset, self.end()));
+        }
+        self.entries.push(Entry { base: got.base_offset, epoch, batch: batch.clone() });
+        Ok(())
+    }
+
+    /// The log says that everything below `end` survives.
+    pub(crate) fn promised(&mut self, end: i64) -> Result<(), String> {
+        if end > self.end() {
+            return Err(format!("durable up to {end}, but only {} was appended", self.end()));
+        }
+        self.durable_end = self.durable_end.max(end);
+        Ok(())
+    }
+
+    /// The start of the log only moves up while it is open.
+    pub(crate) fn started_at(&mut self, start: i64) -> Result<(), String> {
+        if start < self.start {
+            return Err(format!("the log start went back from {} to {start}", self.start));
+        }
+        self.start = start;
+        Ok(())
+    }
+
+    /// The log was opened again: compares its bounds with what was promised, and forgets what is
+    /// allowed to be lost.
+    pub(crate) fn recovered(&mut self, start: i64, end: i64) -> Result<(), String> {
+        if end < self.durable_end {
+            return Err(format!("lost: the log ends at {end}, promised was {}", self.durable_end));
+        }
+        if start == end && start > 0 && start <= self.start_asked {
+            // Everything below was deleted, and what was behind lost (`flush=async`).
+            self.entries.clear();
+            self.floor = end;
+        }
+        if end > self.end() {
+            return Err(format!("the log ends at {end}, only {} was appended", self.end()));
+        }
+        let kept = self.position(end);
+        if self.entries.get(kept).is_some_and(|entry| entry.base < end) {
+            return Err(format!("the log ends at {end}, in the middle of a batch"));
+        }
+        if start > self.start.max(self.start_asked) {
+            return Err(format!("the log starts at {start}, asked was {}", self.start_asked));
+        }
+        if start < self.checkpointed_start {
+            let asked = self.checkpointed_start;
+            return Err(format!("the log starts at {start}, checkpointed was {asked}"));
+        }
+        self.entries.truncate(kept);
+        self.start = start;
+        self.start_asked = start;
+        // What recovery has accepted it serves, so it has to stay from now on.
+        self.durable_end = end;
+        self.renumber();
+        Ok(())
+    }
+
+    /// What a restarted producer does: it goes on where the log stands, or, when batches it saw
+    /// acknowledged are gone (`flush=async`), under a new epoch.
+    fn renumber(&mut self) {
+        for producer in self.producers.iter_mut().filter(|producer| producer.id >= 0) {
+            let newest = self
+                .entries
+                .iter()
+                .rev()
+                .find(|entry| entry.batch.summary.producer_id == producer.id);
+            let in_log = newest.map_or((0, 0), |entry| {
+                let summary = &entry.batch.summary;
+                (summary.producer_epoch, summary.base_sequence + entry.batch.records)
+            });
+            let front = producer.unacknowledged.front().map(|batch| batch.summary.base_sequence);
+            let next = front.unwrap_or(producer.next_sequence);
+            let fits = (in_log.0, in_log.1) >= (producer.epoch, next);
+            if !fits && next > 0 {
+                producer.epoch += 1;
+                producer.next_sequence = 0;
+                producer.unacknowledged.clear();
+            }
+        }
+    }
+
+    /// The first record at or after `start` whose timestamp is at or after `timestamp`.
+    pub(crate) fn first_at_or_after(&self, timestamp: i64, start: i64) -> Option<i64> {
+        self.entries[self.position(start)..].iter().find_map(|entry| {
+            let mut records = entry.batch.timestamps.iter().enumerate();
+            let fits = |(i, t): &(usize, &i64)| **t >= timestamp && entry.base + *i as i64 >= start;
+            records.find(fits).map(|(i, _)| entry.base + i as i64)
+        })
+    }
+
+    /// Compares the bytes of a read from `offset` on with what they have to be.
+    pub(crate) fn check_bytes(
+        &self,
+        offset: i64,
+        up_to: i64,
+        bytes: &[u8],
+    ) -> Result<usize, String> {
+        let mut at = 0;
+        let mut position = self.position(offset);
+        let mut whole = 0;
+        while at < bytes.len() {
+            let Some(entry) = self.entries.get(position) else {
+                return Err(format!("bytes behind the end in a read at {offset}"));
+            };
+            if entry.base >= up_to {
+                return Err(format!("a batch at {} in a read up to {up_to}", entry.base));
+            }
+            let want = entry.stored();
+            let n = want.len().min(bytes.len() - at);
+            if want[..n] != bytes[at..at + n] {
+                return Err(format!("other bytes at offset {}, read from {offset}", entry.base));
+            }
+            at += n;
+            whole += usize::from(n == want.len());
+            position += 1;
+        }
+        Ok(whole)
+    }
+}
+
+/// What all tasks of all incarnations share with the checkers.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Rc<State>);
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub logs: RefCell<Vec<LogModel>>,
+    violation: RefCell<Option<String>>,
+    /// The workload is to end orderly.
+    pub stop: Cell<bool>,
+    /// It has.
+    pub stopped: Cell<bool>,
+    /// Logs are open and serve.
+    pub serving: Cell<bool>,
+    /// Errors of the disk are expected: a log may go offline.
+    pub errors_expected: Cell<bool>,
+    /// Stored bytes were damaged: reads may fail, and ends may be cut, but nothing false is told.
+    pub rotted: Cell<bool>,
+    /// How often the program was started.
+    pub incarnation: Cell<i32>,
+    pub acknowledged: Cell<u64>,
+    pub reads: Cell<u64>,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl State {
+    /// Keeps the first finding.
+    pub(crate) fn check<T>(&self, result: Result<T, String>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.violation.borrow_mut().get_or_insert(why);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.violation.borrow().clone()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.violation.borrow().is_some() || self.stopped.get()
+    }
+}

@@ -1,0 +1,439 @@
+//! The program that runs on the simulated node: logs with producers, readers and housekeeping.
+//!
+//! Each start opens what is there, compares it with the model, and goes on. Producers keep what
+//! was not acknowledged and send it again after a restart, as Kafka's do.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringlog_config::{Flush, TopicConfig};
+use ringlog_runtime::sim::Prng;
+use ringlog_runtime::{JoinHandle, Mesh, Runtime};
+use ringlog_storage::{
+    AppendError, AppendOrigin, Log, LogDir, LogDirs, OpenHint, OpenedDirs, StorageError,
+    StorageOptions, StorageShard,
+};
+use ringlog_types::{TopicPartition, Uuid};
+
+use crate::batches::{self, Batch, Sender};
+use crate::checkers;
+use crate::history::Plan;
+use crate::model::Shared;
+
+/// The data directory of the simulated node.
+pub(crate) const DATA: &str = "/var/ringlog";
+
+/// One log, and what its tasks work with.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub rt: Runtime,
+    pub log: Rc<Log>,
+    pub index: usize,
+    pub shared: Shared,
+    pub plan: Rc<Plan>,
+    pub prng: Rc<RefCell<Prng>>,
+}
+
+impl Bench {
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        self.prng.borrow_mut().below(bound)
+    }
+
+    /// Runs something on the model of this log and keeps what it finds.
+    pub(crate) fn model<T>(
+        &self,
+        call: impl FnOnce(&mut crate::model::LogModel) -> Result<T, String>,
+    ) -> Option<T> {
+        let mut logs = self.shared.logs.borrow_mut();
+        let result = call(&mut logs[self.index]);
+        let name = self.log.topic_partition();
+        let incarnation = self.shared.incarnation.get();
+        self.shared.check(result.map_err(|why| format!("{name}, start {incarnation}: {why}")))
+    }
+
+    /// Takes the log at its word.
+    pub(crate) fn note_promises(&self) {
+        let (durable, start) = (self.log.durable_offset(), self.log.log_start_offset());
+        self.model(|model| model.promised(durable));
+        self.model(|model| model.started_at(start));
+    }
+
+    /// Where the batch that holds `offset` ends, by the model.
+    pub(crate) fn batch_end(&self, offset: i64) -> i64 {
+        let logs = self.shared.logs.borrow();
+        let model = &logs[self.index];
+        model.entries.get(model.position(offset)).map_or(i64::MAX, |entry| entry.end())
+    }
+
+    /// An error that only a failing disk explains.
+    pub(crate) fn failed(&self, what: &str, error: &dyn std::fmt::Display) {
+        let stopping = self.shared.stop.get();
+        if !self.shared.errors_expected.get() && !stopping && !self.shared.rotted.get() {
+            let why = format!("{what} failed on a sound disk: {error}");
+            self.model(|_| Err::<(), String>(why));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.shared.stop.get() || self.shared.is_over()
+    }
+
+    async fn pause(&self, micros: u64) {
+        let time = self.below(micros);
+        self.rt.sleep(Duration::from_micros(time)).await;
+    }
+}
+
+pub(crate) fn topic_id(index: usize) -> Uuid {
+    Uuid::from_u128(0x6b1f_27c0_1a2b_4c3d_8e4f_0000_0000_0000 + index as u128)
+}
+
+pub(crate) fn partition(index: usize) -> TopicPartition {
+    TopicPartition::new("t", index as i32)
+}
+
+/// The program of one incarnation.
+pub(crate) async fn run(rt: Runtime, _mesh: Mesh<()>, shared: Shared, plan: Rc<Plan>) {
+    let prng = Rc::new(RefCell::new(Prng::new(rt.random_u64())));
+    let shard = StorageShard::new(rt.clone(), plan.storage_options());
+    let dirs = match LogDirs::open(&rt, &[PathBuf::from(DATA)], 1, None).await {
+        Ok(dirs) => dirs,
+        Err(error) => return unusable(&shared, "opening the directory", &error),
+    };
+    let Some(dir) = dirs.dirs.get(0).cloned() else { return };
+    let mut benches = Vec::new();
+    for index in 0..plan.partitions {
+        let Some(log) = open(&shard, &dirs, &dir, &shared, &plan, index).await else { return };
+        let (rt, shared) = (rt.clone(), shared.clone());
+        let (plan, prng) = (Rc::clone(&plan), Rc::clone(&prng));
+        benches.push(Bench { rt, log, index, shared, plan, prng });
+    }
+    for bench in &benches {
+        checkers::check_all(bench).await;
+    }
+    shared.serving.set(true);
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    for bench in &benches {
+        let epoch = shared.incarnation.get();
+        bench.log.begin_epoch(epoch);
+        // With damage no offset can be foretold: only reads go on.
+        let producers = if shared.rotted.get() { 0 } else { plan.producers };
+        for producer in 0..producers {
+            tasks.push(rt.spawn(produce(bench.clone(), producer, epoch)));
+        }
+        tasks.push(rt.spawn(checkers::read_at_random(bench.clone())));
+        tasks.push(rt.spawn(keep_house(bench.clone())));
+    }
+    tasks.push(rt.spawn(checkpoint(benches.clone(), dirs.dirs.clone())));
+    for task in tasks {
+        task.await;
+    }
+    if shared.violation().is_none() {
+        stop(&benches, &dirs).await;
+    }
+    shared.stopped.set(true);
+}
+
+fn unusable(shared: &Shared, what: &str, error: &StorageError) {
+    if !shared.errors_expected.get() && !shared.rotted.get() {
+        shared.check(Err::<(), _>(format!("{what} failed on a sound disk: {error}")));
+    }
+    shared.stopped.set(true);
+}
+
+async fn open(
+    shard: &StorageShard,
+    dirs: &OpenedDirs,
+    dir: &Arc<LogDir>,
+    shared: &Shared,
+    plan: &Plan,
+    index: usize,
+) -> Option<Rc<Log>> {
+    let partition = partition(index);
+    let found = dirs.logs.iter().find(|found| found.topic_partition == partition);
+    let config = Arc::new(plan.topic_config(shared.incarnation.get()));
+    let result = match found.map(|found| found.hint) {
+        Some(hint) => open_found(shard, dir, shared, index, config, hint).await,
+        None if shared.logs.borrow()[index].created && !shared.rotted.get() => {
+            shared.check(Err::<(), _>(format!("{partition} is gone")));
+            return None;
+        }
+        None => Log::create(shard, dir, partition, topic_id(index), config).await,
+    };
+    match result {
+        Ok(log) => {
+            shared.logs.borrow_mut()[index].created = true;
+            Some(log)
+        }
+        Err(error) => {
+            unusable(shared, "opening a log", &error);
+            None
+        }
+    }
+}
+
+async fn open_found(
+    shard: &StorageShard,
+    dir: &Arc<LogDir>,
+    shared: &Shared,
+    index: usize,
+    config: Arc<TopicConfig>,
+    hint: OpenHint,
+) -> Result<Rc<Log>, StorageError> {
+    let id = Some(topic_id(index));
+    let (log, report) = Log::open(shard, dir, partition(index), id, config, hint).await?;
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let mut logs = shared.logs.borrow_mut();
+    let model = &mut logs[index];
+    if shared.rotted.get() {
+        // Damage may have cost anything, but the log must not make up what never was.
+        let known = model.end();
+        shared.check(if end <= known { Ok(()) } else { Err(format!("{end} of {known}")) });
+        return Ok(log);
+    }
+    let result = model.recovered(start, end);
+    shared.check(result.map_err(|why| {
+        format!("t-{index}, start {}: {why}; {hint:?}; {report:?}", shared.incarnation.get())
+    }));
+    if !report.fenced.is_empty() {
+        shared.check(Err::<(), _>(format!("a crash is taken for damage: {report:?}")));
+    }
+    Ok(log)
+}
+
+/// Sends batches until the end, keeping a few unacknowledged.
+async fn produce(bench: Bench, producer: usize, epoch: i32) {
+    let mut sent = 0;
+    while !bench.is_ending() {
+        bench.log.wait_writable().await;
+        let pending = {
+            let logs = bench.shared.logs.borrow();
+            logs[bench.index].producers[producer].unacknowledged.len()
+        };
+        if sent == pending {
+            make_next(&bench, producer);
+        }
+        match append(&bench, producer, sent, epoch) {
+            Ok(()) => sent += 1,
+            Err(Refused::Full) => bench.pause(20_000).await,
+            Err(Refused::Offline) => return,
+        }
+        let window = 1 + bench.below(3) as usize;
+        if sent >= window && wait_acknowledged(&bench, producer, &mut sent).await.is_err() {
+            return;
+        }
+        bench.pause(bench.plan.pause_micros).await;
+    }
+    let _ = wait_acknowledged(&bench, producer, &mut sent).await;
+}
+
+fn make_next(bench: &Bench, producer: usize) {
+    let now_ms = bench.rt.wall_clock_ms();
+    let mut logs = bench.shared.logs.borrow_mut();
+    let producer = &mut logs[bench.index].producers[producer];
+    let sender = Sender {
+        producer_id: producer.id,
+        epoch: producer.epoch,
+        base_sequence: producer.next_sequence,
+    };
+    let batch = batches::make(sender, now_ms, &mut bench.prng.borrow_mut());
+    if producer.id >= 0 {
+        producer.next_sequence += batch.records;
+    }
+    producer.unacknowledged.push_back(batch);
+}
+
+enum Refused {
+    Full,
+    Offline,
+}
+
+/// Appends the producer's `nth` unacknowledged batch.
+fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<(), Refused> {
+    let batch = {
+        let logs = bench.shared.logs.borrow();
+        logs[bench.index].producers[producer].unacknowledged[nth].clone()
+    };
+    let now_ms = bench.rt.wall_clock_ms();
+    let origin = AppendOrigin::Client;
+    match bench.log.append(&batch.bytes, &batch.summary, origin, epoch, now_ms) {
+        Ok(appended) => {
+            bench.model(|model| model.appended(&appended, &batch, epoch));
+            Ok(())
+        }
+        Err(AppendError::NoSpace) => Err(Refused::Full),
+        Err(AppendError::Storage(error)) => {
+            bench.failed("an append", &error);
+            Err(Refused::Offline)
+        }
+        // A snapshot of producers, as Kafka writes it, has the last batch of each only: after a
+        // restart an older one is known to be old, but not as a duplicate.
+        Err(AppendError::OutOfOrderSequence { .. }) if is_in_log(bench, &batch) => Ok(()),
+        Err(error) => {
+            if !bench.shared.rotted.get() {
+                bench.model(|_| Err::<(), _>(format!("an append was refused: {error}")));
+            }
+            Err(Refused::Offline)
+        }
+    }
+}
+
+fn is_in_log(bench: &Bench, batch: &Batch) -> bool {
+    let logs = bench.shared.logs.borrow();
+    logs[bench.index].entries.iter().any(|entry| entry.batch.bytes == batch.bytes)
+}
+
+/// Waits until the `sent` oldest batches are acknowledged and forgets them.
+async fn wait_acknowledged(bench: &Bench, producer: usize, sent: &mut usize) -> Result<(), ()> {
+    if *sent == 0 {
+        return Ok(());
+    }
+    let end = {
+        let logs = bench.shared.logs.borrow();
+        let model = &logs[bench.index];
+        let last = &model.producers[producer].unacknowledged[*sent - 1];
+        let entry = model.entries.iter().rev().find(|e| e.batch.bytes == last.bytes);
+        entry.map_or(0, |entry| entry.end())
+    };
+    if let Err(error) = bench.log.wait_committed(end).await {
+        bench.failed("a commit", &error);
+        return Err(());
+    }
+    if bench.log.config().flush == Flush::Sync {
+        bench.model(|model| model.promised(end));
+    }
+    bench.note_promises();
+    bench.shared.acknowledged.set(bench.shared.acknowledged.get() + *sent as u64);
+    let mut logs = bench.shared.logs.borrow_mut();
+    logs[bench.index].producers[producer].unacknowledged.drain(..*sent);
+    *sent = 0;
+    Ok(())
+}
+
+/// What the broker's timers and administrators do to a log.
+async fn keep_house(bench: Bench) {
+    while !bench.is_ending() {
+        bench.pause(bench.plan.housekeeping_micros).await;
+        let now_ms = bench.rt.wall_clock_ms();
+        let log = &bench.log;
+        let result = match bench.below(8) {
+            0 => {
+                let before = some_offset(&bench);
+                ask_start(&bench, before);
+                log.delete_records(before).await.map(|_| ())
+            }
+            1 | 2 => {
+                if log.config().retention_bytes >= 0 {
+                    ask_start(&bench, log.log_end_offset());
+                }
+                log.apply_retention(now_ms).await.map(|_| ())
+            }
+            3 => {
+                log.roll_if_old(now_ms);
+                Ok(())
+            }
+            4 => log.wait_durable(log.log_end_offset()).await,
+            5 if bench.plan.change_flush => {
+                let mut config = (*log.config()).clone();
+                config.flush = if bench.below(2) == 0 { Flush::Sync } else { Flush::Async };
+                log.update_config(Arc::new(config));
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            bench.failed("housekeeping", &error);
+            return;
+        }
+        bench.note_promises();
+    }
+}
+
+/// The start may move up to `offset` from now on, whether or not the call that does it returns.
+fn ask_start(bench: &Bench, offset: i64) {
+    bench.model(|model| {
+        model.start_asked = model.start_asked.max(offset);
+        Ok(())
+    });
+}
+
+/// An offset that may be deleted up to: near the start, mostly.
+fn some_offset(bench: &Bench) -> i64 {
+    let (start, end) = (bench.log.log_start_offset(), bench.log.committed_offset());
+    let range = (end - start).max(0) as u64;
+    let reach = if bench.below(4) == 0 { range } else { range / 3 };
+    start + bench.below(reach + 1) as i64
+}
+
+/// Writes the checkpoint files now and then, and looks at the free space.
+async fn checkpoint(benches: Vec<Bench>, dirs: LogDirs) {
+    let Some(first) = benches.first() else { return };
+    while !first.is_ending() {
+        first.pause(first.plan.checkpoint_micros).await;
+        dirs.check_space(&first.rt).await;
+        // A full disk passes; a failed one is offline and is not written to again.
+        let _ = write_checkpoints(&benches, &dirs).await;
+    }
+}
+
+async fn write_checkpoints(benches: &[Bench], dirs: &LogDirs) -> Result<(), StorageError> {
+    let Some(first) = benches.first() else { return Ok(()) };
+    let checkpoints: Vec<_> = benches.iter().map(|bench| bench.log.checkpoint()).collect();
+    match dirs.write_checkpoints(&first.rt, &checkpoints).await {
+        Ok(()) => {
+            for (bench, checkpoint) in benches.iter().zip(&checkpoints) {
+                if bench.log.dir().is_offline() {
+                    continue;
+                }
+                let start = checkpoint.log_start_offset;
+                bench.model(|model| {
+                    model.checkpointed_start = model.checkpointed_start.max(start);
+                    Ok(())
+                });
+            }
+            Ok(())
+        }
+        Err(error) => {
+            first.failed("a checkpoint", &error);
+            Err(error)
+        }
+    }
+}
+
+/// A clean stop: closes the logs, writes the checkpoints and leaves the marker.
+async fn stop(benches: &[Bench], dirs: &OpenedDirs) {
+    let failed = |what: &str, error: &StorageError| {
+        let Some(first) = benches.first() else { return };
+        if !first.shared.errors_expected.get() && !first.shared.rotted.get() {
+            first.model(|_| Err::<(), _>(format!("{what} failed on a sound disk: {error}")));
+        }
+    };
+    for bench in benches {
+        if let Err(error) = bench.log.close().await {
+            return failed("closing", &error);
+        }
+        let end = bench.log.log_end_offset();
+        bench.model(|model| model.promised(end));
+    }
+    if write_checkpoints(benches, &dirs.dirs).await.is_err() {
+        return;
+    }
+    if let Some(first) = benches.first()
+        && let Err(error) = dirs.dirs.mark_clean_shutdown(&first.rt).await
+    {
+        failed("the marker", &error);
+    }
+}
+
+/// Where a partition's files are.
+pub(crate) fn directory(index: usize) -> PathBuf {
+    Path::new(DATA).join(partition(index).to_string())
+}
+
+/// Budgets small enough that the tail does not hold everything.
+pub(crate) fn small_budgets(open_segments_max: usize, tail_cache_bytes: usize) -> StorageOptions {
+    StorageOptions { tail_cache_bytes, open_segments_max, ..StorageOptions::default() }
+}
