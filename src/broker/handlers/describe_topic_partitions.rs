@@ -90,6 +90,9 @@ fn described(
                 leader_epoch: partition.leader_epoch,
                 replica_nodes: partition.replicas.clone(),
                 isr_nodes: partition.isr.clone(),
+                // The Java admin client does not expect the null that the schema allows.
+                eligible_leader_replicas: Some(Vec::new()),
+                last_known_elr: Some(Vec::new()),
                 ..Default::default()
             })
             .collect(),
