@@ -16,6 +16,10 @@ use crate::log::Log;
 use crate::segment::{Segment, Stage};
 use crate::wait::Waiters;
 
+/// Chunks looked at for each time that memory is taken. What is not on disk stays, and with many
+/// logs that may be most of them: looking at all would make every append pay for all logs.
+const EVICTIONS_MAX: usize = 8;
+
 /// The budgets of a shard's logs.
 #[derive(Debug, Clone, Copy)]
 pub struct StorageOptions {
@@ -132,7 +136,7 @@ impl StorageShard {
     }
 
     fn evict(&self) {
-        let candidates = self.0.chunk_owners.borrow().len();
+        let candidates = self.0.chunk_owners.borrow().len().min(EVICTIONS_MAX);
         for _ in 0..candidates {
             if self.0.tail_bytes.get() <= self.0.options.tail_cache_bytes {
                 return;
