@@ -4,7 +4,7 @@
 //! (schemas `LeaderChangeMessage`, `SnapshotHeaderRecord`, `SnapshotFooterRecord`,
 //! `EndTransactionMarker`).
 
-use ringlog_types::TimestampMs;
+use ringlog_types::{ProducerId, TimestampMs};
 
 use crate::batch::BatchSummary;
 use crate::builder::BatchBuilder;
@@ -60,7 +60,15 @@ pub fn control_batch(
     value: &[u8],
     now_ms: TimestampMs,
 ) -> (Vec<u8>, BatchSummary) {
-    let mut builder = BatchBuilder::new(now_ms).control();
+    one_record(BatchBuilder::new(now_ms).control(), kind, value, now_ms)
+}
+
+fn one_record(
+    mut builder: BatchBuilder,
+    kind: ControlRecordType,
+    value: &[u8],
+    now_ms: TimestampMs,
+) -> (Vec<u8>, BatchSummary) {
     builder.push(now_ms, Some(&kind.key()), Some(value), &[]);
     builder.build().expect("one small record makes a batch")
 }
@@ -78,6 +86,46 @@ pub fn leader_change_batch(leader_id: i32, now_ms: TimestampMs) -> (Vec<u8>, Bat
     }
     value.push(0);
     control_batch(ControlRecordType::LeaderChange, &value, now_ms)
+}
+
+/// What a transaction coordinator has written into every partition of a transaction that ended:
+/// `kind` is [`ControlRecordType::Commit`] or [`ControlRecordType::Abort`].
+///
+/// # Panics
+/// For another kind.
+pub fn end_transaction_batch(
+    kind: ControlRecordType,
+    producer_id: ProducerId,
+    producer_epoch: i16,
+    coordinator_epoch: i32,
+    now_ms: TimestampMs,
+) -> (Vec<u8>, BatchSummary) {
+    assert!(matches!(kind, ControlRecordType::Commit | ControlRecordType::Abort), "{kind:?}");
+    // Version 0, not flexible.
+    let mut value = vec![0, 0];
+    value.extend_from_slice(&coordinator_epoch.to_be_bytes());
+    // A marker has no sequence.
+    let builder = BatchBuilder::new(now_ms).producer(producer_id, producer_epoch, -1);
+    one_record(builder.transactional().control(), kind, &value, now_ms)
+}
+
+/// The first batch of a snapshot. `last_contained_log_timestamp` is that of the last batch of the
+/// log that the snapshot stands for.
+pub fn snapshot_header_batch(
+    last_contained_log_timestamp: TimestampMs,
+    now_ms: TimestampMs,
+) -> (Vec<u8>, BatchSummary) {
+    // Version 0, the timestamp, no tags.
+    let mut value = vec![0, 0];
+    value.extend_from_slice(&last_contained_log_timestamp.to_be_bytes());
+    value.push(0);
+    control_batch(ControlRecordType::SnapshotHeader, &value, now_ms)
+}
+
+/// The last batch of a snapshot.
+pub fn snapshot_footer_batch(now_ms: TimestampMs) -> (Vec<u8>, BatchSummary) {
+    // Version 0, no tags.
+    control_batch(ControlRecordType::SnapshotFooter, &[0, 0, 0], now_ms)
 }
 
 #[cfg(test)]

@@ -202,7 +202,10 @@ mod tests {
         out
     }
 
-    fn converted(set: &[u8]) -> Result<Vec<(i64, i64, Option<Vec<u8>>)>, BatchError> {
+    /// Offset, timestamp and value.
+    type Read = (i64, i64, Option<Vec<u8>>);
+
+    fn converted(set: &[u8]) -> Result<Vec<Read>, BatchError> {
         let (batch, _) = convert(set, 1 << 20, 1000)?;
         let view = BatchView::check(&batch).unwrap();
         let records = decompressed_records(&view, 1 << 20).unwrap();

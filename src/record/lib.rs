@@ -13,9 +13,13 @@ mod builder;
 pub mod compression;
 mod control;
 mod error;
+#[cfg(test)]
+mod golden_tests;
 pub mod legacy;
 mod lz4_header;
 pub mod patch;
+#[cfg(test)]
+mod property_tests;
 mod recompress;
 mod record;
 mod search;
@@ -25,7 +29,10 @@ mod varint;
 pub use batch::{Attributes, BatchIter, BatchSummary, BatchView, HEADER_BYTES, crc32c};
 pub use builder::BatchBuilder;
 pub use compression::Compression;
-pub use control::{ControlRecordType, control_batch, leader_change_batch};
+pub use control::{
+    ControlRecordType, control_batch, end_transaction_batch, leader_change_batch,
+    snapshot_footer_batch, snapshot_header_batch,
+};
 pub use error::BatchError;
 pub use recompress::recompress;
 pub use record::{Header, Record, RecordIter, decompressed_records};
