@@ -27,6 +27,9 @@ const RING_MESSAGES: usize = 1024;
 /// Messages taken from one ring before the next one has its turn.
 const BATCH_MESSAGES: usize = 256;
 
+/// Messages a task takes in one turn before the other tasks have theirs.
+const TURN_MESSAGES: usize = 256;
+
 /// How often and how long a shard that ends waits for another to take its last messages.
 const CLOSE_WAITS_MAX: usize = 10_000;
 const CLOSE_WAIT: Duration = Duration::from_millis(1);
@@ -48,6 +51,8 @@ struct Inner<M> {
     /// What was received, or sent by this shard to itself, and not taken yet.
     received: RefCell<VecDeque<M>>,
     waiting: Cell<Option<Waker>>,
+    /// Messages that may still be taken in this turn.
+    allowance: Cell<usize>,
     poster: Poster<M>,
 }
 
@@ -121,6 +126,7 @@ impl<M: 'static> Mesh<M> {
             posted: part.posted,
             received: RefCell::default(),
             waiting: Cell::new(None),
+            allowance: Cell::new(TURN_MESSAGES),
             poster,
             rt: rt.clone(),
         });
@@ -157,6 +163,12 @@ impl<M: 'static> Mesh<M> {
     pub async fn recv(&self) -> M {
         std::future::poll_fn(|cx| {
             let inner = &*self.0;
+            let allowance = inner.allowance.get();
+            if allowance == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            inner.allowance.set(allowance - 1);
             if inner.received.borrow().is_empty() {
                 inner.take_incoming();
             }
@@ -262,6 +274,7 @@ impl<M> Inner<M> {
 
 impl<M: 'static> TurnHook for Inner<M> {
     fn turn(&self) -> bool {
+        self.allowance.set(TURN_MESSAGES);
         for outgoing in self.outgoing.iter().flatten() {
             outgoing.flush();
             if outgoing.unannounced.take() {

@@ -140,25 +140,31 @@ impl Ring {
 
     fn push(&self, entry: Entry) {
         let mut backlog = self.backlog.borrow_mut();
-        backlog.push_back(entry);
-        self.push_backlog(&mut backlog);
+        // What waits goes first.
+        if !backlog.is_empty() || !self.try_push(&entry) {
+            backlog.push_back(entry);
+            self.push_backlog(&mut backlog);
+        }
+    }
+
+    /// Puts an entry into the submission queue, if there is room.
+    fn try_push(&self, entry: &Entry) -> bool {
+        // SAFETY: the entry points at memory owned by a slot, by the wake, or by nothing (the
+        // callers of `push` are all in this file), and slots are kept until completion.
+        unsafe { self.ring.borrow_mut().submission().push(entry).is_ok() }
     }
 
     /// Moves the backlog into the submission queue, as far as it goes.
     fn push_backlog(&self, backlog: &mut VecDeque<Entry>) {
-        let mut ring = self.ring.borrow_mut();
         while let Some(entry) = backlog.front() {
-            // SAFETY: the entry points at memory owned by a slot, by the wake, or by nothing (the
-            // callers of `push` are all in this file), and slots are kept until completion.
-            let pushed = unsafe { ring.submission().push(entry) };
-            if pushed.is_err() {
-                // Full: hand it in. When even that is refused, completions must be taken first.
-                match ring.submit() {
-                    Ok(n) if n > 0 => continue,
-                    _ => return,
-                }
+            if self.try_push(entry) {
+                backlog.pop_front();
+                continue;
             }
-            backlog.pop_front();
+            // Full: hand it in. When even that is refused, completions must be taken first.
+            if !self.ring.borrow().submit().is_ok_and(|n| n > 0) {
+                return;
+            }
         }
     }
 
@@ -287,6 +293,10 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        if !self.closing.get() {
+            // The kernel may still write to memory of ours. There is nobody to tell of an error.
+            let _ = self.close();
+        }
         // Memory of an operation that has not completed is the kernel's: better lost than reused.
         if !self.in_flight() {
             let slots = std::mem::take(&mut *self.slots.borrow_mut());
