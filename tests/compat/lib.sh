@@ -74,6 +74,8 @@ while True:
 P
 }
 
+is_closed() { ! is_open "$1"; }
+
 is_open() { (exec 3<> "/dev/tcp/${1%:*}/${1#*:}") 2> /dev/null; }
 
 # Starts the broker on $data and waits until it serves. Again after a kill: the same port.
@@ -105,11 +107,13 @@ broker_is_ready() {
 # Whether the script runs the broker itself, and so may kill it and look at its files.
 owns_broker() { [ -z "${BOOTSTRAP:-}" ]; }
 
-# The power goes: no time to write anything.
+# The power goes: no time to write anything. The kernel takes a killed process's io_uring apart
+# after the process is gone, and until then its listening sockets accept.
 kill_broker() {
   kill -9 "$broker_pid" 2> /dev/null || true
   wait "$broker_pid" 2> /dev/null || true
   broker_pid=
+  eventually 10 is_closed "$bootstrap" || fail "somebody listens on $bootstrap after kill -9"
 }
 
 # A clean stop.
