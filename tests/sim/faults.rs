@@ -28,6 +28,9 @@ pub(crate) enum Fault {
     },
 }
 
+/// The files that damage is tried on.
+const DAMAGED: [&str; 5] = [".log", ".index", ".timeindex", ".snapshot", "checkpoint"];
+
 /// Draws a round. Damage is only for the last: afterwards little can be promised.
 pub(crate) fn draw_round(prng: &mut Prng, last: bool) -> Round {
     let fault = match prng.below(if last { 14 } else { 12 }) {
@@ -43,10 +46,7 @@ pub(crate) fn draw_round(prng: &mut Prng, last: bool) -> Round {
         }),
         9 | 10 => Fault::Full(prng.between(20_000..=600_000)),
         11 => Fault::Slow,
-        _ => Fault::Rot {
-            suffix: *prng.pick(&[".log", ".index", ".timeindex", ".snapshot", "checkpoint"]),
-            bytes: 1 + prng.index(4),
-        },
+        _ => Fault::Rot { suffix: DAMAGED[prng.index(DAMAGED.len())], bytes: 1 + prng.index(4) },
     };
     let end = match &fault {
         // After a failed flush the page cache is no witness of what is stored.
