@@ -157,10 +157,11 @@ pub(crate) async fn change<R: Send + 'static>(
 ) -> Result<R, ErrorCode> {
     let on_controller = shard.start_on(CONTROLLER_SHARD, move |shard| {
         let shard = shard.clone();
-        async move {
+        // Boxed: what a change holds while it waits would make every request's future large.
+        Box::pin(async move {
             let controller = shard.controller.get().expect("set before connections are accepted");
             controller.clone().change(&shard, decide).await
-        }
+        })
     });
     on_controller.await
 }

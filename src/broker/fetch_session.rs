@@ -266,7 +266,7 @@ mod tests {
         SessionRequest { session_id, epoch, uses_topic_ids: false, targets, forgotten: vec![] }
     }
 
-    const T0: Instant = Instant::ZERO;
+    const T0: Instant = Instant::from_nanos(0);
 
     #[test]
     fn a_session_remembers_what_was_asked() {

@@ -124,7 +124,7 @@ impl NodeStopper {
     /// Begins a clean stop; [`Node::wait`] returns when it is complete. Calling it again does
     /// no harm.
     pub fn stop(&self) {
-        self.0.post(CONTROLLER_SHARD, Box::new(|shard| shutdown::begin(shard)));
+        self.0.post(CONTROLLER_SHARD, Box::new(shutdown::begin));
     }
 }
 
