@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 64;
 const REQUEST_BYTES: usize = 100;
 const FRAME_BYTES: usize = 1 << 20;
 const FILE_PART_BYTES: usize = 1 << 20;
-const FILE_PARTS: u64 = 256;
+const FILE_PARTS: u64 = 32;
 const FILE_BYTES: u64 = 256 << 20;
 
 #[derive(Clone)]
