@@ -83,5 +83,6 @@ fn text(shown: &Shown) -> String {
             ]);
         }
     }
-    format!("cluster {}\n{rows}", shown.cluster_id.as_deref().unwrap_or("without an id"))
+    let id = shown.cluster_id.as_deref().unwrap_or("without an id");
+    format!("cluster {id}\n{}", rows.trim_fmt())
 }

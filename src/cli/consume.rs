@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -156,6 +157,9 @@ impl Selection {
     }
 }
 
+/// How often a consumer that waits for records looks whether anybody still reads them.
+const ABANDONED_INTERVAL: Duration = Duration::from_millis(500);
+
 pub(crate) async fn run(args: ConsumeArgs, output: &mut Output) -> Result<(), Failure> {
     let client = args.bootstrap.connect().await?;
     let mut partitions = Vec::new();
@@ -165,7 +169,7 @@ pub(crate) async fn run(args: ConsumeArgs, output: &mut Output) -> Result<(), Fa
     partitions.sort();
     partitions.dedup();
     let settings = ConsumerSettings {
-        wait_max: std::time::Duration::from_millis(args.max_wait),
+        wait_max: Duration::from_millis(args.max_wait),
         bytes_max: args.max_bytes,
         partition_bytes_max: args.max_partition_bytes,
         check_crcs: !args.no_check_crcs,
@@ -178,7 +182,14 @@ pub(crate) async fn run(args: ConsumeArgs, output: &mut Output) -> Result<(), Fa
     };
     let mut consumer = Consumer::start(client, &partitions, args.from, until, settings).await?;
     while left != Some(0) {
-        let Some(records) = consumer.next().await else { break };
+        let next = tokio::time::timeout(ABANDONED_INTERVAL, consumer.next());
+        let Ok(next) = next.await else {
+            if output.is_abandoned() {
+                break;
+            }
+            continue;
+        };
+        let Some(records) = next else { break };
         let mut records = records?;
         if let Some(left) = &mut left {
             records.truncate(usize::try_from(*left).unwrap_or(usize::MAX));

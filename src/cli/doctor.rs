@@ -77,7 +77,7 @@ pub(crate) fn run(args: &DoctorArgs, output: &mut Output) -> Result<(), Failure>
             };
             rows.add_row([check.name, verdict, check.found.as_str()]);
         }
-        let mut text = rows.to_string();
+        let mut text = rows.trim_fmt();
         for check in checks.iter().filter(|check| !check.remedy.is_empty()) {
             text.push_str(&format!("\n{}: {}", check.name, check.remedy));
         }

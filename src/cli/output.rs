@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Stdout, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::args::Format;
@@ -64,6 +65,14 @@ impl Output {
             Format::Text => writeln!(self.stdout, "{}", text(value))?,
         }
         Ok(())
+    }
+
+    /// Whether whoever read standard output has closed its end. A command that writes seldom
+    /// asks this, so as not to outlive its reader.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::empty())];
+        let polled = poll(&mut fds, Some(&Timespec::default()));
+        polled.is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {

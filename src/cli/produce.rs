@@ -303,13 +303,16 @@ pub(crate) async fn run(args: ProduceArgs, output: &mut Output) -> Result<(), Fa
         };
         progress.inc(chunk.bytes_read);
         for line in chunk.lines {
-            bytes += line.len() as u64;
+            let size = line.len() as u64;
             let sent = match template.record(line) {
                 Ok(record) => producer.send(record).await.map_err(Failure::from),
                 Err(error) => Err(Failure::usage(error)),
             };
             match sent {
-                Ok(delivery) => ledger.add(delivery).await,
+                Ok(delivery) => {
+                    bytes += size;
+                    ledger.add(delivery).await;
+                }
                 Err(error) => {
                     stopped = Some(error);
                     break 'input;

@@ -151,12 +151,15 @@ fn start_admin(
 }
 
 /// What SIGTERM and SIGINT do.
-struct StopSignal(Arc<Mutex<Option<(NodeStopper, Arc<NodeMetrics>)>>>);
+struct StopSignal(Arc<Mutex<Option<Armed>>>);
+
+/// What a signal stops.
+type Armed = (NodeStopper, Arc<NodeMetrics>);
 
 impl StopSignal {
     /// Takes over the signals. Until [`StopSignal::arm`], they end the process.
     fn listen() -> Result<StopSignal, Failure> {
-        let armed: Arc<Mutex<Option<(NodeStopper, Arc<NodeMetrics>)>>> = Arc::default();
+        let armed: Arc<Mutex<Option<Armed>>> = Arc::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()

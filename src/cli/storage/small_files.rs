@@ -55,7 +55,7 @@ fn used(bytes: &[u8], entry_bytes: usize) -> usize {
 /// The entries of an offset index, and how many bytes of padding follow them.
 pub(crate) fn offset_index(base: Offset, bytes: &[u8]) -> Result<(Vec<IndexEntry>, usize), String> {
     let used = used(bytes, 8);
-    if bytes.len() % 8 != 0 {
+    if !bytes.len().is_multiple_of(8) {
         return Err(format!("{} bytes are not a whole number of entries", bytes.len()));
     }
     let entry = |bytes: &[u8]| IndexEntry {
@@ -68,7 +68,7 @@ pub(crate) fn offset_index(base: Offset, bytes: &[u8]) -> Result<(Vec<IndexEntry
 /// The entries of a time index, and how many bytes of padding follow them.
 pub(crate) fn time_index(base: Offset, bytes: &[u8]) -> Result<(Vec<TimeEntry>, usize), String> {
     let used = used(bytes, 12);
-    if bytes.len() % 12 != 0 && bytes.len() != used {
+    if !bytes.len().is_multiple_of(12) && bytes.len() != used {
         // Preallocated to a size that is no multiple of 12: only the zeros may be cut off.
         let is_padding = bytes[used..].iter().all(|byte| *byte == 0);
         if !is_padding {

@@ -188,7 +188,11 @@ fn check_small(path: &Path, kind: Kind) -> Result<(), String> {
             if ascends { Ok(()) } else { Err("its epochs do not ascend".into()) }
         }
         Kind::PartitionMetadata => small_files::partition_metadata(&text()?).map(drop),
-        Kind::OffsetCheckpoint => small_files::offset_checkpoint(&text()?).map(drop),
+        // Kafka makes these files empty and fills them later.
+        Kind::OffsetCheckpoint => match text()? {
+            text if text.is_empty() => Ok(()),
+            text => small_files::offset_checkpoint(&text).map(drop),
+        },
         Kind::MetaProperties => {
             let properties = small_files::properties(&text()?);
             let has = |key: &str| properties.iter().any(|(name, _)| name == key);
@@ -264,7 +268,7 @@ mod tests {
     #[test]
     fn damage_is_found() {
         const FIRST: &str = "00000000000000000000.log";
-        check(FIRST, |bytes| bytes[70] ^= 1, "CRC");
+        check(FIRST, |bytes| bytes[70] ^= 1, "the checksum is");
         check(FIRST, |bytes| bytes.truncate(bytes.len() - 1), "bytes are left");
         check(FIRST, |bytes| bytes[16] = 1, "magic 1");
         check(FIRST, |bytes| bytes.extend([0; 512]), "zeros at the end of a sealed segment");

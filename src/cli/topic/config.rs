@@ -97,6 +97,6 @@ pub(crate) async fn run(args: &ConfigArgs, output: &mut Output) -> Result<(), Fa
             let value = config.value.as_deref().unwrap_or("-");
             table.add_row([config.name.as_str(), value, config.source]);
         }
-        table.to_string()
+        table.trim_fmt()
     })
 }

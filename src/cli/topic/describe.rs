@@ -131,6 +131,6 @@ fn text(topic: &Described) -> String {
     for (name, value) in &topic.configs {
         text.push_str(&format!("  {name}={value}\n"));
     }
-    text.push_str(&partitions.to_string());
+    text.push_str(&partitions.trim_fmt());
     text
 }

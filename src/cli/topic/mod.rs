@@ -226,7 +226,7 @@ async fn list(args: &ListArgs, output: &mut Output) -> Result<(), Failure> {
             let (partitions, replicas) = (topic.partitions, topic.replication_factor);
             table.add_row([topic.topic.clone(), partitions.to_string(), replicas.to_string()]);
         }
-        table.to_string()
+        table.trim_fmt()
     })
 }
 

@@ -56,6 +56,6 @@ pub(crate) async fn run(args: &DeleteRecordsArgs, output: &mut Output) -> Result
             let (number, start) = (partition.partition, partition.start_offset);
             table.add_row([partition.topic.clone(), number.to_string(), start.to_string()]);
         }
-        table.to_string()
+        table.trim_fmt()
     })
 }
