@@ -10,7 +10,7 @@ use crate::node::{Node, texts, values};
 async fn acknowledged_records_survive_kills() {
     let mut node = Node::start();
     node.create("kept", 2, &[]).await;
-    let mut expected = vec![Vec::new(), Vec::new()];
+    let mut expected = [Vec::new(), Vec::new()];
     for round in 0..3 {
         for partition in [0, 1] {
             let acks = if round % 2 == 0 { Acks::All } else { Acks::Leader };
