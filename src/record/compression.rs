@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write};
 
-use crate::BatchError;
+use crate::{BatchError, zstd_context};
 
 /// A codec, by its number in the batch's attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -57,8 +57,6 @@ const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 /// LZ4's blocks: what Kafka's producer uses, too.
 const LZ4_BLOCK: lz4_flex::frame::BlockSize = lz4_flex::frame::BlockSize::Max64KB;
-/// zstd's window may be as large as its default settings ever make it, and no larger.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Compresses. `level` means what Kafka's `compression.*.level` means; `None` is the default.
 pub fn compress(codec: Compression, input: &[u8], level: Option<i32>) -> Vec<u8> {
@@ -84,7 +82,7 @@ pub fn compress(codec: Compression, input: &[u8], level: Option<i32>) -> Vec<u8>
             encoder.finish().expect(MEMORY)
         }
         Compression::Zstd => {
-            zstd::bulk::compress(input, level.unwrap_or(0)).expect("zstd takes any input")
+            zstd_context::compress(input, level.unwrap_or(0)).expect("zstd takes any input")
         }
     }
 }
@@ -123,12 +121,8 @@ pub fn decompress(
             read_capped(lz4_flex::frame::FrameDecoder::new(input), codec, bytes_max)
         }
         Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)
-                .map_err(|error| damaged(error.to_string()))?;
-            decoder
-                .window_log_max(ZSTD_WINDOW_LOG_MAX)
-                .map_err(|error| damaged(error.to_string()))?;
-            read_capped(decoder, codec, bytes_max)
+            zstd_context::decompress(input, |decoder| read_capped(decoder, codec, bytes_max))
+                .map_err(|error| damaged(error.to_string()))?
         }
     }
 }

@@ -25,6 +25,7 @@ mod record;
 mod search;
 pub mod validate;
 mod varint;
+mod zstd_context;
 
 pub use batch::{Attributes, BatchIter, BatchSummary, BatchView, HEADER_BYTES, crc32c};
 pub use builder::BatchBuilder;
