@@ -4,7 +4,7 @@
 //! signals: the first one stops the node cleanly, the second one ends the process at once, which
 //! loses nothing that was acknowledged.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_admin::{AdminHandle, AdminServer};
 use ringlog_broker::{Node, NodeStopper};
 use ringlog_config::BrokerConfig;
+use ringlog_runtime::Backend;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Format;
@@ -88,7 +89,10 @@ impl IoArg {
 pub(crate) fn log_to_stderr(level: &str, json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };
     if let Err(error) = set {
         eprintln!("warning: nothing is logged: {error}");
@@ -110,13 +114,21 @@ pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
     tracing::info!(
         address = %node.address(),
         admin = admin.as_ref().map(|admin| admin.local_addr().to_string()),
-        io = ?node.backend(),
+        io = io_name(node.backend()),
         shards = node.shards(),
         data = dirs.join(","),
-        started_ms = begun.elapsed().as_secs_f64() * 1e3,
+        started_ms = begun.elapsed().as_millis() as u64,
         "serving",
     );
     node.wait().map_err(|error| Failure::new(FAILED, chain(&error)))
+}
+
+fn io_name(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Uring => "io_uring",
+        Backend::Fallback => "fallback",
+        Backend::Simulated => "simulated",
+    }
 }
 
 /// An error with all its causes, unless it names them itself.

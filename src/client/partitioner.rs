@@ -8,8 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 /// How a record without an explicit partition gets one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Partitioner {
-    /// By the hash of the key; records without a key stay with one partition until a batch is
-    /// full (KIP-480), then move on.
+    /// By the hash of the key; records without a key stay with one partition for a batch's worth
+    /// of bytes, then move on (KIP-794).
     #[default]
     Default,
     /// One partition after the other, whatever the key.
@@ -53,6 +53,8 @@ pub(crate) struct TopicPartitioner {
     kind: Partitioner,
     /// Where the next record without a key goes.
     current: i32,
+    /// Bytes that went there since it became the current one.
+    bytes: usize,
 }
 
 impl TopicPartitioner {
@@ -63,7 +65,7 @@ impl TopicPartitioner {
             Partitioner::RoundRobin => 0,
             _ => (RandomState::new().hash_one(0_u8) & 0x7fff_ffff) as i32,
         };
-        TopicPartitioner { kind, current }
+        TopicPartitioner { kind, current, bytes: 0 }
     }
 
     /// The partition for a record; `partitions` must be more than 0.
@@ -79,10 +81,22 @@ impl TopicPartitioner {
         }
     }
 
-    /// A batch of `partition` is full or was sent: the sticky partition moves on if it is that.
-    pub(crate) fn batch_closed(&mut self, partition: i32, partitions: i32) {
-        if self.kind != Partitioner::RoundRobin && self.current % partitions == partition {
+    /// A record of `size` bytes went to `partition`: the sticky one moves on when it has had a
+    /// batch's worth, so that all of them get the same share however often batches are sent.
+    pub(crate) fn appended(
+        &mut self,
+        partition: i32,
+        partitions: i32,
+        size: usize,
+        batch_bytes: usize,
+    ) {
+        if self.kind == Partitioner::RoundRobin || self.current % partitions != partition {
+            return;
+        }
+        self.bytes += size;
+        if self.bytes >= batch_bytes {
             self.current = (partition + 1) % partitions;
+            self.bytes = 0;
         }
     }
 }
@@ -116,9 +130,11 @@ mod tests {
         let sticky = default.choose(None, 6);
         assert_eq!(default.choose(None, 6), sticky);
         assert_eq!(default.choose(Some(b"foobar"), 6), of_key);
-        default.batch_closed(sticky, 6);
+        default.appended(sticky, 6, 60, 100);
+        assert_eq!(default.choose(None, 6), sticky);
+        default.appended(sticky, 6, 60, 100);
         assert_eq!(default.choose(None, 6), (sticky + 1) % 6);
-        default.batch_closed(sticky, 6);
+        default.appended(sticky, 6, 500, 100);
         assert_eq!(default.choose(None, 6), (sticky + 1) % 6);
 
         let mut round = TopicPartitioner::new(Partitioner::RoundRobin);

@@ -301,9 +301,6 @@ impl Queues {
         if !fits {
             // The sender sets an alarm for the first batch, and sends the one before this.
             wake = true;
-            if !queue.batches.is_empty() {
-                topic.partitioner.batch_closed(partition.partition, topic.partitions);
-            }
             queue.batches.push_back(OpenBatch::new(settings, Instant::now()));
             self.unfinished += 1;
         }
@@ -313,8 +310,9 @@ impl Queues {
         let outcome = batch.outcome.clone();
         if batch.is_full(settings) {
             wake = true;
-            topic.partitioner.batch_closed(partition.partition, topic.partitions);
         }
+        let (number, partitions) = (partition.partition, topic.partitions);
+        topic.partitioner.appended(number, partitions, size, settings.batch_bytes);
         Ok((Delivery { outcome, partition, place }, wake || self.flushing > 0))
     }
 }

@@ -14,6 +14,8 @@
 //!   goes on, because the broker would not accept a gap.
 
 mod accumulator;
+#[cfg(test)]
+mod accumulator_tests;
 mod batch;
 mod outcome;
 mod sender;
