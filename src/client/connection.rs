@@ -99,6 +99,19 @@ impl Reply {
         })
     }
 
+    /// A reply of these bytes, for tests of what reads them.
+    #[cfg(test)]
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Reply {
+        let frame = Bytes::copy_from_slice(bytes);
+        Reply { frame, address: "test:1".into(), api: ApiKey::Fetch, version: 0 }
+    }
+
+    /// The bytes as they came.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.frame
+    }
+
     /// A part of the answer as shared memory; `part` must be borrowed from this reply.
     pub(crate) fn share(&self, part: &[u8]) -> Bytes {
         self.frame.slice_ref(part)

@@ -9,6 +9,8 @@
 mod admin;
 mod client;
 mod connection;
+#[cfg(test)]
+mod connection_tests;
 mod consumer;
 mod error;
 mod metadata;

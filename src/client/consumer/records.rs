@@ -79,3 +79,59 @@ fn push(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ringlog_record::{BatchBuilder, Compression, patch};
+
+    use super::*;
+
+    /// Two batches of three records, from offset 10 on; the second one is compressed.
+    fn log() -> Vec<u8> {
+        let mut log = Vec::new();
+        for (base, codec) in [(10, Compression::None), (13, Compression::Lz4)] {
+            let mut builder = BatchBuilder::new(1_000).compression(codec, None);
+            for value in ["a", "b", "c"] {
+                builder.push(1_000, None, Some(value.as_bytes()), &[]);
+            }
+            let (mut bytes, _) = builder.build().unwrap();
+            patch::set_base_offset(&mut bytes, base);
+            log.extend(bytes);
+        }
+        log
+    }
+
+    /// Reads `log` from `next` to `end`: the offsets, and where the reading then stands.
+    fn offsets(
+        log: &[u8],
+        next: Offset,
+        end: Option<Offset>,
+    ) -> Result<(Vec<Offset>, Offset), ClientError> {
+        let reply = Reply::of_bytes(log);
+        let mut position = Position { next, end, last_epoch: -1 };
+        let mut records = Vec::new();
+        let partition = TopicPartition::new("t", 0);
+        let settings = ConsumerSettings::default();
+        let bytes = reply.bytes().clone();
+        read(&reply, &bytes, &partition, &mut position, &settings, &mut records)?;
+        Ok((records.iter().map(|record| record.offset).collect(), position.next))
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_given() {
+        let log = log();
+        assert_eq!(offsets(&log, 10, None), Ok((vec![10, 11, 12, 13, 14, 15], 16)));
+        assert_eq!(offsets(&log, 12, Some(14)), Ok((vec![12, 13], 16)));
+        // A batch that the broker cut short is left for the next answer.
+        assert_eq!(offsets(&log[..log.len() - 1], 10, None), Ok((vec![10, 11, 12], 13)));
+        assert_eq!(offsets(&[], 10, None), Ok((vec![], 10)));
+    }
+
+    #[test]
+    fn damage_is_an_error_with_its_place() {
+        let mut log = log();
+        *log.last_mut().unwrap() ^= 1;
+        let error = offsets(&log, 10, None).unwrap_err();
+        assert!(matches!(&error, ClientError::CorruptBatch { offset: 13, .. }), "{error}");
+    }
+}
