@@ -201,7 +201,8 @@ impl Walk<'_> {
             return Ok(false);
         }
         let empty = scanner.header(position).await? == Err(HeaderFault::Empty);
-        if !empty && !scanner.has_missing_sector(position, found).await? {
+        let expected = segment.end_offset.get();
+        if !empty && !scanner.has_missing_sector(position, found, expected).await? {
             return Ok(false);
         }
         let data_end = scanner.trailing_zeros(found).await?;

@@ -174,11 +174,13 @@ impl Scanner {
     }
 
     /// Whether a whole sector between `from` and `to` is zeros, or the rest of the one that `from`
-    /// is in: the mark of a write that did not reach the disk entirely.
+    /// is in, where a batch at offset `expected` should begin: the mark of a write that did not
+    /// reach the disk entirely.
     pub(crate) async fn has_missing_sector(
         &mut self,
         from: u64,
         to: u64,
+        expected: Offset,
     ) -> Result<bool, StorageError> {
         let mut at = from;
         while at < to {
@@ -187,8 +189,16 @@ impl Scanner {
             if bytes.is_empty() {
                 break;
             }
-            // A few zero bytes at the edges of the stretch say nothing.
-            if bytes.len() as u64 * 2 >= SECTOR && bytes.iter().all(|byte| *byte == 0) {
+            // A few zero bytes say nothing at the far edge, and at the near one only if the start
+            // of a batch cannot look like that: it begins with its offset and its length.
+            let tells = match at == from {
+                true => {
+                    bytes.len() >= LENGTH_OVERHEAD
+                        || expected.to_be_bytes().iter().take(bytes.len()).any(|byte| *byte != 0)
+                }
+                false => bytes.len() as u64 * 2 >= SECTOR,
+            };
+            if tells && bytes.iter().all(|byte| *byte == 0) {
                 return Ok(true);
             }
             at = end;
