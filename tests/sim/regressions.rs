@@ -5,11 +5,13 @@ use crate::history::{self, Plan};
 /// Seeds whose plan found a bug. Plans change with the generator: a seed stays here for what its
 /// history is today, the bug's own test is beside the code that had it.
 const SEEDS: &[u64] = &[
-    8,    // a read failed with "no such file" when retention removed its segment
-    83,   // delete_records beyond what was durable hid acknowledged records after a crash
-    358,  // a change from flush=sync to async left a commit waiting for ever
-    431,  // a change from flush=async to sync put the start beyond the committed offset
-    1098, // the simulated disk itself: a failed flush's loss was forgotten by the crash
+    8,     // a read failed with "no such file" when retention removed its segment
+    83,    // delete_records beyond what was durable hid acknowledged records after a crash
+    358,   // a change from flush=sync to async left a commit waiting for ever
+    431,   // a change from flush=async to sync put the start beyond the committed offset
+    1098,  // the simulated disk itself: a failed flush's loss was forgotten by the crash
+    8754,  // a torn write that lost the first bytes of a batch alone was taken for damage
+    12069, // the same, where only the batch's offset was lost
 ];
 
 #[test]
