@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use ringlog_config::{TimestampType, TopicCompression, TopicConfig};
 use ringlog_record::validate::{ProduceRules, validate_produce};
-use ringlog_record::{BatchError, BatchSummary, Compression, legacy, recompress};
+use ringlog_record::{BatchError, BatchSummary, Compression, legacy, patch, recompress};
 use ringlog_types::TimestampMs;
 
 /// The last version of Produce whose records are message sets (magic 0 or 1).
@@ -32,6 +32,10 @@ pub(crate) fn check(
         records
     };
     let summary = validate_produce(&records, &rules, now_ms)?;
+    // A header that does not tell the records' true maximal timestamp is mended before it is
+    // stored: lookups by time go by it.
+    let mended = patch::with_max_timestamp(&records, summary.max_timestamp);
+    let records = mended.map_or(records, Bytes::from);
     match wanted_codec(topic) {
         Some((codec, level)) if codec != summary.compression => {
             let rewritten = Bytes::from(recompress(&records, codec, level)?);
