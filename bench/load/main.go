@@ -184,7 +184,12 @@ func endToEnd(ctx context.Context, index, share int, all *tally) {
 	arrived := make(chan struct{}, 1)
 	go func() {
 		for ctx.Err() == nil {
-			client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			fetches := client.PollFetches(ctx)
+			// A closed client answers at once, over and over.
+			if fetches.IsClientClosed() {
+				return
+			}
+			fetches.EachRecord(func(r *kgo.Record) {
 				// Another client may share the partition.
 				if len(r.Value) == len(payload) && string(r.Value[:9]) == string(payload[:9]) {
 					arrived <- struct{}{}
