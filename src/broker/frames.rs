@@ -2,7 +2,8 @@
 //!
 //! A frame is a 4-byte big-endian length and that many bytes. Small frames are copied out of the
 //! shard's receive buffer; a frame that is not whole in it is received straight into its own
-//! pooled buffer. Memory follows the bytes that have arrived, never the length that was claimed.
+//! pooled buffer. Memory follows the bytes that have arrived, not the length that is claimed: only
+//! a peer that has sent a frame as large before gets the buffer for it at once.
 
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use bytes::Bytes;
 use ringlog_runtime::{RecvBuf, Runtime, Stream};
 
 /// A large frame's buffer starts at this size and doubles as its bytes arrive.
-const FRAME_BUFFER_BYTES_FIRST: usize = 1024 * 1024;
+const FRAME_BUFFER_BYTES_FIRST: usize = 1 << 20;
+
+/// However large its frames were: no peer gets more than this before it has sent as much.
+const FRAME_BUFFER_BYTES_TRUSTED_MAX: usize = 8 << 20;
 
 /// How long a started frame may take, plus a second for each MiB of it.
 const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -40,11 +44,20 @@ pub(crate) struct FrameReader {
     /// Bytes received and not yet consumed, from `unread_at`.
     unread: Option<RecvBuf>,
     unread_at: usize,
+    /// What the next large frame's buffer starts at.
+    buffer_bytes_first: usize,
 }
 
 impl FrameReader {
     pub(crate) fn new(rt: Runtime, stream: Stream, frame_bytes_max: usize) -> FrameReader {
-        FrameReader { rt, stream, frame_bytes_max, unread: None, unread_at: 0 }
+        FrameReader {
+            rt,
+            stream,
+            frame_bytes_max,
+            unread: None,
+            unread_at: 0,
+            buffer_bytes_first: FRAME_BUFFER_BYTES_FIRST,
+        }
     }
 
     /// The next frame without its length prefix, or `None` when the peer closed between frames.
@@ -94,7 +107,7 @@ impl FrameReader {
 
     /// Receives what is missing of a frame that has begun.
     async fn rest_of_frame(&mut self, length: usize) -> Result<Bytes, FrameError> {
-        let mut buffer = self.rt.buffers().get(length.min(FRAME_BUFFER_BYTES_FIRST));
+        let mut buffer = self.rt.buffers().get(length.min(self.buffer_bytes_first));
         let unread = self.unread_bytes();
         let taken = unread.len();
         buffer.extend_from_slice(unread);
@@ -110,6 +123,8 @@ impl FrameReader {
                 });
             }
             if buffer.len() == length {
+                let trusted = length.min(FRAME_BUFFER_BYTES_TRUSTED_MAX);
+                self.buffer_bytes_first = self.buffer_bytes_first.max(trusted);
                 return Ok(buffer.freeze());
             }
             let mut larger = self.rt.buffers().get(length.min(buffer.capacity() * 2));

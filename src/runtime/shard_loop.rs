@@ -3,7 +3,8 @@
 //!
 //! A turn runs a bounded number of tasks before it looks at completions again, so that a busy
 //! shard still accepts, receives and times out. Before it sleeps, a shard looks around for some
-//! microseconds: a wake-up costs tens of them on a virtual machine.
+//! microseconds, because a wake-up costs tens of them on a virtual machine; but only while that
+//! has lately been worth it, because the time it takes is somebody else's on a busy machine.
 
 use std::time::Duration;
 
@@ -16,9 +17,44 @@ const TURN_TASKS: usize = 256;
 /// How long a shard looks for work before it sleeps.
 pub(crate) const SPIN_MAX: Duration = Duration::from_micros(30);
 
+/// Whether looking around before a sleep pays, learnt from how the last ones ended.
+struct Spin {
+    /// How long to look.
+    time: Duration,
+    /// Counts up when work came in time, or would have, and down when it did not.
+    worth: u8,
+}
+
+impl Spin {
+    const WORTH_MAX: u8 = 8;
+    /// A sleep is seen to end this much later than the work came, about.
+    const WAKE_UP: Duration = Duration::from_micros(30);
+
+    fn new(time: Duration) -> Spin {
+        Spin { time, worth: Spin::WORTH_MAX }
+    }
+
+    fn pays(&self) -> bool {
+        !self.time.is_zero() && self.worth > Spin::WORTH_MAX / 2
+    }
+
+    /// Notes whether work came while, or as soon as, it was looked for.
+    fn note(&mut self, came: bool) {
+        self.worth = match came {
+            true => (self.worth + 1).min(Spin::WORTH_MAX),
+            false => self.worth.saturating_sub(1),
+        };
+    }
+
+    fn note_sleep(&mut self, slept: Duration) {
+        self.note(slept < self.time + Spin::WAKE_UP);
+    }
+}
+
 /// Runs the shard until its main task has ended.
 pub(crate) fn run(rt: &Runtime, main: &JoinHandle<()>, spin: Duration) {
     let executor = rt.executor();
+    let mut spin = Spin::new(spin);
     loop {
         for _ in 0..TURN_TASKS {
             if !executor.run_one(0) {
@@ -29,14 +65,22 @@ pub(crate) fn run(rt: &Runtime, main: &JoinHandle<()>, spin: Duration) {
             return;
         }
         look_around(rt);
-        if executor.ready_len() > 0 || spin_until_work(rt, spin) {
+        if executor.ready_len() > 0 {
             continue;
+        }
+        if spin.pays() {
+            let came = spin_until_work(rt, spin.time);
+            spin.note(came);
+            if came {
+                continue;
+            }
         }
         if executor.fall_asleep() {
             let now = clock::monotonic();
             let timeout = executor.next_deadline().map(|deadline| deadline - now);
             park(rt.driver(), timeout);
             executor.awake();
+            spin.note_sleep(clock::monotonic() - now);
         }
     }
 }
@@ -53,11 +97,8 @@ fn look_around(rt: &Runtime) -> bool {
     any
 }
 
-fn spin_until_work(rt: &Runtime, spin: Duration) -> bool {
-    if spin.is_zero() {
-        return false;
-    }
-    let until = clock::monotonic() + spin;
+fn spin_until_work(rt: &Runtime, time: Duration) -> bool {
+    let until = clock::monotonic() + time;
     loop {
         if look_around(rt) || rt.executor().ready_len() > 0 {
             return true;
@@ -82,5 +123,27 @@ fn park(driver: &Driver, timeout: Option<Duration>) {
         Driver::Uring(uring) => uring.park(timeout),
         Driver::Fallback(fallback) => fallback.park(timeout),
         Driver::Sim(_) => unreachable!("the simulation has its own loop"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spin;
+    use std::time::Duration;
+
+    #[test]
+    fn looking_around_stops_when_nothing_comes_and_starts_again_when_it_does() {
+        let mut spin = Spin::new(Duration::from_micros(30));
+        assert!(spin.pays());
+        for _ in 0..4 {
+            assert!(spin.pays());
+            spin.note(false);
+        }
+        assert!(!spin.pays());
+        (0..100).for_each(|_| spin.note_sleep(Duration::from_millis(1)));
+        assert!(!spin.pays());
+        (0..5).for_each(|_| spin.note_sleep(Duration::from_micros(40)));
+        assert!(spin.pays());
+        assert!(!Spin::new(Duration::ZERO).pays());
     }
 }

@@ -4,7 +4,7 @@
 //! Blocks come back from whatever thread drops their last user (a frame received on one shard is
 //! often finished with on another), so each size is a stack behind a mutex: it is held for a push
 //! or a pop, and nearly always uncontended. What the stacks keep is bounded; beyond that, blocks
-//! are freed.
+//! are freed: of the sizes that are not in use just now, if there are any.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use super::memory::{ALIGNMENT, Memory};
 const CLASSES: usize = 13;
 
 /// What one shard's pool keeps for later unless told otherwise.
-const RETAINED_BYTES_MAX: usize = 64 << 20;
+const RETAINED_BYTES_MAX: usize = 16 << 20;
 
 /// Buffers for one shard. Clones share the same blocks.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub(crate) struct Shelves {
 }
 
 impl BufferPool {
-    /// A pool that keeps up to 64 MiB of unused blocks.
+    /// A pool that keeps up to 16 MiB of unused blocks.
     pub fn new() -> BufferPool {
         BufferPool::with_retained_bytes(RETAINED_BYTES_MAX)
     }
@@ -82,11 +82,23 @@ impl Shelves {
         let bytes = memory.capacity();
         let Some(class) = class_of(bytes) else { return };
         let before = self.retained_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.retained_bytes_max {
+        if before + bytes > self.retained_bytes_max && !self.make_room(class) {
             self.retained_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return;
         }
         self.shelf(class).push(memory);
+    }
+
+    /// Frees blocks of other sizes than the one that is in use now, largest first, until what is
+    /// kept is within its bound. False if there are not enough of them.
+    fn make_room(&self, class: usize) -> bool {
+        for other in (0..CLASSES).rev().filter(|other| *other != class) {
+            while self.retained_bytes.load(Ordering::Relaxed) > self.retained_bytes_max {
+                let Some(memory) = self.shelf(other).pop() else { break };
+                self.retained_bytes.fetch_sub(memory.capacity(), Ordering::Relaxed);
+            }
+        }
+        self.retained_bytes.load(Ordering::Relaxed) <= self.retained_bytes_max
     }
 
     fn shelf(&self, class: usize) -> MutexGuard<'_, Vec<Memory>> {
@@ -141,5 +153,17 @@ mod tests {
         assert_eq!(large.capacity(), (16 << 20) + 4096);
         drop(large);
         assert_eq!(pool.retained_bytes(), 12 << 10);
+    }
+
+    #[test]
+    fn a_size_that_is_no_longer_used_makes_room() {
+        let pool = BufferPool::with_retained_bytes(16 << 10);
+        drop((pool.get(8 << 10), pool.get(8 << 10)));
+        assert_eq!(pool.retained_bytes(), 16 << 10);
+        let one = pool.get(4096);
+        let address = one.as_ptr();
+        drop(one);
+        assert_eq!(pool.retained_bytes(), 12 << 10, "one of the larger went");
+        assert_eq!(pool.get(4096).as_ptr(), address);
     }
 }
