@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_runtime::{Instant, Piece, ShardId};
-use ringlog_storage::ReadError;
+use ringlog_storage::{ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 use tokio::sync::Notify;
 
@@ -27,6 +27,8 @@ pub(crate) struct PartitionRead {
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
     pub(crate) pieces: Vec<Piece>,
     pub(crate) bytes: usize,
+    /// Waiting would not bring more: there is more already.
+    pub(crate) cut_short: bool,
 }
 
 impl PartitionRead {
@@ -38,12 +40,13 @@ impl PartitionRead {
             diverging: None,
             pieces: Vec::new(),
             bytes: 0,
+            cut_short: false,
         }
     }
 
-    /// Whether the client should hear of this at once.
+    /// Whether the client should hear of this at once, however little it is.
     fn is_urgent(&self) -> bool {
-        self.error.is_error() || self.diverging.is_some()
+        self.error.is_error() || self.diverging.is_some() || self.cut_short
     }
 }
 
@@ -191,7 +194,8 @@ fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Vec<(usize, ReadI
     groups
 }
 
-/// Reads partitions that this shard owns, one after the other, within a common limit.
+/// Reads partitions that this shard owns, within a common limit: what each may take is decided one
+/// after the other, what is on disk is then read at once.
 async fn read_items(
     shard: Rc<Shard>,
     items: Vec<(usize, ReadItem)>,
@@ -200,26 +204,43 @@ async fn read_items(
 ) -> Vec<(usize, PartitionRead)> {
     let mut left = bytes_max;
     let mut results = Vec::with_capacity(items.len());
+    let mut waiting = Vec::new();
     for (slot, item) in items {
-        let read = match shard.local_partition(&item.topic_id, item.partition) {
-            Some(partition) => read_one(&partition, item, left, whole_first_batch).await,
-            None => PartitionRead::failed(ErrorCode::KafkaStorageError),
+        let Some(partition) = shard.local_partition(&item.topic_id, item.partition) else {
+            results.push((slot, PartitionRead::failed(ErrorCode::KafkaStorageError)));
+            continue;
         };
-        left = left.saturating_sub(read.bytes);
-        whole_first_batch &= read.bytes == 0;
+        let (mut read, plan) = plan_one(&partition, item, left, whole_first_batch).await;
+        if let Some(plan) = plan {
+            left = left.saturating_sub(plan.bytes());
+            whole_first_batch &= plan.bytes() == 0;
+            if plan.waits() {
+                let reading = async move {
+                    read_planned(&partition, plan, &mut read).await;
+                    (slot, read)
+                };
+                waiting.push(shard.rt.spawn(reading));
+                continue;
+            }
+            read_planned(&partition, plan, &mut read).await;
+        }
         results.push((slot, read));
+    }
+    for reading in waiting {
+        results.push(reading.await);
     }
     results
 }
 
-async fn read_one(
+/// The answer for one partition but for its records, and what to read of it.
+async fn plan_one(
     partition: &Partition,
     item: ReadItem,
     left: usize,
     whole_first_batch: bool,
-) -> PartitionRead {
+) -> (PartitionRead, Option<ReadPlan>) {
     if partition.is_offline() {
-        return PartitionRead::failed(ErrorCode::KafkaStorageError);
+        return (PartitionRead::failed(ErrorCode::KafkaStorageError), None);
     }
     let log = &partition.log;
     let mut read = PartitionRead {
@@ -231,27 +252,34 @@ async fn read_one(
         let (epoch, end_offset) = log.epoch_end_offset(item.last_fetched_epoch);
         if epoch < item.last_fetched_epoch || end_offset < item.fetch_offset {
             read.diverging = Some((epoch, end_offset));
-            return read;
+            return (read, None);
         }
     }
     if item.fetch_offset < read.log_start_offset || item.fetch_offset > log.log_end_offset() {
-        return PartitionRead::failed(ErrorCode::OffsetOutOfRange);
+        return (PartitionRead::failed(ErrorCode::OffsetOutOfRange), None);
     }
     let bytes_max = item.bytes_max.min(left);
     if item.fetch_offset >= read.high_watermark || (bytes_max == 0 && !whole_first_batch) {
-        return read;
+        return (read, None);
     }
-    let records =
-        log.read(item.fetch_offset, bytes_max, read.high_watermark, whole_first_batch).await;
-    match records {
+    let plan =
+        log.plan_read(item.fetch_offset, bytes_max, read.high_watermark, whole_first_batch).await;
+    match plan {
+        Ok(plan) => (read, Some(plan)),
+        Err(error) => (PartitionRead::failed(read_error_code(partition, &error)), None),
+    }
+}
+
+async fn read_planned(partition: &Partition, plan: ReadPlan, read: &mut PartitionRead) {
+    match partition.log.read_planned(plan).await {
         Ok(records) => {
             read.bytes = records.bytes;
+            read.cut_short = records.cut_short;
             // How many records there are is not known without reading them.
             partition.metrics.fetched(0u64, records.bytes);
             read.pieces = records.pieces;
-            read
         }
-        Err(error) => PartitionRead::failed(read_error_code(partition, &error)),
+        Err(error) => *read = PartitionRead::failed(read_error_code(partition, &error)),
     }
 }
 

@@ -73,6 +73,7 @@ impl Shard {
         let config = &node.config;
         let storage = StorageOptions {
             tail_cache_bytes: config.tail_cache_bytes / shards,
+            read_ahead_bytes: config.tail_cache_bytes / shards / 2,
             dirty_bytes_max: config.unflushed_bytes_max / shards,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
             ..StorageOptions::default()

@@ -29,6 +29,8 @@ mod preallocate;
 mod producer_replay;
 mod producer_snapshot;
 mod producer_state;
+mod read_ahead;
+mod read_disk;
 mod reader;
 mod recovery;
 #[cfg(test)]
@@ -57,7 +59,7 @@ pub use log::{Log, LogObserver};
 pub use log_dir::LogDir;
 pub use log_dirs::{DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs};
 pub use open::OpenHint;
-pub use reader::LogRead;
+pub use reader::{LogRead, ReadPlan};
 pub use recovery::{Cut, Fenced, RecoveryReport};
 pub use segment::Fence;
 pub use shard::{StorageOptions, StorageShard};

@@ -182,6 +182,7 @@ impl Log {
             write.written_end = position;
             write.written_offset = end_offset;
         }
+        self.shard.read_ahead().forget(segment);
         self.trim(segment).await
     }
 

@@ -19,15 +19,13 @@ use crate::log::Log;
 use crate::names;
 use crate::offset_index::OffsetIndex;
 use crate::segment::{Located, Segment, SegmentIndex, Stage};
-use crate::tail::{BLOCK, block_ceil, block_floor};
 use crate::time_index::TimeIndex;
 
 /// An index file larger than this is not one.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
-/// At most this much is read from an unsealed segment for one read of the log.
-const DISK_READ_BYTES_MAX: u64 = 4 << 20;
-/// One `O_DIRECT` read.
-const DISK_READ_BYTES: u64 = 1 << 20;
+/// At most this much, or one batch, is read from an unsealed segment for one read of the log:
+/// while the reader works on it, the next is read ahead.
+const DISK_READ_BYTES_MAX: u64 = 1 << 20;
 /// What is read at once while walking from an index entry to an offset.
 const WALK_READ_BYTES: u64 = 16 << 10;
 
@@ -40,6 +38,33 @@ pub struct LogRead {
     pub bytes: usize,
     /// The first offset of the first batch; it may be below the one asked for.
     pub first_batch_base: Option<Offset>,
+    /// There is more that was asked for, but it is better asked for again.
+    pub cut_short: bool,
+}
+
+/// What a read will find, before the disk is asked for it.
+pub struct ReadPlan {
+    offset: Offset,
+    first_batch_base: Option<Offset>,
+    stretch: Option<Stretch>,
+    cut_short: bool,
+}
+
+impl ReadPlan {
+    fn nothing(offset: Offset) -> ReadPlan {
+        ReadPlan { offset, first_batch_base: None, stretch: None, cut_short: false }
+    }
+
+    /// How many bytes it will be, at most.
+    pub fn bytes(&self) -> usize {
+        self.stretch.as_ref().map_or(0, |stretch| (stretch.end - stretch.start) as usize)
+    }
+
+    /// Whether it takes a wait for the disk.
+    pub fn waits(&self) -> bool {
+        let stretch = self.stretch.as_ref();
+        stretch.is_some_and(|stretch| is_on_disk_only(&stretch.segment, stretch.start))
+    }
 }
 
 /// The stretch of one segment that a read takes.
@@ -59,44 +84,75 @@ impl Log {
         up_to: Offset,
         min_one: bool,
     ) -> Result<LogRead, ReadError> {
-        let result = self.read_batches(offset, max_bytes, up_to, min_one).await;
-        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
-        match result {
-            // The segment was removed while it was being looked at.
-            Err(ReadError::Storage(_)) if offset < start => {
-                Err(ReadError::OffsetOutOfRange { offset, start, end })
-            }
-            result => result,
-        }
+        let plan = self.plan_read(offset, max_bytes, up_to, min_one).await?;
+        self.read_planned(plan).await
     }
 
-    async fn read_batches(
+    /// Decides what a [`Log::read`] takes, so that several logs can then be read at once.
+    pub async fn plan_read(
         &self,
         offset: Offset,
         max_bytes: usize,
         up_to: Offset,
         min_one: bool,
-    ) -> Result<LogRead, ReadError> {
+    ) -> Result<ReadPlan, ReadError> {
+        let result = self.find_stretch(offset, max_bytes, up_to, min_one).await;
+        result.map_err(|error| self.explain(offset, error))
+    }
+
+    /// Reads what was planned.
+    pub async fn read_planned(&self, plan: ReadPlan) -> Result<LogRead, ReadError> {
+        let Some(stretch) = &plan.stretch else { return Ok(LogRead::default()) };
+        let pieces = self.pieces(stretch).await;
+        let pieces = pieces.map_err(|error| self.explain(plan.offset, error))?;
+        let bytes: usize = pieces.iter().map(piece_len).sum();
+        let ReadPlan { first_batch_base, cut_short, .. } = plan;
+        Ok(LogRead { pieces, bytes, first_batch_base, cut_short })
+    }
+
+    /// A segment may be removed while it is looked at; then that is what the reader is told.
+    fn explain(&self, offset: Offset, error: ReadError) -> ReadError {
+        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
+        match error {
+            ReadError::Storage(_) if offset < start => {
+                ReadError::OffsetOutOfRange { offset, start, end }
+            }
+            error => error,
+        }
+    }
+
+    async fn find_stretch(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        min_one: bool,
+    ) -> Result<ReadPlan, ReadError> {
         let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
         if offset < start || offset > end {
             return Err(ReadError::OffsetOutOfRange { offset, start, end });
         }
         let up_to = up_to.min(end);
         if offset >= up_to || (max_bytes == 0 && !min_one) {
-            return Ok(LogRead::default());
+            return Ok(ReadPlan::nothing(offset));
         }
         let Some((segment, first)) = self.locate(offset).await? else {
-            return Ok(LogRead::default());
+            return Ok(ReadPlan::nothing(offset));
         };
         if first.header.base_offset >= up_to {
-            return Ok(LogRead::default());
+            return Ok(ReadPlan::nothing(offset));
         }
         let first_size = first.header.size as u64;
         if first_size > max_bytes as u64 && !min_one {
-            return Ok(LogRead::default());
+            return Ok(ReadPlan::nothing(offset));
         }
         let limit = self.end_position(&segment, up_to).await?;
-        let mut end = limit.min(first.position + (max_bytes as u64).max(first_size));
+        let wanted = limit.min(first.position + (max_bytes as u64).max(first_size));
+        let mut end = match is_on_disk_only(&segment, first.position) {
+            true => wanted.min(first.position + DISK_READ_BYTES_MAX.max(first_size)),
+            false => wanted,
+        };
+        let cut_short = end < wanted;
         if end < limit {
             // Ending where a batch starts spares the client a torn one.
             let boundary = match segment.index.borrow().as_ref() {
@@ -111,9 +167,8 @@ impl Log {
             end = end.min(fence.position);
         }
         let stretch = Stretch { segment, start: first.position, end };
-        let pieces = self.pieces(&stretch).await?;
-        let bytes = pieces.iter().map(piece_len).sum();
-        Ok(LogRead { pieces, bytes, first_batch_base: Some(first.header.base_offset) })
+        let first_batch_base = Some(first.header.base_offset);
+        Ok(ReadPlan { offset, first_batch_base, stretch: Some(stretch), cut_short })
     }
 
     /// The first batch that reaches `offset`, and its segment. `None` when there is none, which
@@ -215,6 +270,14 @@ impl Log {
         if on_disk.is_empty() {
             return Ok(bytes);
         }
+        if !window.covers(position, disk_length)
+            && let Some(ahead) = self.shard.read_ahead().find(segment, position)
+        {
+            let end = (position + WALK_READ_BYTES).min(ahead.end());
+            if let Some(bytes) = ahead.bytes(position, end).await {
+                *window = Window { start: position, bytes };
+            }
+        }
         if !window.covers(position, disk_length) {
             let written = segment.write.borrow().written;
             let end = (position + WALK_READ_BYTES).min(written).min(memory_start);
@@ -263,61 +326,15 @@ impl Log {
             segment.lent.set(true);
             return Ok(vec![Piece::File { file, pos: start, len: (end - start) as usize }]);
         }
-        let disk_end = end.min(memory_start).min(start + DISK_READ_BYTES_MAX);
+        let disk_end = end.min(memory_start);
         // While the disk is read, chunks may leave memory; what is in it is taken first.
         let mut in_memory = Vec::new();
         if disk_end == memory_start && end > memory_start {
             in_memory = memory_pieces(segment, memory_start, end);
         }
-        let mut pieces = Vec::new();
-        let mut position = start;
-        while position < disk_end {
-            let next = disk_end.min(block_floor(position) + DISK_READ_BYTES);
-            let bytes = self.read_disk(segment, position, next).await?;
-            pieces.push(Piece::Bytes(bytes));
-            position = next;
-        }
+        let mut pieces = self.disk_pieces(segment, start, disk_end).await?;
         pieces.append(&mut in_memory);
         Ok(pieces)
-    }
-
-    /// Reads bytes that are on disk, around the page cache if the segment is still written.
-    pub(crate) async fn read_disk(
-        &self,
-        segment: &Rc<Segment>,
-        start: u64,
-        end: u64,
-    ) -> Result<Bytes, ReadError> {
-        let runtime = self.shard.runtime();
-        let writer = segment.write.borrow().file.clone();
-        let file = match writer {
-            Some(file) => file,
-            None => self.reader(segment).await?,
-        };
-        let from = block_floor(start);
-        let length = (block_ceil(end) - from).max(BLOCK) as usize;
-        let path = || segment.path(names::LOG);
-        let (mut filled, wanted) = (0, (end - from) as usize);
-        let mut parts = Vec::new();
-        while filled < wanted {
-            let buffer = runtime.buffers().get(length - filled);
-            let (read, buffer) = runtime.read_at(&file, buffer, from + filled as u64).await;
-            let read = read.map_err(|error| StorageError::io("read", &path())(error))?;
-            let useful =
-                if filled + read < wanted { block_floor(read as u64) as usize } else { read };
-            if useful == 0 {
-                let position = from + filled as u64;
-                return Err(corrupt(segment, segment.base_offset, position, "the file ends early"));
-            }
-            filled += useful;
-            parts.push(buffer.freeze().slice(..useful));
-        }
-        let skip = (start - from) as usize;
-        if let [whole] = parts.as_slice() {
-            return Ok(whole.slice(skip..wanted));
-        }
-        let joined: Vec<u8> = parts.concat();
-        Ok(Bytes::from(joined).slice(skip..wanted))
     }
 
     /// The handle through which a sealed segment is read.
@@ -374,6 +391,12 @@ impl Window {
     }
 }
 
+/// Whether the bytes at `position` have to be read before they can be sent.
+fn is_on_disk_only(segment: &Segment, position: u64) -> bool {
+    let memory_start = segment.tail.borrow().start();
+    segment.stage.get() != Stage::Sealed && memory_start.is_none_or(|start| position < start)
+}
+
 fn memory_pieces(segment: &Segment, start: u64, end: u64) -> Vec<Piece> {
     let mut bytes = Vec::with_capacity(2);
     segment.tail.borrow().slices(start, end, &mut bytes);
@@ -387,7 +410,12 @@ fn piece_len(piece: &Piece) -> usize {
     }
 }
 
-fn corrupt(segment: &Segment, offset: Offset, position: u64, reason: &'static str) -> ReadError {
+pub(crate) fn corrupt(
+    segment: &Segment,
+    offset: Offset,
+    position: u64,
+    reason: &'static str,
+) -> ReadError {
     let path: PathBuf = segment.path(names::LOG);
     tracing::error!(path = %path.display(), position, offset, reason, "damaged segment");
     ReadError::Corrupt { offset, path, position, reason }

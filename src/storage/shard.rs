@@ -13,6 +13,7 @@ use std::task::Poll;
 use ringlog_runtime::Runtime;
 
 use crate::log::Log;
+use crate::read_ahead::ReadAhead;
 use crate::segment::{Segment, Stage};
 use crate::wait::Waiters;
 
@@ -25,6 +26,8 @@ const EVICTIONS_MAX: usize = 8;
 pub struct StorageOptions {
     /// Memory for the ends of all logs of the shard.
     pub tail_cache_bytes: usize,
+    /// Memory for what is read ahead of consumers that follow an unsealed segment.
+    pub read_ahead_bytes: usize,
     /// Bytes appended but not written, over all logs of the shard, at which producers wait.
     pub dirty_bytes_max: usize,
     /// The same for a single log.
@@ -39,6 +42,7 @@ impl Default for StorageOptions {
     fn default() -> StorageOptions {
         StorageOptions {
             tail_cache_bytes: 32 << 20,
+            read_ahead_bytes: 8 << 20,
             dirty_bytes_max: 32 << 20,
             log_dirty_bytes_max: 8 << 20,
             open_segments_max: 256,
@@ -54,6 +58,7 @@ pub struct StorageShard(Rc<Shared>);
 struct Shared {
     runtime: Runtime,
     options: StorageOptions,
+    read_ahead: ReadAhead,
     tail_bytes: Cell<usize>,
     /// One entry for each chunk in memory, oldest first.
     chunk_owners: RefCell<VecDeque<Weak<Log>>>,
@@ -68,6 +73,7 @@ impl StorageShard {
     pub fn new(runtime: Runtime, options: StorageOptions) -> StorageShard {
         StorageShard(Rc::new(Shared {
             runtime,
+            read_ahead: ReadAhead::new(options.read_ahead_bytes),
             options,
             tail_bytes: Cell::new(0),
             chunk_owners: RefCell::default(),
@@ -85,6 +91,11 @@ impl StorageShard {
     /// The shard's budgets.
     pub fn options(&self) -> &StorageOptions {
         &self.0.options
+    }
+
+    /// What is read ahead.
+    pub(crate) fn read_ahead(&self) -> &ReadAhead {
+        &self.0.read_ahead
     }
 
     /// Memory the tails of the shard's logs take.
