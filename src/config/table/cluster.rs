@@ -115,7 +115,7 @@ rows! {
     "ringlog.tail.cache.bytes", Long, Some("33554432"),
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
         "Memory in which the newest records are kept for consumers at the end of their logs, \
-         for the whole node.";
+         for the whole node; half as much again serves to read ahead of those that catch up.";
     "ringlog.unflushed.bytes.max", Long, Some("16777216"),
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
         "Bytes of a partition that may wait for the disk; producers wait beyond it.";
