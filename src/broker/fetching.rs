@@ -77,6 +77,22 @@ struct ReadItem {
     last_fetched_epoch: LeaderEpoch,
 }
 
+impl FetchLimits {
+    /// Whether the client gets its answer now.
+    fn are_met(&self, reads: &[(usize, PartitionRead)], now: Instant) -> bool {
+        let bytes: usize = reads.iter().map(|(_, read)| read.bytes).sum();
+        bytes >= self.bytes_min
+            || reads.iter().any(|(_, read)| read.is_urgent())
+            || now >= self.deadline
+    }
+}
+
+/// What reading some partitions gave, each with its place in the request.
+type Reads = Vec<(usize, PartitionRead)>;
+
+/// Partitions of a fetch, each with its place in the request.
+type Items = Vec<(usize, ReadItem)>;
+
 /// Fetches the targets, waiting for `limits.bytes_min` until the deadline. The results are in the
 /// order of the targets.
 pub(crate) async fn fetch(
@@ -85,63 +101,108 @@ pub(crate) async fn fetch(
     limits: FetchLimits,
 ) -> Vec<PartitionRead> {
     loop {
-        let (results, routed) = read_all(shard, targets, limits).await;
-        let bytes: usize = results.iter().map(|read| read.bytes).sum();
-        let urgent = results.iter().any(PartitionRead::is_urgent);
-        let now = shard.rt.now();
-        if bytes >= limits.bytes_min || urgent || targets.is_empty() || now >= limits.deadline {
-            return results;
-        }
-        let waiter: FetchWaiter = Arc::new(Notify::new());
-        if !wait_on_all(shard, &routed, &results, &waiter).await {
-            continue;
-        }
-        // What was read so far is read again later; it must not pin buffers meanwhile.
-        let empty_handed = (bytes == 0).then_some(results);
-        shard.metrics.fetch_parked();
-        let woken = shard.rt.timeout(limits.deadline - now, waiter.notified()).await;
-        shard.metrics.fetch_unparked();
-        if let (Err(_), Some(results)) = (woken, empty_handed) {
-            return results;
+        let (failed, routed) = route_all(shard, targets);
+        let mut groups = by_owner(shard, &routed);
+        let fetched = if failed.is_empty() && groups.len() == 1 {
+            // The wait happens where the partitions are: that is one message each way.
+            let (owner, items) = groups.swap_remove(0);
+            shard.start_on(owner, move |shard| fetch_here(shard.clone(), items, limits)).await
+        } else {
+            fetch_there(shard, groups, failed, limits).await
+        };
+        if let Some(mut reads) = fetched {
+            reads.sort_unstable_by_key(|(slot, _)| *slot);
+            return reads.into_iter().map(|(_, read)| read).collect();
         }
     }
 }
 
-/// One pass over all targets.
-async fn read_all(
+/// A fetch of partitions that are all here. `None` when it has to be routed again: after a wait,
+/// one of them is gone.
+async fn fetch_here(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Option<Reads> {
+    loop {
+        let reads =
+            read_items(shard.clone(), items.clone(), limits.bytes_max, limits.whole_first_batch)
+                .await;
+        if limits.are_met(&reads, shard.rt.now()) {
+            return Some(reads);
+        }
+        let waiter: FetchWaiter = Arc::new(Notify::new());
+        if !register(&shard, &seen_items(&items, &reads), &waiter) {
+            continue;
+        }
+        if let Some(reads) = park(&shard, limits, &waiter, reads).await {
+            return Some(reads);
+        }
+        let is_here = |item: &ReadItem| shard.local_partition(&item.topic_id, item.partition);
+        if items.iter().any(|(_, item)| is_here(item).is_none()) {
+            return None;
+        }
+    }
+}
+
+/// One pass of a fetch whose partitions are on several shards, and the wait if it gave too
+/// little. `None` when it has to be done again.
+async fn fetch_there(
     shard: &Rc<Shard>,
-    targets: &[FetchTarget],
+    groups: Vec<(ShardId, Items)>,
+    failed: Reads,
     limits: FetchLimits,
-) -> (Vec<PartitionRead>, Vec<Routed>) {
-    let mut results: Vec<Option<PartitionRead>> = Vec::with_capacity(targets.len());
+) -> Option<Reads> {
+    // Each shard may use its part of the limit.
+    let bytes_max = limits.bytes_max / groups.len().max(1);
+    let mut started = Vec::with_capacity(groups.len());
+    for (owner, items) in &groups {
+        let items = items.clone();
+        let whole_first_batch = limits.whole_first_batch;
+        started.push(shard.start_on(*owner, move |shard| {
+            read_items(shard.clone(), items, bytes_max, whole_first_batch)
+        }));
+    }
+    let mut reads = failed;
+    for group in started {
+        reads.extend(group.await);
+    }
+    if groups.is_empty() || limits.are_met(&reads, shard.rt.now()) {
+        return Some(reads);
+    }
+    let waiter: FetchWaiter = Arc::new(Notify::new());
+    match wait_on_all(shard, &groups, &reads, &waiter).await {
+        true => park(shard, limits, &waiter, reads).await,
+        false => None,
+    }
+}
+
+/// Waits until one of the partitions moves on. Returns the reads if none did and they were empty;
+/// if they were not, they have been dropped meanwhile, because they would pin buffers.
+async fn park(
+    shard: &Shard,
+    limits: FetchLimits,
+    waiter: &FetchWaiter,
+    reads: Reads,
+) -> Option<Reads> {
+    let empty_handed = reads.iter().all(|(_, read)| read.bytes == 0).then_some(reads);
+    shard.metrics.fetch_parked();
+    let left = limits.deadline - shard.rt.now();
+    let woken = shard.rt.timeout(left, waiter.notified()).await;
+    shard.metrics.fetch_unparked();
+    match woken {
+        Ok(()) => None,
+        Err(_) => empty_handed,
+    }
+}
+
+/// The targets that can be read, and the answers for those that cannot.
+fn route_all(shard: &Shard, targets: &[FetchTarget]) -> (Reads, Vec<Routed>) {
+    let mut failed = Vec::new();
     let mut routed = Vec::with_capacity(targets.len());
     for (slot, target) in targets.iter().enumerate() {
         match route(shard, slot, target) {
-            Ok(route) => {
-                routed.push(route);
-                results.push(None);
-            }
-            Err(error) => results.push(Some(PartitionRead::failed(error))),
+            Ok(route) => routed.push(route),
+            Err(error) => failed.push((slot, PartitionRead::failed(error))),
         }
     }
-    let groups = by_owner(shard, &routed);
-    // Each shard may use its part of the limit; with one shard involved, all of it.
-    let bytes_max = limits.bytes_max / groups.len().max(1);
-    let mut started = Vec::with_capacity(groups.len());
-    for (owner, items) in groups {
-        let whole_first_batch = limits.whole_first_batch;
-        let reads = shard.start_on(owner, move |shard| {
-            read_items(shard.clone(), items, bytes_max, whole_first_batch)
-        });
-        started.push(reads);
-    }
-    for reads in started {
-        for (slot, read) in reads.await {
-            results[slot] = Some(read);
-        }
-    }
-    let results = results.into_iter().map(|read| read.expect("every slot was read")).collect();
-    (results, routed)
+    (failed, routed)
 }
 
 fn route(shard: &Shard, slot: usize, target: &FetchTarget) -> Result<Routed, ErrorCode> {
@@ -181,8 +242,8 @@ pub(crate) fn check_leader_epoch(
     }
 }
 
-fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Vec<(usize, ReadItem)>)> {
-    let mut groups: Vec<(ShardId, Vec<(usize, ReadItem)>)> = Vec::new();
+fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Items)> {
+    let mut groups: Vec<(ShardId, Items)> = Vec::new();
     for Routed { slot, owner, item } in routed {
         match groups.iter_mut().find(|(group, _)| group == owner) {
             Some((_, items)) => items.push((*slot, *item)),
@@ -198,10 +259,10 @@ fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Vec<(usize, ReadI
 /// after the other, what is on disk is then read at once.
 async fn read_items(
     shard: Rc<Shard>,
-    items: Vec<(usize, ReadItem)>,
+    items: Items,
     bytes_max: usize,
     mut whole_first_batch: bool,
-) -> Vec<(usize, PartitionRead)> {
+) -> Reads {
     let mut left = bytes_max;
     let mut results = Vec::with_capacity(items.len());
     let mut waiting = Vec::new();
@@ -292,22 +353,32 @@ fn read_error_code(partition: &Partition, error: &ReadError) -> ErrorCode {
     code
 }
 
-/// Registers the waiter with every partition that was read without data. Returns false when one
-/// of them has got some in the meantime.
+/// What a fetch has seen of each partition it waits for.
+fn seen_items(
+    items: &[(usize, ReadItem)],
+    reads: &[(usize, PartitionRead)],
+) -> Vec<(ReadItem, Offset)> {
+    let slots = reads.iter().map(|(slot, _)| slot + 1).max().unwrap_or(0);
+    let mut high_watermarks = vec![-1; slots];
+    reads.iter().for_each(|(slot, read)| high_watermarks[*slot] = read.high_watermark);
+    let seen =
+        |(slot, item): &(usize, ReadItem)| (*item, high_watermarks[*slot].max(item.fetch_offset));
+    items.iter().map(seen).collect()
+}
+
+/// Registers the waiter with every partition that was read. Returns false when one of them has
+/// got some data in the meantime.
 async fn wait_on_all(
     shard: &Rc<Shard>,
-    routed: &[Routed],
-    results: &[PartitionRead],
+    groups: &[(ShardId, Items)],
+    reads: &[(usize, PartitionRead)],
     waiter: &FetchWaiter,
 ) -> bool {
     let mut started = Vec::new();
-    for (owner, items) in by_owner(shard, routed) {
-        let seen: Vec<(ReadItem, Offset)> = items
-            .into_iter()
-            .map(|(slot, item)| (item, results[slot].high_watermark.max(item.fetch_offset)))
-            .collect();
+    for (owner, items) in groups {
+        let seen = seen_items(items, reads);
         let waiter = waiter.clone();
-        let registered = shard.start_on(owner, move |shard| {
+        let registered = shard.start_on(*owner, move |shard| {
             let registered = register(shard, &seen, &waiter);
             std::future::ready(registered)
         });
