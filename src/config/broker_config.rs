@@ -69,6 +69,12 @@ pub struct BrokerConfig {
     pub log_retention_check_interval_ms: i64,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_start_offset_checkpoint_interval_ms: i32,
+    pub metadata_log_max_record_bytes_between_snapshots: i64,
+    pub metadata_log_max_snapshot_interval_ms: i64,
+    pub metadata_log_segment_bytes: i32,
+    pub metadata_log_segment_ms: i64,
+    pub metadata_max_retention_bytes: i64,
+    pub metadata_max_retention_ms: i64,
     pub producer_id_expiration_ms: i32,
     pub replica_lag_time_max_ms: i64,
     pub replica_high_watermark_checkpoint_interval_ms: i64,
@@ -172,6 +178,14 @@ impl BrokerConfig {
                 .int("log.flush.offset.checkpoint.interval.ms")?,
             log_flush_start_offset_checkpoint_interval_ms: layers
                 .int("log.flush.start.offset.checkpoint.interval.ms")?,
+            metadata_log_max_record_bytes_between_snapshots: layers
+                .long("metadata.log.max.record.bytes.between.snapshots")?,
+            metadata_log_max_snapshot_interval_ms: layers
+                .long("metadata.log.max.snapshot.interval.ms")?,
+            metadata_log_segment_bytes: layers.int("metadata.log.segment.bytes")?,
+            metadata_log_segment_ms: layers.long("metadata.log.segment.ms")?,
+            metadata_max_retention_bytes: layers.long("metadata.max.retention.bytes")?,
+            metadata_max_retention_ms: layers.long("metadata.max.retention.ms")?,
             producer_id_expiration_ms: layers.int("producer.id.expiration.ms")?,
             replica_lag_time_max_ms: layers.long("replica.lag.time.max.ms")?,
             replica_high_watermark_checkpoint_interval_ms: layers

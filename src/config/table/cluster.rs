@@ -77,21 +77,21 @@ rows! {
     "metadata.log.dir", String, None, Any, High, ReadOnly, Accepted,
         "A directory of its own for the metadata log; else it is in the first of `log.dirs`.";
     "metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520"),
-        AtLeast(1), High, ReadOnly, Accepted,
+        AtLeast(1), High, ReadOnly, Honoured,
         "Bytes of metadata records after which a snapshot is written.";
     "metadata.log.max.snapshot.interval.ms", Long, Some("3600000"),
-        AtLeast(0), High, ReadOnly, Accepted,
+        AtLeast(0), High, ReadOnly, Honoured,
         "Longest time between two metadata snapshots; 0 for no limit.";
     "metadata.log.segment.bytes", Int, Some("1073741824"),
-        AtLeast(8_388_608), High, ReadOnly, Accepted,
+        AtLeast(8_388_608), High, ReadOnly, Honoured,
         "Size at which a segment of the metadata log is closed.";
-    "metadata.log.segment.ms", Long, Some("604800000"), Any, High, ReadOnly, Accepted,
+    "metadata.log.segment.ms", Long, Some("604800000"), Any, High, ReadOnly, Honoured,
         "Age at which a segment of the metadata log is closed.";
     "metadata.max.idle.interval.ms", Int, Some("500"), AtLeast(0), Low, ReadOnly, Accepted,
         "How often an idle controller writes an empty record; 0 for never.";
-    "metadata.max.retention.bytes", Long, Some("104857600"), Any, High, ReadOnly, Accepted,
+    "metadata.max.retention.bytes", Long, Some("104857600"), Any, High, ReadOnly, Honoured,
         "Size of metadata log and snapshots beyond which old ones are deleted.";
-    "metadata.max.retention.ms", Long, Some("604800000"), Any, High, ReadOnly, Accepted,
+    "metadata.max.retention.ms", Long, Some("604800000"), Any, High, ReadOnly, Honoured,
         "Age beyond which metadata segments and snapshots are deleted.";
     "ringlog.cluster.id", String, None, Any, Low, ReadOnly, Honoured,
         "The id, 22 characters of base64, that a new data directory gets; without it a random \
