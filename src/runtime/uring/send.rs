@@ -1,4 +1,7 @@
-//! Sending: bytes gathered into few calls, parts of files through a pipe.
+//! Sending: bytes gathered into few calls, parts of files through pipes.
+//!
+//! While one pipe is emptied into the socket, the next is filled from the file, also across what
+//! lies between two parts of files: the disk and the socket work at the same time.
 
 #![allow(unsafe_code)]
 
@@ -10,6 +13,7 @@ use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
 
+use super::operation::Operation;
 use super::payload::Payload;
 use super::pipes::Pipe;
 use super::sockets::{ShutdownOnDrop, UringStream};
@@ -32,8 +36,24 @@ pub(super) struct Sending {
 /// What comes next.
 enum Next {
     Bytes,
-    File { file: File, pos: u64, len: usize },
+    File,
     Nothing,
+}
+
+/// A pipe that is being filled from a file. Given up, it is closed when that has ended.
+struct Filling(Operation);
+
+impl Filling {
+    /// How many bytes came, at least one, and the pipe that has them.
+    async fn done(self) -> io::Result<(usize, Pipe)> {
+        let spliced = self.0.await;
+        let filled = spliced.result? as usize;
+        match spliced.payload {
+            Payload::FileToPipe { pipe, .. } if filled > 0 => Ok((filled, pipe)),
+            Payload::FileToPipe { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => unreachable!("an operation keeps its payload"),
+        }
+    }
 }
 
 impl Sending {
@@ -51,9 +71,7 @@ impl Sending {
         match self.pieces.get(self.index) {
             None => Next::Nothing,
             Some(Piece::Bytes(_)) => Next::Bytes,
-            Some(Piece::File { file, pos, len }) => {
-                Next::File { file: file.clone(), pos: *pos, len: *len }
-            }
+            Some(Piece::File { .. }) => Next::File,
         }
     }
 
@@ -110,17 +128,54 @@ impl UringStream {
     }
 
     async fn send_all(&self, mut sending: Box<Sending>) -> io::Result<()> {
+        let mut ahead = None;
         loop {
             match sending.next() {
                 Next::Nothing => return Ok(()),
-                Next::Bytes => sending = self.send_gathered(sending).await?,
-                Next::File { file, pos, len } => {
-                    let more = sending.index + 1 < sending.pieces.len();
-                    self.send_file(&file, pos, len, more).await?;
-                    sending.offset = len;
+                Next::Bytes => {
+                    if ahead.is_none() {
+                        ahead = self.fill_next(&sending, sending.index, 0)?;
+                    }
+                    sending = self.send_gathered(sending).await?;
+                }
+                Next::File => {
+                    let filling = match ahead.take() {
+                        Some(filling) => filling,
+                        None => {
+                            let next = self.fill_next(&sending, sending.index, sending.offset)?;
+                            next.expect("the piece is part of a file and has bytes left")
+                        }
+                    };
+                    let (filled, pipe) = filling.done().await?;
+                    sending.offset += filled;
+                    ahead = self.fill_next(&sending, sending.index, sending.offset)?;
+                    let more = ahead.is_some() || sending.index + 1 < sending.pieces.len();
+                    self.empty_pipe(pipe, filled, more).await?;
                 }
             }
         }
+    }
+
+    /// Starts to fill a pipe with what is left of the first part of a file at or behind a place
+    /// in the pieces. `None` if there is none.
+    fn fill_next(
+        &self,
+        sending: &Sending,
+        mut index: usize,
+        mut offset: usize,
+    ) -> io::Result<Option<Filling>> {
+        while let Some(piece) = sending.pieces.get(index) {
+            if let Piece::File { file, pos, len } = piece
+                && *len > offset
+            {
+                let pipe = self.ring.pipes.get()?;
+                let wanted = (len - offset).min(pipe.capacity);
+                return Ok(Some(self.fill(file, pos + offset as u64, wanted, pipe)));
+            }
+            index += 1;
+            offset = 0;
+        }
+        Ok(None)
     }
 
     async fn send_gathered(&self, sending: Box<Sending>) -> io::Result<Box<Sending>> {
@@ -141,58 +196,30 @@ impl UringStream {
         Ok(sending)
     }
 
-    /// Sends a part of a file without reading it: through a pipe, in pieces as large as it takes.
-    async fn send_file(
-        &self,
-        file: &File,
-        mut pos: u64,
-        mut len: usize,
-        more: bool,
-    ) -> io::Result<()> {
-        let mut pipe = self.ring.pipes.get()?;
-        while len > 0 {
-            let wanted = len.min(pipe.capacity);
-            let (filled, returned) = self.file_to_pipe(file, pos, wanted, pipe).await;
-            let mut filled = filled?;
+    /// Starts to fill a pipe from a file.
+    fn fill(&self, file: &File, pos: u64, len: usize, pipe: Pipe) -> Filling {
+        let payload = Payload::FileToPipe { file: file.clone(), pipe };
+        Filling(self.ring.start(payload, |payload| {
+            let Payload::FileToPipe { file, pipe } = payload else { unreachable!("made above") };
+            let (from, to) = (Fd(file.fd().as_raw_fd()), Fd(pipe.write.as_raw_fd()));
+            opcode::Splice::new(from, pos as i64, to, -1, len as u32).build()
+        }))
+    }
+
+    /// Sends what is in a pipe and gives it back.
+    async fn empty_pipe(&self, mut pipe: Pipe, mut filled: usize, more: bool) -> io::Result<()> {
+        while filled > 0 {
+            // The worker that splices would block on a full socket, and there are not many.
+            self.wait_for_room().await?;
+            let (sent, returned) = self.pipe_to_socket(filled, more, pipe).await;
             pipe = returned;
-            if filled == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            pos += filled as u64;
-            len -= filled;
-            while filled > 0 {
-                // The worker that splices would block on a full socket, and there are not many.
-                self.wait_for_room().await?;
-                let (sent, returned) = self.pipe_to_socket(filled, more || len > 0, pipe).await;
-                pipe = returned;
-                match sent? {
-                    0 => return Err(io::ErrorKind::WriteZero.into()),
-                    n => filled -= n,
-                }
+            match sent? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => filled -= n,
             }
         }
         self.ring.pipes.put(pipe);
         Ok(())
-    }
-
-    async fn file_to_pipe(
-        &self,
-        file: &File,
-        pos: u64,
-        len: usize,
-        pipe: Pipe,
-    ) -> (io::Result<usize>, Pipe) {
-        let payload = Payload::FileToPipe { file: file.clone(), pipe };
-        let spliced = self.ring.start(payload, |payload| {
-            let Payload::FileToPipe { file, pipe } = payload else { unreachable!("made above") };
-            let (from, to) = (Fd(file.fd().as_raw_fd()), Fd(pipe.write.as_raw_fd()));
-            opcode::Splice::new(from, pos as i64, to, -1, len as u32).build()
-        });
-        let spliced = spliced.await;
-        match spliced.payload {
-            Payload::FileToPipe { pipe, .. } => (spliced.result.map(|n| n as usize), pipe),
-            _ => unreachable!("an operation keeps its payload"),
-        }
     }
 
     async fn pipe_to_socket(
