@@ -65,7 +65,9 @@ impl Log {
         if self.closing.get() {
             return Err(StorageError::Closed.into());
         }
-        if self.dir.is_full() {
+        // The reserve is there for what frees space: deleting a topic is a record too.
+        let may_use_reserve = origin == AppendOrigin::Coordinator;
+        if self.dir.is_exhausted() || (self.dir.is_full() && !may_use_reserve) {
             return Err(AppendError::NoSpace);
         }
         let config = self.config();

@@ -30,8 +30,6 @@ pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
 const ASYNC_WRITE_BYTES: u64 = 256 << 10;
 /// With `flush=async`, how long less than that may wait for more.
 const ASYNC_WRITE_DELAY: Duration = Duration::from_millis(5);
-/// With `flush=async`, a flush after this much keeps recovery short.
-const ASYNC_FLUSH_BYTES: u64 = 64 << 20;
 /// How long a writer waits for space before it tries again.
 const SPACE_RETRY: Duration = Duration::from_secs(1);
 
@@ -120,8 +118,9 @@ impl Log {
         let (start, end, batch_end) = (plan.start, plan.end, plan.batch_end);
         let bufs = self.gather(plan);
         let path = || segment.path(names::LOG);
-        self.shard
-            .runtime()
+        let runtime = self.shard.runtime();
+        let begun = runtime.now();
+        runtime
             .write_at(&file, bufs, start, durability)
             .await
             .map_err(|error| StorageError::io("write", &path())(error))?;
@@ -129,6 +128,12 @@ impl Log {
             return Ok(());
         }
         let bytes = end - written;
+        self.shard.tell(|observer| {
+            observer.written(end_aligned - start);
+            if sync {
+                observer.flushed(bytes, runtime.now() - begun);
+            }
+        });
         let was_unflushed = {
             let mut write = segment.write.borrow_mut();
             write.written = end;
@@ -183,7 +188,8 @@ impl Log {
         self.flush() == Flush::Sync
             || self.flush_wanted.get() > durable
             || self.log_end_offset.get() - durable >= messages
-            || write.unflushed_bytes >= ASYNC_FLUSH_BYTES
+            // The recovery point cannot move beyond what is durable.
+            || write.unflushed_bytes >= self.shard.options().recovery_checkpoint_bytes
     }
 
     /// Makes everything written of the segment durable.
@@ -191,16 +197,14 @@ impl Log {
         let Some(file) = segment.write.borrow().file.clone() else { return Ok(()) };
         // Nothing else writes meanwhile: this is the writer.
         let end_offset = segment.write.borrow().written_offset;
-        self.shard
-            .runtime()
+        let runtime = self.shard.runtime();
+        let begun = runtime.now();
+        runtime
             .sync_data(&file)
             .await
             .map_err(|error| StorageError::io("flush", &segment.path(names::LOG))(error))?;
-        {
-            let mut write = segment.write.borrow_mut();
-            write.unflushed = false;
-            write.unflushed_bytes = 0;
-        }
+        let bytes = segment.write.borrow_mut().flushed();
+        self.shard.tell(|observer| observer.flushed(bytes, runtime.now() - begun));
         self.advance_durable(end_offset);
         Ok(())
     }
@@ -242,7 +246,7 @@ async fn run(log: Rc<Log>) {
             Ok(Progress::More) => {}
             Ok(Progress::Idle) => break,
             Err(error) if error.is_disk_full() => {
-                log.dir.set_full(true);
+                log.dir.set_exhausted(true);
                 tracing::error!(partition = %log.topic_partition, %error, "disk full");
                 log.shard.runtime().sleep(SPACE_RETRY).await;
             }

@@ -9,7 +9,7 @@ use ringlog_types::{Offset, TopicPartition, Uuid};
 use crate::checkpoint::{self, MetaProperties};
 use crate::error::StorageError;
 use crate::log_dir::LogDir;
-use crate::log_dirs::{FoundLog, Identity, LogCheckpoint};
+use crate::log_dirs::{CheckpointFile, FoundLog, Identity, LogCheckpoint};
 use crate::names;
 use crate::open::OpenHint;
 
@@ -238,22 +238,21 @@ pub(crate) async fn write_checkpoints(
     runtime: &Runtime,
     dir: &LogDir,
     logs: &[LogCheckpoint],
+    files: &[CheckpointFile],
 ) -> Result<(), StorageError> {
     let mut mine: Vec<_> = logs.iter().filter(|log| log.dir_index == dir.index()).collect();
     mine.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
-    for name in [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS] {
+    for file in files {
+        let (name, offset_of): (_, fn(&LogCheckpoint) -> Offset) = match file {
+            CheckpointFile::RecoveryPoints => (RECOVERY_POINTS, |log| log.recovery_point),
+            CheckpointFile::LogStartOffsets => (LOG_START_OFFSETS, |log| log.log_start_offset),
+            CheckpointFile::HighWatermarks => (HIGH_WATERMARKS, |log| log.high_watermark),
+        };
         let offsets: Vec<_> = mine
             .iter()
-            .map(|log| {
-                let offset = match name {
-                    RECOVERY_POINTS => log.recovery_point,
-                    LOG_START_OFFSETS => log.log_start_offset,
-                    _ => log.high_watermark,
-                };
-                (log.topic_partition.clone(), offset)
-            })
+            .map(|log| (log.topic_partition.clone(), offset_of(log)))
             // Kafka writes a start offset only where it says more than the first segment's name.
-            .filter(|(_, offset)| name != LOG_START_OFFSETS || *offset > 0)
+            .filter(|(_, offset)| *file != CheckpointFile::LogStartOffsets || *offset > 0)
             .collect();
         let path = dir.path().join(name);
         let text = checkpoint::encode_offsets(&offsets);

@@ -22,6 +22,7 @@ mod log;
 mod log_dir;
 mod log_dirs;
 mod names;
+mod observer;
 mod offset_index;
 mod open;
 mod opening;
@@ -57,7 +58,10 @@ pub use error::{AppendError, ReadError, StorageError};
 pub use leader_epoch_cache::EpochEntry;
 pub use log::{Log, LogObserver};
 pub use log_dir::LogDir;
-pub use log_dirs::{DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs};
+pub use log_dirs::{
+    CheckpointFile, DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs,
+};
+pub use observer::{ReadSource, StorageObserver};
 pub use open::OpenHint;
 pub use reader::{LogRead, ReadPlan};
 pub use recovery::{Cut, Fenced, RecoveryReport};

@@ -2,7 +2,8 @@
 //!
 //! Shared by all shards, so it is `Sync`: partitions of every shard may lie in every directory. A
 //! directory goes offline at the first failed write or flush and stays so until the process is
-//! restarted. A full one only refuses appends until there is room again.
+//! restarted. A full one only refuses appends until there is room again: those of clients when
+//! less than the reserve is free, all of them when the disk has refused to take more.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +22,10 @@ pub struct LogDir {
     clean: bool,
     failure: Mutex<Option<Arc<str>>>,
     offline: AtomicBool,
-    full: AtomicBool,
+    /// Less than the reserve is free.
+    below_reserve: AtomicBool,
+    /// The disk has refused to take more.
+    exhausted: AtomicBool,
     available_bytes: AtomicU64,
     total_bytes: AtomicU64,
 }
@@ -35,7 +39,8 @@ impl LogDir {
             clean,
             failure: Mutex::new(None),
             offline: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            below_reserve: AtomicBool::new(false),
+            exhausted: AtomicBool::new(false),
             available_bytes: AtomicU64::new(u64::MAX),
             total_bytes: AtomicU64::new(0),
         }
@@ -81,19 +86,34 @@ impl LogDir {
         self.offline.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there is no room for appends.
+    /// Whether there is no room for clients' appends.
     pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.below_reserve.load(Ordering::Relaxed) || self.is_exhausted()
     }
 
-    pub(crate) fn set_full(&self, full: bool) {
-        if self.full.swap(full, Ordering::Relaxed) != full {
-            let directory = self.path.display();
-            if full {
-                tracing::error!(%directory, "log directory is full; appends are refused");
-            } else {
-                tracing::info!(%directory, "log directory has room again");
-            }
+    /// Whether the reserve is used up as well: nothing can be appended.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_exhausted(&self, exhausted: bool) {
+        self.set(&self.exhausted, exhausted, "log directory is full; appends are refused");
+    }
+
+    pub(crate) fn set_below_reserve(&self, below: bool) {
+        let what = "less than ringlog.disk.reserve.bytes is free; clients' appends are refused";
+        self.set(&self.below_reserve, below, what);
+    }
+
+    fn set(&self, flag: &AtomicBool, value: bool, what: &'static str) {
+        if flag.swap(value, Ordering::Relaxed) == value {
+            return;
+        }
+        let (directory, available) = (self.path.display(), self.available_bytes());
+        if value {
+            tracing::error!(%directory, available, "{what}");
+        } else if !self.is_full() {
+            tracing::info!(%directory, available, "log directory has room again");
         }
     }
 

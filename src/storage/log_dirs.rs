@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringlog_runtime::{FileLock, Runtime};
 use ringlog_types::{Offset, TopicPartition, Uuid};
@@ -18,9 +19,9 @@ use crate::log::Log;
 use crate::log_dir::LogDir;
 use crate::open::OpenHint;
 
-/// Appends stop when less than this is free, so that what was accepted can still be written,
-/// and metadata too.
-const RESERVE_BYTES: u64 = 128 << 20;
+/// Clients' appends stop when less than this is free, unless told otherwise, so that what was
+/// accepted can still be written, and metadata too.
+const RESERVE_BYTES: u64 = 256 << 20;
 /// They resume when this much more than the reserve is free.
 const RESUME_BYTES: u64 = 64 << 20;
 
@@ -50,6 +51,26 @@ pub struct LogCheckpoint {
     pub log_start_offset: Offset,
     /// The high watermark.
     pub high_watermark: Offset,
+}
+
+/// One of the files in which a directory keeps an offset of each of its logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointFile {
+    /// `recovery-point-offset-checkpoint`.
+    RecoveryPoints,
+    /// `log-start-offset-checkpoint`.
+    LogStartOffsets,
+    /// `replication-offset-checkpoint`.
+    HighWatermarks,
+}
+
+impl CheckpointFile {
+    /// All of them.
+    pub const ALL: [CheckpointFile; 3] = [
+        CheckpointFile::RecoveryPoints,
+        CheckpointFile::LogStartOffsets,
+        CheckpointFile::HighWatermarks,
+    ];
 }
 
 impl Log {
@@ -97,6 +118,8 @@ struct Shared {
     identity: Identity,
     dirs: Vec<Arc<LogDir>>,
     unusable: Vec<StorageError>,
+    /// See [`LogDirs::set_reserve_bytes`]; `u64::MAX` where nothing is set.
+    reserve_bytes: AtomicU64,
 }
 
 impl LogDirs {
@@ -153,7 +176,8 @@ impl LogDirs {
         if dirs.is_empty() {
             return Err(unusable.swap_remove(0));
         }
-        let dirs = LogDirs(Arc::new(Shared { identity, dirs, unusable }));
+        let reserve_bytes = AtomicU64::new(u64::MAX);
+        let dirs = LogDirs(Arc::new(Shared { identity, dirs, unusable, reserve_bytes }));
         dirs.check_space(runtime).await;
         Ok(OpenedDirs { dirs, logs: found, locks: DirLocks { _locks: locks } })
     }
@@ -187,18 +211,29 @@ impl LogDirs {
         dirs.first().copied()
     }
 
-    /// Looks at the free space. Appends to a directory stop before its reserve is gone, and resume
+    /// How much is to stay free on every directory's disk. `None` is the default: 256 MiB, but no
+    /// more than a twentieth of the file system. It counts from the next look at the space on.
+    pub fn set_reserve_bytes(&self, reserve_bytes: Option<u64>) {
+        self.0.reserve_bytes.store(reserve_bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Looks at the free space. Clients' appends to a directory stop before its reserve is gone, and resume
     /// by themselves. To be called every second or so.
     pub async fn check_space(&self, runtime: &Runtime) {
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
             let Ok(space) = runtime.disk_space(dir.path()).await else { continue };
             dir.set_space(space.total, space.available);
-            // A small file system keeps a part of itself in reserve, not more than it has.
-            let reserve = RESERVE_BYTES.min(space.total / 20);
+            let reserve = match self.0.reserve_bytes.load(Ordering::Relaxed) {
+                // A small file system keeps a part of itself in reserve, not more than it has.
+                u64::MAX => RESERVE_BYTES.min(space.total / 20),
+                bytes => bytes,
+            };
+            let resume = reserve.saturating_add(RESUME_BYTES.min(space.total / 50));
             if space.available < reserve {
-                dir.set_full(true);
-            } else if space.available >= reserve + RESUME_BYTES.min(space.total / 50) {
-                dir.set_full(false);
+                dir.set_below_reserve(true);
+            } else if space.available >= resume {
+                dir.set_below_reserve(false);
+                dir.set_exhausted(false);
             }
         }
     }
@@ -210,8 +245,18 @@ impl LogDirs {
         runtime: &Runtime,
         logs: &[LogCheckpoint],
     ) -> Result<(), StorageError> {
+        self.write_some_checkpoints(runtime, logs, &CheckpointFile::ALL).await
+    }
+
+    /// Writes some of the checkpoint files of every directory.
+    pub async fn write_some_checkpoints(
+        &self,
+        runtime: &Runtime,
+        logs: &[LogCheckpoint],
+        files: &[CheckpointFile],
+    ) -> Result<(), StorageError> {
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
-            let result = dir_files::write_checkpoints(runtime, dir, logs).await;
+            let result = dir_files::write_checkpoints(runtime, dir, logs, files).await;
             if let Err(error) = result {
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
@@ -232,5 +277,70 @@ impl LogDirs {
             written.map_err(StorageError::io("write", &path))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{BatchSpec, Bench, append, on_shard, summary};
+    use crate::{AppendError, AppendOrigin};
+    use ringlog_config::TopicConfig;
+
+    #[test]
+    fn clients_stop_before_the_reserve_is_gone_and_resume() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let bench = Bench::new(runtime.clone(), &path, TopicConfig::default());
+                let opened = bench.open().await;
+                let (log, dirs) = (&opened.log, &opened.dirs.dirs);
+                append(log, BatchSpec::default()).expect("there is room");
+                dirs.set_reserve_bytes(Some(u64::MAX - 1));
+                dirs.check_space(&runtime).await;
+                assert!(dirs.get(0).expect("in use").is_full());
+                let refused = append(log, BatchSpec::default());
+                assert!(matches!(refused, Err(AppendError::NoSpace)), "{refused:?}");
+                let batch = BatchSpec::default().build();
+                let origin = AppendOrigin::Coordinator;
+                let appended = log.append(&batch, &summary(&batch), origin, 0, 0);
+                let end = appended.expect("the reserve is for this").last_offset + 1;
+                log.wait_durable(end).await.expect("written");
+                let refused = append(log, BatchSpec::default());
+                assert!(refused.is_err(), "a write that went well frees nothing");
+                dirs.set_reserve_bytes(Some(0));
+                dirs.check_space(&runtime).await;
+                append(log, BatchSpec::default()).expect("there is room again");
+                bench.close(opened).await;
+            }
+        });
+    }
+
+    #[test]
+    fn checkpoint_files_are_written_one_by_one() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let bench = Bench::new(runtime.clone(), &path, TopicConfig::default());
+                let opened = bench.open().await;
+                let logs = [opened.log.checkpoint()];
+                let files = ["recovery-point", "log-start", "replication"]
+                    .map(|name| path.join(format!("{name}-offset-checkpoint")));
+                for (at, file) in CheckpointFile::ALL.into_iter().enumerate() {
+                    files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+                    let (dirs, file) = (&opened.dirs.dirs, [file]);
+                    let written = dirs.write_some_checkpoints(&runtime, &logs, &file).await;
+                    written.expect("written");
+                    for (other, file) in files.iter().enumerate() {
+                        assert_eq!(file.exists(), other == at, "{}", file.display());
+                    }
+                }
+                bench.close(opened).await;
+            }
+        });
     }
 }

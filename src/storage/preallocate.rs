@@ -50,7 +50,7 @@ impl Log {
         let target = (allocated + step).min(block_ceil(segment_bytes)).max(end);
         let result = self.shard.runtime().allocate(file, allocated, target - allocated).await;
         result.map_err(StorageError::io("allocate space for", &segment.path(names::LOG)))?;
-        self.dir.set_full(false);
+        self.dir.set_exhausted(false);
         let mut write = segment.write.borrow_mut();
         write.allocated = target;
         write.allocation_step = step;
@@ -104,7 +104,9 @@ impl Log {
             bufs.push(zeros.slice(..part));
             left -= part;
         }
-        runtime.write_at(file, bufs, from, Durability::Buffered).await
+        runtime.write_at(file, bufs, from, Durability::Buffered).await?;
+        self.shard.tell(|observer| observer.written(to - from));
+        Ok(())
     }
 
     /// Waits while zeros are being written below `end`: a write must never race them.

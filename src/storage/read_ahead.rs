@@ -47,11 +47,13 @@ impl Window {
         self.done.wait().await;
         let bytes = self.bytes.borrow();
         let (from, to) = (position - self.start, until.min(self.end) - self.start);
-        let slice = bytes.as_ref()?.slice(from as usize..to as usize);
-        if until >= self.end {
-            self.used.set(true);
-        }
-        Some(slice)
+        Some(bytes.as_ref()?.slice(from as usize..to as usize))
+    }
+
+    /// Notes that the window was read up to `until`. Returns whether this was the first time that
+    /// it was read to its end.
+    pub(crate) fn note_read(&self, until: u64) -> bool {
+        until >= self.end && !self.used.replace(true)
     }
 
     fn is_of(&self, segment: &Rc<Segment>) -> bool {

@@ -8,6 +8,7 @@ use ringlog_runtime::Piece;
 use crate::error::{ReadError, StorageError};
 use crate::log::Log;
 use crate::names;
+use crate::observer::ReadSource;
 use crate::reader::corrupt;
 use crate::segment::Segment;
 use crate::tail::{BLOCK, block_ceil, block_floor};
@@ -35,14 +36,23 @@ impl Log {
                 sequential = true;
                 self.read_ahead(segment, end, end - start);
                 if let Some(bytes) = window.bytes(position, end).await {
-                    position += bytes.len() as u64;
+                    let length = bytes.len() as u64;
+                    position += length;
                     pieces.push(Piece::Bytes(bytes));
+                    let first = window.note_read(end);
+                    self.shard.tell(|observer| {
+                        observer.read(ReadSource::ReadAhead, length);
+                        if first {
+                            observer.window_used();
+                        }
+                    });
                     continue;
                 }
             }
             let until = end.min(ahead.next_start(segment, position));
             let until = until.min(block_floor(position) + DISK_READ_BYTES);
             pieces.push(Piece::Bytes(self.read_disk(segment, position, until).await?));
+            self.shard.tell(|observer| observer.read(ReadSource::Disk, until - position));
             position = until;
         }
         if sequential {
@@ -73,6 +83,7 @@ impl Log {
         let runtime = self.shard.runtime();
         let Some(log) = self.this.upgrade() else { return };
         let Some(window) = ahead.reserve(segment, start, end, runtime.now()) else { return };
+        self.shard.tell(|observer| observer.window_begun());
         let segment = Rc::clone(segment);
         drop(runtime.spawn(async move {
             let read = log.read_disk(&segment, start, end).await;

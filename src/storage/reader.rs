@@ -17,6 +17,7 @@ use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
 use crate::error::{ReadError, StorageError};
 use crate::log::Log;
 use crate::names;
+use crate::observer::ReadSource;
 use crate::offset_index::OffsetIndex;
 use crate::segment::{Located, Segment, SegmentIndex, Stage};
 use crate::time_index::TimeIndex;
@@ -318,12 +319,15 @@ impl Log {
         let Stretch { segment, start, end } = stretch;
         let (start, end) = (*start, *end);
         let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
+        let tell = |source, bytes| self.shard.tell(|observer| observer.read(source, bytes));
         if start >= memory_start {
+            tell(ReadSource::Tail, end - start);
             return Ok(memory_pieces(segment, start, end));
         }
         if segment.stage.get() == Stage::Sealed {
             let file = self.reader(segment).await?;
             segment.lent.set(true);
+            tell(ReadSource::File, end - start);
             return Ok(vec![Piece::File { file, pos: start, len: (end - start) as usize }]);
         }
         let disk_end = end.min(memory_start);
@@ -331,6 +335,7 @@ impl Log {
         let mut in_memory = Vec::new();
         if disk_end == memory_start && end > memory_start {
             in_memory = memory_pieces(segment, memory_start, end);
+            tell(ReadSource::Tail, end - memory_start);
         }
         let mut pieces = self.disk_pieces(segment, start, disk_end).await?;
         pieces.append(&mut in_memory);

@@ -46,7 +46,7 @@ impl Log {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let expiration_ms = self.shard.options().producer_id_expiration_ms;
+        let expiration_ms = self.shard.producer_id_expiration_ms();
         self.producers.borrow_mut().remove_expired(now_ms, expiration_ms);
         let mut removed = self.delete_below_start().await?;
         let config = self.config();

@@ -1,10 +1,11 @@
 //! The files of a segment at the ends of its life, and the checkpoints in between.
 //!
 //! A segment's three files are made together and their names flushed with the directory before
-//! anything in them counts. While the segment is open its indexes live in memory; every 64 MiB
-//! they are brought to their files together with a producer snapshot and the epochs, and only
-//! then does the recovery point move: below it, the files can be believed. Sealing trims all three
-//! files to their exact sizes, because Kafka's tools take padding for damage.
+//! anything in them counts. While the segment is open its indexes live in memory; after every so
+//! many bytes (`ringlog.recovery.checkpoint.bytes`) they are brought to their files together with
+//! a producer snapshot and the epochs, and only then does the recovery point move: below it, the
+//! files can be believed. Sealing trims all three files to their exact sizes, because Kafka's
+//! tools take padding for damage.
 
 use std::rc::Rc;
 
@@ -18,9 +19,6 @@ use crate::names;
 use crate::producer_snapshot;
 use crate::segment::{Segment, Stage};
 use crate::tail::block_floor;
-
-/// A checkpoint after this many bytes bounds what a recovery reads: 64 MiB take some 60 ms.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// Which of the two indexes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,12 +73,17 @@ impl Log {
 
     /// Cuts the segment's files to their exact sizes and flushes them.
     pub(crate) async fn trim(&self, segment: &Segment) -> Result<(), StorageError> {
-        trim_files(self.shard.runtime(), segment).await
+        let runtime = self.shard.runtime();
+        let (begun, unflushed) = (runtime.now(), segment.write.borrow().unflushed_bytes);
+        trim_files(runtime, segment).await?;
+        self.shard.tell(|observer| observer.flushed(unflushed, runtime.now() - begun));
+        Ok(())
     }
 
     /// When enough was written, remembers the state that belongs to the log's end.
     pub(crate) fn start_checkpoint(&self) {
-        let due = self.bytes_since_checkpoint.get() >= CHECKPOINT_BYTES;
+        let checkpoint_bytes = self.shard.options().recovery_checkpoint_bytes;
+        let due = self.bytes_since_checkpoint.get() >= checkpoint_bytes;
         if !due || self.pending_checkpoint.borrow().is_some() {
             return;
         }
@@ -184,8 +187,7 @@ pub(crate) async fn trim_files(runtime: &Runtime, segment: &Segment) -> Result<(
         let mut write = segment.write.borrow_mut();
         write.allocated = block_floor(size);
         write.zeroed = 0;
-        write.unflushed = false;
-        write.unflushed_bytes = 0;
+        write.flushed();
     }
     write_index(runtime, segment, Index::Offsets, true).await?;
     write_index(runtime, segment, Index::Times, true).await
@@ -235,4 +237,40 @@ async fn write_index(
         Index::Times => write.time_entries_written = entries,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use ringlog_config::TopicConfig;
+
+    use crate::testing::{BatchSpec, Bench, append, on_shard};
+    use crate::{StorageOptions, StorageShard};
+
+    #[test]
+    fn the_recovery_point_moves_after_as_many_bytes_as_is_set() {
+        for (recovery_checkpoint_bytes, moves) in [(1 << 20, true), (64 << 20, false)] {
+            let root = tempfile::tempdir().expect("a directory");
+            let path = root.path().to_owned();
+            on_shard(move |runtime| {
+                let path = path.clone();
+                async move {
+                    let options =
+                        StorageOptions { recovery_checkpoint_bytes, ..Default::default() };
+                    let shard = StorageShard::new(runtime, options);
+                    let config = Mutex::new(TopicConfig::default());
+                    let bench = Bench { root: path, shard, config };
+                    let opened = bench.open().await;
+                    let spec = BatchSpec { value_bytes: 100 << 10, ..Default::default() };
+                    for _ in 0..40 {
+                        let end = append(&opened.log, spec).expect("taken").last_offset + 1;
+                        opened.log.wait_durable(end).await.expect("written");
+                    }
+                    assert_eq!(opened.log.recovery_point() > 20, moves);
+                    bench.close(opened).await;
+                }
+            });
+        }
+    }
 }

@@ -70,6 +70,14 @@ pub(crate) struct WriteState {
     pub(crate) time_entries_written: usize,
 }
 
+impl WriteState {
+    /// Notes that everything written is flushed. Returns how many bytes that made safe.
+    pub(crate) fn flushed(&mut self) -> u64 {
+        self.unflushed = false;
+        std::mem::take(&mut self.unflushed_bytes)
+    }
+}
+
 /// A run of damaged bytes in the middle of a segment. Reads of its offsets fail, those around it
 /// do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use std::task::Poll;
 use ringlog_runtime::Runtime;
 
 use crate::log::Log;
+use crate::observer::StorageObserver;
 use crate::read_ahead::ReadAhead;
 use crate::segment::{Segment, Stage};
 use crate::wait::Waiters;
@@ -34,7 +35,11 @@ pub struct StorageOptions {
     pub log_dirty_bytes_max: usize,
     /// Sealed segments whose file and index are kept open.
     pub open_segments_max: usize,
-    /// How long an idle producer is remembered (`producer.id.expiration.ms`).
+    /// Bytes written to a log after which its recovery point moves on
+    /// (`ringlog.recovery.checkpoint.bytes`).
+    pub recovery_checkpoint_bytes: u64,
+    /// How long an idle producer is remembered (`producer.id.expiration.ms`); see
+    /// [`StorageShard::set_producer_id_expiration_ms`].
     pub producer_id_expiration_ms: i64,
 }
 
@@ -46,6 +51,8 @@ impl Default for StorageOptions {
             dirty_bytes_max: 32 << 20,
             log_dirty_bytes_max: 8 << 20,
             open_segments_max: 256,
+            // 64 MiB take a recovery some 60 ms.
+            recovery_checkpoint_bytes: 64 << 20,
             producer_id_expiration_ms: 86_400_000,
         }
     }
@@ -66,6 +73,8 @@ struct Shared {
     writable: Waiters,
     /// Sealed segments with an open file or a loaded index, least recently used first.
     open_segments: RefCell<VecDeque<Weak<Segment>>>,
+    producer_id_expiration_ms: Cell<i64>,
+    observer: RefCell<Option<Rc<dyn StorageObserver>>>,
 }
 
 impl StorageShard {
@@ -74,13 +83,39 @@ impl StorageShard {
         StorageShard(Rc::new(Shared {
             runtime,
             read_ahead: ReadAhead::new(options.read_ahead_bytes),
+            producer_id_expiration_ms: Cell::new(options.producer_id_expiration_ms),
             options,
             tail_bytes: Cell::new(0),
             chunk_owners: RefCell::default(),
             dirty_bytes: Cell::new(0),
             writable: Waiters::default(),
             open_segments: RefCell::default(),
+            observer: RefCell::default(),
         }))
+    }
+
+    /// Has what the shard's logs do told to `observer`, from now on.
+    pub fn set_observer(&self, observer: Rc<dyn StorageObserver>) {
+        observer.dirty_bytes(self.dirty_bytes());
+        observer.tail_bytes(self.tail_bytes());
+        self.0.observer.replace(Some(observer));
+    }
+
+    /// Tells the observer, if there is one.
+    pub(crate) fn tell(&self, what: impl FnOnce(&dyn StorageObserver)) {
+        if let Some(observer) = self.0.observer.borrow().as_deref() {
+            what(observer);
+        }
+    }
+
+    /// How long an idle producer is remembered.
+    pub fn producer_id_expiration_ms(&self) -> i64 {
+        self.0.producer_id_expiration_ms.get()
+    }
+
+    /// Changes how long an idle producer is remembered, from the next look on.
+    pub fn set_producer_id_expiration_ms(&self, expiration_ms: i64) {
+        self.0.producer_id_expiration_ms.set(expiration_ms);
     }
 
     /// The shard's runtime.
@@ -110,10 +145,12 @@ impl StorageShard {
 
     pub(crate) fn add_dirty(&self, bytes: usize) {
         self.0.dirty_bytes.set(self.0.dirty_bytes.get() + bytes);
+        self.tell(|observer| observer.dirty_bytes(self.dirty_bytes()));
     }
 
     pub(crate) fn remove_dirty(&self, bytes: usize) {
         self.0.dirty_bytes.set(self.0.dirty_bytes.get() - bytes);
+        self.tell(|observer| observer.dirty_bytes(self.dirty_bytes()));
         self.0.writable.wake_all();
     }
 
@@ -139,11 +176,13 @@ impl StorageShard {
         owners.extend(std::iter::repeat_n(log, chunks).cloned());
         drop(owners);
         self.evict();
+        self.tell(|observer| observer.tail_bytes(self.tail_bytes()));
     }
 
     /// Accounts for memory that was given up otherwise than by eviction.
     pub(crate) fn tail_shrank(&self, bytes: usize) {
         self.0.tail_bytes.set(self.0.tail_bytes.get() - bytes);
+        self.tell(|observer| observer.tail_bytes(self.tail_bytes()));
     }
 
     fn evict(&self) {
