@@ -20,4 +20,4 @@ pub use image::{
     Topic,
 };
 pub use record::MetadataRecord;
-pub use snapshot_file::{SnapshotId, parse_snapshot_name};
+pub use snapshot_file::{SnapshotBatches, SnapshotId, parse_snapshot_name, snapshot_timestamp_ms};

@@ -1,14 +1,17 @@
 //! A metadata log, or a snapshot file, read into an image.
 //!
 //! Control batches (a new leader, a snapshot's header and footer) only move the image's place in
-//! the log. What the image already knows is skipped, so a snapshot and a log that begins before
+//! the log; those about the quorum's version and voters are kept for the next snapshot. What the image already knows is skipped, so a snapshot and a log that begins before
 //! its end go together.
 
-use ringlog_record::{BatchError, BatchIter, BatchView, RecordIter, decompressed_records};
+use ringlog_record::{
+    BatchError, BatchIter, BatchView, ControlRecordType, RecordIter, decompressed_records,
+};
 
 use crate::error::MetadataError;
 use crate::image::{Delta, Image};
 use crate::record::MetadataRecord;
+use crate::snapshot_file::{header_timestamp_ms, is_footer};
 
 /// Most bytes one batch may unfold to. Kafka's controllers write batches of at most 8 MiB.
 const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -35,7 +38,9 @@ impl Image {
     ) -> Result<(), MetadataError> {
         let (base, epoch) = (batch.base_offset(), batch.leader_epoch());
         batch.verify_crc().map_err(|error| at(base, &error))?;
-        if !batch.attributes().is_control() {
+        if batch.attributes().is_control() {
+            self.replay_control(batch)?;
+        } else {
             let records =
                 decompressed_records(batch, BATCH_BYTES_MAX).map_err(|error| at(base, &error))?;
             for record in RecordIter::new(batch, &records) {
@@ -54,8 +59,33 @@ impl Image {
         Ok(())
     }
 
+    fn replay_control(&mut self, batch: &BatchView<'_>) -> Result<(), MetadataError> {
+        for record in RecordIter::new(batch, batch.records_bytes()) {
+            let record = record.map_err(|error| at(batch.base_offset(), &error))?;
+            let key = record.key.unwrap_or_default();
+            if let Some(ControlRecordType::KRaftVersion | ControlRecordType::KRaftVoters) =
+                ControlRecordType::from_key(key)
+            {
+                let kind = i16::from_be_bytes([key[2], key[3]]);
+                self.keep_quorum(kind, record.value.unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a snapshot file, which holds all that the log said up to `end_offset`, exclusive.
+    ///
+    /// # Errors
+    /// Anything that is not a whole snapshot from header to footer.
     pub fn from_snapshot(file: &[u8], end_offset: i64, epoch: i32) -> Result<Image, MetadataError> {
+        let mut batches = BatchIter::new(file).map_while(Result::ok);
+        let first = batches.next();
+        if first.and_then(|first| header_timestamp_ms(&first)).is_none() {
+            return Err(incomplete("the file does not begin with a snapshot's header"));
+        }
+        if !batches.last().is_some_and(|last| is_footer(&last)) {
+            return Err(incomplete("the file does not end with a snapshot's footer"));
+        }
         let mut image = Image::default();
         image.replay(file, &mut Delta::default())?;
         if image.in_transaction() {
@@ -64,6 +94,10 @@ impl Image {
         image.passed(end_offset - 1, epoch);
         Ok(image)
     }
+}
+
+fn incomplete(reason: &str) -> MetadataError {
+    MetadataError::Batch { offset: 0, reason: reason.to_owned() }
 }
 
 fn at(offset: i64, error: &BatchError) -> MetadataError {
@@ -83,7 +117,7 @@ mod tests {
     use super::*;
     use crate::controller::{Controller, Decision, Registration};
     use crate::image::{BrokerEndpoint, ConfigResource};
-    use crate::snapshot_file::parse_snapshot_name;
+    use crate::snapshot_file::{parse_snapshot_name, snapshot_timestamp_ms};
 
     /// The metadata log of an Apache Kafka 4.3.1 node: topics created, widened and deleted,
     /// settings, quotas, a SCRAM user, producer ids, a clean stop, another start, another stop.
@@ -173,6 +207,55 @@ mod tests {
         for name in ["bootstrap.checkpoint", "x-1.checkpoint", "00000000000000000208.snapshot"] {
             assert_eq!(parse_snapshot_name(name), None);
         }
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_an_error() {
+        let image = replayed(&apache_log());
+        let id = image.snapshot_id();
+        let file = image.to_snapshot(7).unwrap();
+        let read = |file: &[u8]| Image::from_snapshot(file, id.end_offset, id.epoch);
+        assert_eq!(read(&file).unwrap(), image);
+        assert_eq!(snapshot_timestamp_ms(&file), Some(7));
+        for end in 0..file.len() {
+            assert!(read(&file[..end]).is_err(), "cut at {end}");
+        }
+        let mut batch_start = 0;
+        for batch in BatchIter::new(&file) {
+            let size = batch.unwrap().size();
+            for at in batch_start + 17..batch_start + size {
+                let mut damaged = file.clone();
+                damaged[at] ^= 0x10;
+                assert!(read(&damaged).is_err(), "damage at {at}");
+            }
+            batch_start += size;
+        }
+    }
+
+    #[test]
+    fn a_snapshot_keeps_the_quorums_version_and_voters() {
+        let mut log = apache_log();
+        let mut image = replayed(&log);
+        for (kind, value) in [
+            (ControlRecordType::KRaftVersion, &[0, 0, 0, 1, 0][..]),
+            (ControlRecordType::KRaftVoters, b"old voters"),
+            (ControlRecordType::KRaftVoters, b"voters"),
+        ] {
+            let (mut batch, _) = ringlog_record::control_batch(kind, value, 5);
+            patch::set_base_offset(&mut batch, replayed(&log).last_offset() + 1);
+            patch::set_leader_epoch(&mut batch, 3);
+            log.extend_from_slice(&batch);
+        }
+        assert_ne!(replayed(&log), image);
+        image.replay(&log, &mut Delta::default()).unwrap();
+        let file = image.to_snapshot(5).unwrap();
+        let read = Image::from_snapshot(&file, image.last_offset() + 1, 3).unwrap();
+        assert_eq!(read, image);
+        let first = BatchIter::new(&file).next().unwrap().unwrap();
+        let records: Vec<_> = RecordIter::new(&first, first.records_bytes())
+            .map(|record| record.unwrap().value.unwrap().to_vec())
+            .collect();
+        assert_eq!(records[1..], [vec![0, 0, 0, 1, 0], b"voters".to_vec()]);
     }
 
     #[test]

@@ -1,22 +1,23 @@
 //! Snapshot files of the metadata log, `<end offset>-<epoch>.checkpoint`, as Kafka's.
 //!
 //! A file is batches like the log's, with offsets of its own from 0: a control batch with the
-//! snapshot's header, batches of records, a control batch with its footer.
+//! snapshot's header, batches of records, a control batch with its footer. Without its footer a
+//! file is not a snapshot.
 
-use ringlog_record::{BatchBuilder, patch};
+use bytes::Bytes;
+use ringlog_record::{BatchBuilder, BatchView, ControlRecordType, RecordIter, patch};
 use ringlog_wire::messages::snapshot_footer_record::SnapshotFooterRecord;
 use ringlog_wire::messages::snapshot_header_record::SnapshotHeaderRecord;
-use ringlog_wire::{Message, Writer};
+use ringlog_wire::{Message, Reader, Writer};
 
 use crate::error::MetadataError;
 use crate::image::Image;
+use crate::record::MetadataRecord;
 
 /// Records in one batch of a snapshot.
 const RECORDS_PER_BATCH: usize = 1024;
-
-// `ControlRecordType`.
-const SNAPSHOT_HEADER: i16 = 3;
-const SNAPSHOT_FOOTER: i16 = 4;
+/// A batch ends at this size though it has fewer. Kafka reads none above 8 MiB.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Which part of the log a snapshot stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,61 +51,153 @@ impl Image {
         SnapshotId { end_offset: self.last_offset() + 1, epoch: self.last_epoch() }
     }
 
-    /// The bytes of a snapshot file. `last_timestamp_ms` is that of the last batch of the log
-    /// that it contains.
+    /// The bytes of a snapshot file, batch by batch. `last_timestamp_ms` is that of the last
+    /// batch of the log that it contains.
     ///
     /// # Panics
     /// Inside a transaction, which has no outcome to write down yet.
-    pub fn to_snapshot(&self, last_timestamp_ms: i64) -> Result<Vec<u8>, MetadataError> {
+    pub fn snapshot_batches(&self, last_timestamp_ms: i64) -> SnapshotBatches<'_> {
         assert!(!self.in_transaction(), "a snapshot was asked for inside a transaction");
-        let mut file = File { bytes: Vec::new(), offset: 0, epoch: self.last_epoch() };
-        let header =
-            SnapshotHeaderRecord { version: 0, last_contained_log_timestamp: last_timestamp_ms };
-        file.control(SNAPSHOT_HEADER, &header, last_timestamp_ms)?;
-        for records in self.to_records()?.chunks(RECORDS_PER_BATCH) {
-            let mut batch = BatchBuilder::new(last_timestamp_ms);
-            for record in records {
-                let value = record.encode(self)?;
-                batch.push(last_timestamp_ms, None, Some(&value), &[]);
-            }
-            file.append(batch)?;
+        SnapshotBatches {
+            image: self,
+            records: Box::new(self.records()),
+            next: Part::Header,
+            offset: 0,
+            last_timestamp_ms,
         }
-        file.control(SNAPSHOT_FOOTER, &SnapshotFooterRecord { version: 0 }, last_timestamp_ms)?;
-        Ok(file.bytes)
+    }
+
+    /// The bytes of a snapshot file as a whole; see [`Image::snapshot_batches`].
+    pub fn to_snapshot(&self, last_timestamp_ms: i64) -> Result<Vec<u8>, MetadataError> {
+        let batches: Result<Vec<_>, _> = self.snapshot_batches(last_timestamp_ms).collect();
+        Ok(batches?.concat())
     }
 }
 
-/// A snapshot file under way.
-struct File {
-    bytes: Vec<u8>,
-    offset: i64,
-    epoch: i32,
+/// Whether `batch` is the first of a snapshot file. Returns the time of the last batch of the log
+/// that the snapshot contains.
+pub(crate) fn header_timestamp_ms(batch: &BatchView<'_>) -> Option<i64> {
+    let value = control_record(batch, ControlRecordType::SnapshotHeader)?;
+    let header = SnapshotHeaderRecord::decode(&mut Reader::new(&value), 0).ok()?;
+    Some(header.last_contained_log_timestamp)
 }
 
-impl File {
-    fn control<'a>(
-        &mut self,
-        kind: i16,
-        value: &impl Message<'a>,
-        timestamp_ms: i64,
-    ) -> Result<(), MetadataError> {
-        // Version 0 of the key: the version, and the type.
-        let key = [0i16.to_be_bytes(), kind.to_be_bytes()].concat();
+/// Whether `batch` is the last of a snapshot file.
+pub(crate) fn is_footer(batch: &BatchView<'_>) -> bool {
+    control_record(batch, ControlRecordType::SnapshotFooter).is_some()
+}
+
+fn control_record(batch: &BatchView<'_>, kind: ControlRecordType) -> Option<Bytes> {
+    if !batch.attributes().is_control() || batch.verify_crc().is_err() {
+        return None;
+    }
+    RecordIter::new(batch, batch.records_bytes()).map_while(Result::ok).find_map(|record| {
+        let known = ControlRecordType::from_key(record.key?)?;
+        (known == kind).then(|| Bytes::copy_from_slice(record.value.unwrap_or_default()))
+    })
+}
+
+/// When the last batch of the log that a snapshot contains was written, by the beginning of its
+/// file; `None` if that is not one of a snapshot.
+pub fn snapshot_timestamp_ms(beginning: &[u8]) -> Option<i64> {
+    header_timestamp_ms(&BatchView::check(beginning).ok()?)
+}
+
+/// What of a snapshot file comes next.
+enum Part {
+    Header,
+    Records,
+    Footer,
+    Nothing,
+}
+
+/// The batches of a snapshot file, one after the other.
+pub struct SnapshotBatches<'a> {
+    image: &'a Image,
+    records: Box<dyn Iterator<Item = Result<MetadataRecord<'a>, MetadataError>> + 'a>,
+    next: Part,
+    offset: i64,
+    last_timestamp_ms: i64,
+}
+
+impl Iterator for SnapshotBatches<'_> {
+    type Item = Result<Vec<u8>, MetadataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.next {
+            Part::Header => {
+                self.next = Part::Records;
+                self.header()
+            }
+            Part::Records => match self.some_records() {
+                Ok(batch) if batch.is_empty() => {
+                    self.next = Part::Footer;
+                    return self.next();
+                }
+                batch => batch,
+            },
+            Part::Footer => {
+                self.next = Part::Nothing;
+                let footer = SnapshotFooterRecord { version: 0 };
+                self.control(ControlRecordType::SnapshotFooter, &footer)
+            }
+            Part::Nothing => return None,
+        };
+        let built = batch.and_then(|batch| self.build(batch));
+        if built.is_err() {
+            self.next = Part::Nothing;
+        }
+        Some(built)
+    }
+}
+
+impl SnapshotBatches<'_> {
+    fn batch(&self) -> BatchBuilder {
+        BatchBuilder::new(self.last_timestamp_ms)
+    }
+
+    /// The snapshot's header, and in the same batch what Kafka has there of the quorum.
+    fn header(&self) -> Result<BatchBuilder, MetadataError> {
+        let last_contained_log_timestamp = self.last_timestamp_ms;
+        let header = SnapshotHeaderRecord { version: 0, last_contained_log_timestamp };
+        let mut batch = self.control(ControlRecordType::SnapshotHeader, &header)?;
+        for (kind, value) in self.image.quorum() {
+            let key = [0i16.to_be_bytes(), kind.to_be_bytes()].concat();
+            batch.push(self.last_timestamp_ms, Some(&key), Some(value), &[]);
+        }
+        Ok(batch)
+    }
+
+    fn some_records(&mut self) -> Result<BatchBuilder, MetadataError> {
+        let mut batch = self.batch();
+        while batch.len() < RECORDS_PER_BATCH && batch.size_bytes() < BATCH_BYTES {
+            let Some(record) = self.records.next() else { break };
+            let value = record?.encode(self.image)?;
+            batch.push(self.last_timestamp_ms, None, Some(&value), &[]);
+        }
+        Ok(batch)
+    }
+
+    fn control<'m>(
+        &self,
+        kind: ControlRecordType,
+        value: &impl Message<'m>,
+    ) -> Result<BatchBuilder, MetadataError> {
         let mut writer = Writer::new();
         value.encode(&mut writer, 0).map_err(|error| self.error(error.to_string()))?;
-        let mut batch = BatchBuilder::new(timestamp_ms).control();
-        batch.push(timestamp_ms, Some(&key), Some(&writer.into_bytes()), &[]);
-        self.append(batch)
+        let mut batch = self.batch().control();
+        let value = writer.into_bytes();
+        batch.push(self.last_timestamp_ms, Some(&kind.key()), Some(&value), &[]);
+        Ok(batch)
     }
 
-    fn append(&mut self, batch: BatchBuilder) -> Result<(), MetadataError> {
+    fn build(&mut self, batch: BatchBuilder) -> Result<Vec<u8>, MetadataError> {
         let records = batch.len();
         let (mut bytes, _) = batch.build().map_err(|error| self.error(error.to_string()))?;
         patch::set_base_offset(&mut bytes, self.offset);
-        patch::set_leader_epoch(&mut bytes, self.epoch);
-        self.bytes.extend_from_slice(&bytes);
+        patch::set_leader_epoch(&mut bytes, self.image.last_epoch());
         self.offset += records as i64;
-        Ok(())
+        Ok(bytes)
     }
 
     fn error(&self, reason: String) -> MetadataError {

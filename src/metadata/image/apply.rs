@@ -297,7 +297,9 @@ impl Image {
     fn abort_transaction(&mut self) -> Result<(), MetadataError> {
         match self.before_transaction.take() {
             Some(before) => {
-                *self = *before;
+                // The quorum's own records are no part of it.
+                let quorum = std::mem::take(&mut self.quorum);
+                *self = Image { quorum, ..*before };
                 Ok(())
             }
             None => Err(MetadataError::Transaction(

@@ -40,6 +40,9 @@ pub struct Image {
     brokers: OrdMap<i32, Arc<Broker>>,
     next_producer_id: i64,
     kept: OrdMap<KeptKey, Bytes>,
+    /// The newest control record of each type about the quorum itself (KIP-853): its protocol
+    /// version and its voters. A snapshot has to hold them, since the log before it may go.
+    quorum: OrdMap<i16, Bytes>,
     /// The image before the transaction that is under way; what abort returns to.
     before_transaction: Option<Box<Image>>,
 }
@@ -68,6 +71,7 @@ impl PartialEq for Image {
             && self.brokers == other.brokers
             && self.next_producer_id == other.next_producer_id
             && self.kept == other.kept
+            && self.quorum == other.quorum
     }
 }
 
@@ -80,6 +84,16 @@ impl Image {
     /// The leader epoch of the last record applied.
     pub fn last_epoch(&self) -> i32 {
         self.epoch
+    }
+
+    /// What the quorum's own control records say, by their types' numbers.
+    pub(crate) fn quorum(&self) -> &OrdMap<i16, Bytes> {
+        &self.quorum
+    }
+
+    /// Keeps a control record about the quorum.
+    pub(crate) fn keep_quorum(&mut self, kind: i16, value: &[u8]) {
+        self.quorum.insert(kind, Bytes::copy_from_slice(value));
     }
 
     /// Whether a transaction is under way, so that this image must not be shown to anybody.

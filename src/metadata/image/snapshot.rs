@@ -1,4 +1,5 @@
-//! The image as records: what a snapshot holds.
+//! The image as records: what a snapshot holds. They are made one at a time, so that writing a
+//! large snapshot can pause anywhere.
 //!
 //! Applied to an empty image, the records give an equal one. Their order is Kafka's: features
 //! first, so that a reader knows at once whether it can read on.
@@ -15,61 +16,56 @@ use crate::record::MetadataRecord;
 
 impl Image {
     /// The records that make this image.
-    pub fn to_records(&self) -> Result<Vec<MetadataRecord<'_>>, MetadataError> {
-        let mut records = Vec::new();
-        self.features_to_records(&mut records);
-        records.extend(
-            self.brokers.values().map(|broker| MetadataRecord::RegisterBroker(broker.to_record())),
-        );
-        self.topics_to_records(&mut records);
-        self.configs_to_records(&mut records);
-        if self.next_producer_id > 0 {
-            records.push(MetadataRecord::ProducerIds(ProducerIdsRecord {
-                broker_id: -1,
-                broker_epoch: -1,
-                next_producer_id: self.next_producer_id,
-            }));
-        }
-        for frame in self.kept.values() {
-            records.push(MetadataRecord::decode(frame)?);
-        }
-        Ok(records)
+    pub fn records(&self) -> impl Iterator<Item = Result<MetadataRecord<'_>, MetadataError>> {
+        let brokers = self.brokers.values().map(|broker| broker.to_record());
+        let known = self
+            .feature_records()
+            .chain(brokers.map(MetadataRecord::RegisterBroker))
+            .chain(self.topic_records())
+            .chain(self.config_records())
+            .chain(self.producer_id_record());
+        known.map(Ok).chain(self.kept.values().map(|frame| MetadataRecord::decode(frame)))
     }
 
-    fn features_to_records<'a>(&'a self, records: &mut Vec<MetadataRecord<'a>>) {
-        let first = |name: &str| name != METADATA_VERSION;
+    fn feature_records(&self) -> impl Iterator<Item = MetadataRecord<'_>> {
         let mut features: Vec<_> = self.features.iter().collect();
-        features.sort_by_key(|(name, _)| (first(name), (*name).clone()));
-        records.extend(features.into_iter().map(|(name, level)| {
-            MetadataRecord::FeatureLevel(FeatureLevelRecord {
-                name: (&**name).into(),
-                feature_level: *level,
-            })
-        }));
+        features.sort_by_key(|(name, _)| (&***name != METADATA_VERSION, (*name).clone()));
+        features.into_iter().map(|(name, level)| {
+            let name = (&**name).into();
+            MetadataRecord::FeatureLevel(FeatureLevelRecord { name, feature_level: *level })
+        })
     }
 
-    fn topics_to_records<'a>(&'a self, records: &mut Vec<MetadataRecord<'a>>) {
-        for topic in self.topics.values() {
-            records.push(MetadataRecord::Topic(TopicRecord {
-                name: (&*topic.name).into(),
-                topic_id: topic.id,
-            }));
-            records.extend(topic.partitions.iter().map(|(index, partition)| {
+    fn topic_records(&self) -> impl Iterator<Item = MetadataRecord<'_>> {
+        self.topics.values().flat_map(|topic| {
+            let record = TopicRecord { name: (&*topic.name).into(), topic_id: topic.id };
+            let partitions = topic.partitions.iter().map(|(index, partition)| {
                 MetadataRecord::Partition(partition.to_record(topic.id, *index))
-            }));
-        }
+            });
+            std::iter::once(MetadataRecord::Topic(record)).chain(partitions)
+        })
     }
 
-    fn configs_to_records<'a>(&'a self, records: &mut Vec<MetadataRecord<'a>>) {
-        for (resource, configs) in &self.configs {
-            records.extend(configs.iter().map(|(name, value)| {
+    fn config_records(&self) -> impl Iterator<Item = MetadataRecord<'_>> {
+        self.configs.iter().flat_map(|(resource, configs)| {
+            configs.iter().map(|(name, value)| {
                 MetadataRecord::Config(ConfigRecord {
                     resource_type: resource.resource_type,
                     resource_name: (&*resource.name).into(),
                     name: name.into(),
                     value: Some(value.into()),
                 })
-            }));
-        }
+            })
+        })
+    }
+
+    fn producer_id_record(&self) -> Option<MetadataRecord<'_>> {
+        (self.next_producer_id > 0).then(|| {
+            MetadataRecord::ProducerIds(ProducerIdsRecord {
+                broker_id: -1,
+                broker_epoch: -1,
+                next_producer_id: self.next_producer_id,
+            })
+        })
     }
 }

@@ -133,9 +133,13 @@ fn everything() -> Vec<R<'static>> {
     ]
 }
 
+fn records_of(image: &Image) -> Vec<R<'_>> {
+    image.records().collect::<Result<_, _>>().unwrap()
+}
+
 /// The image's records, through their bytes, in an empty image.
 fn through_snapshot(image: &Image) -> Image {
-    let records = image.to_records().unwrap();
+    let records = records_of(image);
     let frames: Vec<_> = records.iter().map(|record| record.encode(image).unwrap()).collect();
     let read: Vec<_> = frames.iter().map(|frame| R::decode(frame).unwrap()).collect();
     assert_eq!(read, records);
@@ -171,7 +175,7 @@ fn a_snapshot_equals_its_image() {
     .unwrap();
     assert_ne!(less, full);
     assert_eq!(through_snapshot(&less), less);
-    let records = less.to_records().unwrap();
+    let records = records_of(&less);
     assert!(matches!(&records[0], R::FeatureLevel(level) if level.name == "metadata.version"));
     assert_eq!(records.iter().filter(|record| record.api_key() == 14).count(), 2);
     assert_eq!(records.iter().filter(|record| record.api_key() == 11).count(), 1);
@@ -271,7 +275,7 @@ fn records_that_do_not_fit_are_refused() {
 #[test]
 fn broken_bytes_are_errors() {
     let image = image(&everything());
-    for record in image.to_records().unwrap() {
+    for record in records_of(&image) {
         let bytes = record.encode(&image).unwrap();
         for end in 0..bytes.len() {
             assert!(R::decode(&bytes[..end]).is_err(), "cut at {end}");
