@@ -60,12 +60,11 @@ impl Image {
     }
 
     fn producer_id_record(&self) -> Option<MetadataRecord<'_>> {
-        (self.next_producer_id > 0).then(|| {
-            MetadataRecord::ProducerIds(ProducerIdsRecord {
-                broker_id: -1,
-                broker_epoch: -1,
-                next_producer_id: self.next_producer_id,
-            })
-        })
+        let record = ProducerIdsRecord {
+            broker_id: -1,
+            broker_epoch: -1,
+            next_producer_id: self.next_producer_id,
+        };
+        (self.next_producer_id > 0).then_some(MetadataRecord::ProducerIds(record))
     }
 }
