@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, MetadataRecord};
-use ringlog_record::BatchBuilder;
 use ringlog_runtime::ShardId;
 use ringlog_runtime::sync::Semaphore;
-use ringlog_storage::{AppendOrigin, Log};
-use ringlog_types::{ErrorCode, LeaderEpoch};
+use ringlog_storage::Log;
+use ringlog_types::ErrorCode;
 use ringlog_wire::{Message, Reader};
 
+use crate::metadata_log::MetadataLog;
 use crate::shard::Shard;
 use crate::topic_changes::{self, Change};
 
@@ -28,8 +28,7 @@ pub(crate) const CONTROLLER_SHARD: ShardId = ShardId(0);
 /// The controller of this node.
 pub(crate) struct Controller {
     decisions: RefCell<Decisions>,
-    log: Rc<Log>,
-    leader_epoch: LeaderEpoch,
+    log: MetadataLog,
     /// One change at a time: its holder decides, writes and publishes.
     turn: Semaphore,
     /// Set when the shards have the first image; changes before that reach them with it.
@@ -37,11 +36,10 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    pub(crate) fn new(decisions: Decisions, log: Rc<Log>, leader_epoch: LeaderEpoch) -> Controller {
+    pub(crate) fn new(decisions: Decisions, log: MetadataLog) -> Controller {
         Controller {
             decisions: RefCell::new(decisions),
             log,
-            leader_epoch,
             turn: Semaphore::new(1),
             publishes: Cell::new(false),
         }
@@ -49,7 +47,15 @@ impl Controller {
 
     /// The log of the metadata records.
     pub(crate) fn log(&self) -> &Rc<Log> {
-        &self.log
+        &self.log.log
+    }
+
+    /// Writes a snapshot of the metadata if it is time to; see [`Snapshots::look_after`].
+    ///
+    /// [`Snapshots::look_after`]: crate::metadata_snapshots::Snapshots::look_after
+    pub(crate) async fn look_after_snapshots(&self) {
+        let image = self.decisions.borrow().image().clone();
+        self.log.snapshots.look_after(&image).await;
     }
 
     /// Makes one change: `decide` looks at the image and says what to write and to answer.
@@ -63,7 +69,7 @@ impl Controller {
         let decision = decide(&self.decisions.borrow(), random);
         let mut deltas = Vec::new();
         for batch in decision.batches() {
-            let written = self.write(shard, batch).await;
+            let written = self.write(batch).await;
             deltas.push(written.map_err(|reason| {
                 tracing::error!(reason, "the metadata cannot be changed");
                 ErrorCode::KafkaStorageError
@@ -79,30 +85,16 @@ impl Controller {
     }
 
     /// Writes one batch of records, waits until it is on disk, and applies it.
-    async fn write(
-        &self,
-        shard: &Shard,
-        records: &[MetadataRecord<'static>],
-    ) -> Result<Delta, String> {
-        let now_ms = shard.rt.wall_clock_ms();
-        let mut batch = BatchBuilder::new(now_ms);
-        for record in records {
-            let value = record.encode(self.decisions.borrow().image());
-            let value = value.map_err(|error| error.to_string())?;
-            batch.push(now_ms, None, Some(&value), &[]);
-        }
-        let (bytes, summary) = batch.build().map_err(|error| error.to_string())?;
-        let origin = AppendOrigin::Coordinator;
-        let appended = self
-            .log
-            .append(&bytes, &summary, origin, self.leader_epoch, now_ms)
-            .map_err(|error| error.to_string())?;
-        let durable = self.log.wait_durable(appended.last_offset + 1).await;
-        durable.map_err(|error| error.to_string())?;
+    async fn write(&self, records: &[MetadataRecord<'static>]) -> Result<Delta, String> {
+        let image = self.decisions.borrow().image().clone();
+        let written = self.log.append(records, &image).await;
+        let written = written.map_err(|error| error.to_string())?;
         let mut decisions = self.decisions.borrow_mut();
-        decisions
-            .commit(records, appended.base_offset, self.leader_epoch)
-            .map_err(|error| error.to_string())
+        let delta = decisions
+            .commit(records, written.base_offset, self.log.leader_epoch)
+            .map_err(|error| error.to_string())?;
+        self.log.snapshots.log_grew(written.bytes, written.timestamp_ms);
+        Ok(delta)
     }
 
     /// The image for shards that have none yet. From now on they get every change.

@@ -1,4 +1,5 @@
-//! What a node does by itself while it runs: retention, checkpoints, watching free space.
+//! What a node does by itself while it runs: retention, checkpoints, snapshots of the metadata,
+//! watching free space.
 //!
 //! Every shard looks after its own logs; shard 0 gathers the checkpoints of all of them, because
 //! a checkpoint file holds all partitions of a directory.
@@ -13,6 +14,8 @@ use crate::shard::Shard;
 
 /// How often free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked whether the metadata needs a snapshot.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// Kafka's default for `log.retention.check.interval.ms`, also for a value that makes no sense.
 const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
@@ -23,6 +26,7 @@ pub(crate) fn start(shard: &Rc<Shard>) {
     if shard.id() == CONTROLLER_SHARD {
         shard.rt.spawn(checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
+        shard.rt.spawn(snapshots(shard.clone()));
     }
 }
 
@@ -84,6 +88,15 @@ async fn gather(shard: &Rc<Shard>) -> Vec<LogCheckpoint> {
     let mut entries: Vec<LogCheckpoint> = of_shards.into_iter().flatten().collect();
     entries.extend(shard.controller.get().map(|controller| controller.log().checkpoint()));
     entries
+}
+
+/// Writes snapshots of the metadata and removes what they stand for.
+async fn snapshots(shard: Rc<Shard>) {
+    let controller = shard.controller.get().expect("set before housekeeping starts");
+    while !shard.stopping.get() {
+        controller.look_after_snapshots().await;
+        shard.rt.sleep(SNAPSHOT_INTERVAL).await;
+    }
 }
 
 async fn watch_space(shard: Rc<Shard>) {

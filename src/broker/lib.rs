@@ -14,6 +14,7 @@ mod housekeeping;
 mod listening;
 mod metadata_cache;
 mod metadata_log;
+mod metadata_snapshots;
 mod node;
 mod partition;
 mod produce_check;

@@ -1,117 +1,144 @@
 //! The log of the metadata, `__cluster_metadata-0`: opened and read before anything else.
 //!
-//! It is a partition like any other, in Kafka's format, always flushed before a change counts,
-//! and never deleted from. A directory that Apache Kafka wrote may hold snapshots of it
-//! (`<offset>-<epoch>.checkpoint`) in place of its beginning.
+//! It is a partition like any other, in Kafka's format, and always flushed before a change counts.
+//! Snapshots (`metadata_snapshots.rs`) stand for its beginning, which goes when they allow it. A
+//! start reads the newest snapshot and the log behind it; a damaged snapshot is made up for by an
+//! older one or by the log, if it reaches back far enough, and nothing is removed to that end.
 
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringlog_config::{CleanupPolicy, Flush, TopicConfig};
-use ringlog_metadata::{Delta, Image, parse_snapshot_name};
-use ringlog_record::leader_change_batch;
+use ringlog_config::{BrokerConfig, CleanupPolicy, Flush, TopicConfig};
+use ringlog_metadata::{Delta, Image, MetadataRecord};
+use ringlog_record::{BatchBuilder, BatchSummary, leader_change_batch};
 use ringlog_runtime::{Piece, Runtime};
-use ringlog_storage::{AppendOrigin, FoundLog, Log};
-use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
+use ringlog_storage::{AppendOrigin, Appended, FoundLog, Log, LogDirs, StorageShard};
+use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 
+use crate::metadata_snapshots::{self, Found, Snapshots};
 use crate::node::NodeError;
-use crate::shard::Shard;
 use crate::startup;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
-/// A snapshot larger than this is not one.
-const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
+
+/// The open log, in the epoch that began when it was opened.
+pub(crate) struct MetadataLog {
+    pub(crate) log: Rc<Log>,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) snapshots: Snapshots,
+    rt: Runtime,
+}
+
+/// A batch that is on disk.
+pub(crate) struct Written {
+    pub(crate) base_offset: Offset,
+    pub(crate) bytes: usize,
+    pub(crate) timestamp_ms: TimestampMs,
+}
 
 /// Opens the log (taking it out of `found`), reads the image, and begins a new leader epoch.
 pub(crate) async fn open(
-    shard: &Rc<Shard>,
+    storage: &StorageShard,
+    directories: &LogDirs,
+    config: &BrokerConfig,
     found: &mut Vec<FoundLog>,
-) -> Result<(Rc<Log>, Image, LeaderEpoch), NodeError> {
+) -> Result<(MetadataLog, Image), NodeError> {
     let name = TopicPartition::new(METADATA_TOPIC, 0);
-    let config = Arc::new(config());
+    let rt = storage.runtime();
+    let topic_config = Arc::new(topic_config(config));
     let at = found.iter().position(|found| found.topic_partition == name);
-    let directories = shard.node.directories();
+    let mut snapshots = Found::default();
     let log = match at.map(|at| found.remove(at)) {
         Some(found) => {
             let dir = directories.get(found.dir_index).expect("found in a directory in use");
+            snapshots = metadata_snapshots::find(rt, &dir.path().join(name.to_string())).await?;
+            let mut hint = found.hint;
+            if !snapshots.has_log {
+                // A snapshot alone, as a backup may be: the log goes on where it ends.
+                hint.log_start_offset = snapshots.image.last_offset() + 1;
+            }
             let id = Some(Uuid::METADATA_TOPIC);
-            let opened = Log::open(&shard.storage, dir, name.clone(), id, config, found.hint);
+            let opened = Log::open(storage, dir, name.clone(), id, topic_config, hint);
             let (log, report) = opened.await?;
             startup::tell_recovery(&name, &report);
             log
         }
         None => {
             let dir = directories.iter().next().expect("there is at least one directory");
-            Log::create(&shard.storage, dir, name, Uuid::METADATA_TOPIC, config).await?
+            Log::create(storage, dir, name, Uuid::METADATA_TOPIC, topic_config).await?
         }
     };
-    let mut image = read_snapshot(&shard.rt, &log).await?;
-    replay(&shard.rt, &log, &mut image).await?;
+    check_reach(&log, &snapshots)?;
+    let mut image = std::mem::take(&mut snapshots.image);
+    let bytes = replay(rt, &log, &mut image).await?;
     let leader_epoch = image.last_epoch().max(log.latest_epoch().unwrap_or(0)) + 1;
-    begin_epoch(shard, &log, leader_epoch, &mut image).await?;
-    Ok((log, image, leader_epoch))
+    let snapshots = Snapshots::new(rt, &log, config, snapshots).await;
+    let metadata_log = MetadataLog { log, leader_epoch, snapshots, rt: rt.clone() };
+    metadata_log.snapshots.log_grew(bytes, -1);
+    metadata_log.begin_epoch(config.node_id, &mut image).await?;
+    Ok((metadata_log, image))
 }
 
-fn config() -> TopicConfig {
+fn topic_config(config: &BrokerConfig) -> TopicConfig {
     TopicConfig {
         cleanup_policy: CleanupPolicy { delete: false, compact: false },
         flush: Flush::Sync,
         max_message_bytes: i32::MAX,
+        segment_bytes: config.metadata_log_segment_bytes,
+        segment_ms: config.metadata_log_segment_ms,
         ..TopicConfig::default()
     }
 }
 
-/// The newest snapshot, or an empty image.
-async fn read_snapshot(rt: &Runtime, log: &Log) -> Result<Image, NodeError> {
-    let path = log.dir().path().join(log.topic_partition().to_string());
-    let unreadable = |error| NodeError::Io(format!("cannot list {}", path.display()), error);
-    let entries = rt.read_dir(&path).await.map_err(unreadable)?;
-    let snapshots = entries.iter().filter_map(|entry| {
-        parse_snapshot_name(&entry.name).map(|id| (id.end_offset, id.epoch, entry.name.as_str()))
-    });
-    // A snapshot of offset 0 is Kafka's `bootstrap.checkpoint` and its kind: the log has it all.
-    let Some((end_offset, epoch, name)) = snapshots.filter(|(end, ..)| *end > 0).max() else {
-        return Ok(Image::default());
+/// Whether snapshot and log meet. If they do not, somebody has to look: nothing is guessed, and
+/// nothing is removed.
+fn check_reach(log: &Log, snapshots: &Found) -> Result<(), NodeError> {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let known_end = snapshots.image.last_offset() + 1;
+    let directory = log.topic_partition();
+    let damaged = match snapshots.damaged.as_slice() {
+        [] => String::new(),
+        damaged => format!(" Cannot be read: {}.", damaged.join(", ")),
     };
-    let file = path.join(name);
-    let bytes = read(rt, &file).await?;
-    Image::from_snapshot(&bytes, end_offset, epoch)
-        .map_err(|error| NodeError::Metadata(format!("{}: {error}", file.display())))
-}
-
-async fn read(rt: &Runtime, file: &Path) -> Result<Vec<u8>, NodeError> {
-    let unreadable = |error| NodeError::Io(format!("cannot read {}", file.display()), error);
-    rt.read_file(file, SNAPSHOT_BYTES_MAX).await.map_err(unreadable)
-}
-
-/// Applies what the log has beyond the image.
-async fn replay(rt: &Runtime, log: &Log, image: &mut Image) -> Result<(), NodeError> {
-    let start = log.log_start_offset();
-    let mut offset: Offset = start.max(image.last_offset() + 1);
-    if start > image.last_offset() + 1 {
+    if start > known_end {
         return Err(NodeError::Metadata(format!(
-            "it starts at offset {start}, and there is no snapshot of what came before; restore \
-             the .checkpoint files of {METADATA_TOPIC}-0"
+            "it starts at offset {start}, and no snapshot that can be read says what came before. \
+             Put .checkpoint files of {directory} from a backup in place; nothing was \
+             changed.{damaged}"
         )));
     }
+    if snapshots.newest_end_offset > end {
+        return Err(NodeError::Metadata(format!(
+            "it ends at offset {end}, before its newest snapshot ({}). Put the missing .log files \
+             of {directory} back, or move all of its .log files away to start from the snapshot \
+             alone; nothing was changed.{damaged}",
+            snapshots.newest_end_offset
+        )));
+    }
+    Ok(())
+}
+
+/// Applies what the log has beyond the image. Returns how many bytes that was.
+async fn replay(rt: &Runtime, log: &Log, image: &mut Image) -> Result<usize, NodeError> {
+    let mut offset: Offset = log.log_start_offset().max(image.last_offset() + 1);
     let mut delta = Delta::default();
+    let mut size = 0;
     while offset < log.log_end_offset() {
         let read = log.read(offset, READ_BYTES, log.log_end_offset(), true).await;
         let read = read.map_err(|error| NodeError::Metadata(error.to_string()))?;
         let bytes = gather(rt, read.pieces).await?;
-        image
-            .replay(whole_batches(&bytes), &mut delta)
-            .map_err(|error| NodeError::Metadata(error.to_string()))?;
+        let bytes = whole_batches(&bytes);
+        image.replay(bytes, &mut delta).map_err(|error| NodeError::Metadata(error.to_string()))?;
+        size += bytes.len();
         let next = image.last_offset() + 1;
         if next <= offset {
             return Err(NodeError::Metadata(format!("no batch can be read at offset {offset}")));
         }
         offset = next;
     }
-    Ok(())
+    Ok(size)
 }
 
 /// Cuts off a last batch that is not whole: a read ends where its limit is.
@@ -152,21 +179,50 @@ async fn gather(rt: &Runtime, pieces: Vec<Piece>) -> Result<Vec<u8>, NodeError> 
     Ok(bytes)
 }
 
-/// Writes what a quorum's new leader writes first, so that Kafka's own tools see whose records
-/// follow.
-async fn begin_epoch(
-    shard: &Rc<Shard>,
-    log: &Log,
-    leader_epoch: LeaderEpoch,
-    image: &mut Image,
-) -> Result<(), NodeError> {
-    let now_ms = shard.rt.wall_clock_ms();
-    let (batch, summary) = leader_change_batch(shard.node.config.node_id, now_ms);
-    let origin = AppendOrigin::Coordinator;
-    let appended = log
-        .append(&batch, &summary, origin, leader_epoch, now_ms)
-        .map_err(|error| NodeError::Metadata(error.to_string()))?;
-    log.wait_durable(appended.last_offset + 1).await?;
-    image.passed(appended.last_offset, leader_epoch);
-    Ok(())
+impl MetadataLog {
+    /// Writes one batch of records and waits until it is on disk. `image` is what the records
+    /// follow on; it is for the caller to apply them.
+    pub(crate) async fn append(
+        &self,
+        records: &[MetadataRecord<'_>],
+        image: &Image,
+    ) -> Result<Written, NodeError> {
+        let failed = |error: &dyn ToString| NodeError::Metadata(error.to_string());
+        let now_ms = self.rt.wall_clock_ms();
+        let mut batch = BatchBuilder::new(now_ms);
+        for record in records {
+            let value = record.encode(image).map_err(|error| failed(&error))?;
+            batch.push(now_ms, None, Some(&value), &[]);
+        }
+        let (bytes, summary) = batch.build().map_err(|error| failed(&error))?;
+        let appended = self.append_batch(&bytes, &summary, now_ms).await?;
+        let base_offset = appended.base_offset;
+        Ok(Written { base_offset, bytes: bytes.len(), timestamp_ms: now_ms })
+    }
+
+    async fn append_batch(
+        &self,
+        bytes: &[u8],
+        summary: &BatchSummary,
+        now_ms: TimestampMs,
+    ) -> Result<Appended, NodeError> {
+        let origin = AppendOrigin::Coordinator;
+        let appended = self
+            .log
+            .append(bytes, summary, origin, self.leader_epoch, now_ms)
+            .map_err(|error| NodeError::Metadata(error.to_string()))?;
+        self.log.wait_durable(appended.last_offset + 1).await?;
+        Ok(appended)
+    }
+
+    /// Writes what a quorum's new leader writes first, so that Kafka's own tools see whose
+    /// records follow.
+    async fn begin_epoch(&self, node_id: i32, image: &mut Image) -> Result<(), NodeError> {
+        let now_ms = self.rt.wall_clock_ms();
+        let (batch, summary) = leader_change_batch(node_id, now_ms);
+        let appended = self.append_batch(&batch, &summary, now_ms).await?;
+        image.passed(appended.last_offset, self.leader_epoch);
+        self.snapshots.log_grew(batch.len(), now_ms);
+        Ok(())
+    }
 }

@@ -32,10 +32,12 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     }
     let clean = directories.iter().all(|dir| dir.was_clean());
     shard.node.set_directories(directories);
-    let (log, image, leader_epoch) = metadata_log::open(shard, &mut found_logs).await?;
+    let directories = shard.node.directories();
+    let opened = metadata_log::open(&shard.storage, directories, config, &mut found_logs);
+    let (log, image) = opened.await?;
     refuse_unknown_metadata(&image)?;
     let decisions = Decisions::new(image, Arc::new(config.clone()));
-    let controller = Rc::new(Controller::new(decisions, log, leader_epoch));
+    let controller = Rc::new(Controller::new(decisions, log));
     assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
 
     advertise(shard, address);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringlog_types::{Offset, Uuid};
+use ringlog_types::{Offset, TimestampMs, Uuid};
 
 use crate::error::StorageError;
 use crate::log::Log;
@@ -35,6 +35,15 @@ impl Log {
         segment.write.borrow_mut().file = None;
         self.fail(&StorageError::Closed);
         Ok(())
+    }
+
+    /// Rolls the open segment if it has at least `bytes`.
+    pub fn roll_if_larger(&self, bytes: u64, now_ms: TimestampMs) {
+        let segment = self.open_segment();
+        if segment.size.get() >= bytes.max(1) && self.failure().is_none() && !self.closing.get() {
+            self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
+            self.kick_writer();
+        }
     }
 
     /// Deletes the log: its directory is renamed at once, so that the name is free, and removed
