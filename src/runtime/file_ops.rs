@@ -34,6 +34,16 @@ impl Runtime {
         }
     }
 
+    /// Asks the system to have these bytes in memory soon. A hint: nothing comes of a failure.
+    pub async fn will_need(&self, f: &File, pos: u64, len: u64) {
+        match self.driver() {
+            Driver::Uring(d) => d.will_need(f, pos, len).await,
+            Driver::Fallback(d) => d.will_need(f, pos, len).await,
+            // Its disk has no cache to warm.
+            Driver::Sim(_) => {}
+        }
+    }
+
     /// Writes all the parts, one after another, from `pos` on.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ringlog_runtime::Piece;
+use ringlog_runtime::{File, Piece};
 
 use crate::error::{ReadError, StorageError};
 use crate::log::Log;
@@ -17,6 +17,10 @@ use crate::tail::{BLOCK, block_ceil, block_floor};
 const DISK_READ_BYTES: u64 = 1 << 20;
 /// Less than this is not worth reading ahead.
 const AHEAD_BYTES_MIN: u64 = 64 << 10;
+/// The system reads ahead well enough for less than this.
+const ADVICE_BYTES_MIN: u64 = 256 << 10;
+/// At most this much of a sealed segment is asked for before its reader asks.
+const AHEAD_BYTES_MAX: u64 = 8 << 20;
 
 impl Log {
     /// The bytes from `start` to `end`, which were written, of a segment that is not sealed; and
@@ -59,6 +63,28 @@ impl Log {
             self.read_ahead(segment, end, end - start);
         }
         Ok(pieces)
+    }
+
+    /// Tells the system which bytes of a sealed segment are about to be sent, all at once, and if
+    /// the reader goes from front to back, which will be next: on its own it would find out a
+    /// window at a time, and stop while the reader works.
+    pub(crate) fn advise(&self, segment: &Segment, file: &File, start: u64, end: u64) {
+        let length = end - start;
+        if length < ADVICE_BYTES_MIN {
+            return;
+        }
+        let sequential = segment.disk_read_end.replace(end) == start;
+        let ahead = if sequential { length.min(AHEAD_BYTES_MAX) } else { 0 };
+        let known = if sequential { segment.advised_end.get().max(start) } else { start };
+        let until = (end + ahead).min(segment.size.get());
+        if until <= known {
+            return;
+        }
+        segment.advised_end.set(until);
+        let (runtime, file) = (self.shard.runtime().clone(), file.clone());
+        drop(self.shard.runtime().spawn(async move {
+            runtime.will_need(&file, known, until - known).await;
+        }));
     }
 
     /// Starts reading what a reader that has just read `length` bytes up to `position` will ask

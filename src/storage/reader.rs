@@ -328,6 +328,7 @@ impl Log {
             let file = self.reader(segment).await?;
             segment.lent.set(true);
             tell(ReadSource::File, end - start);
+            self.advise(segment, &file, start, end);
             return Ok(vec![Piece::File { file, pos: start, len: (end - start) as usize }]);
         }
         let disk_end = end.min(memory_start);

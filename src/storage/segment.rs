@@ -118,6 +118,8 @@ pub(crate) struct Segment {
     pub(crate) reader: RefCell<Option<File>>,
     /// Where the last read from disk ended, to tell who reads from front to back.
     pub(crate) disk_read_end: Cell<u64>,
+    /// Up to here the page cache was asked to have the bytes of a sealed segment.
+    pub(crate) advised_end: Cell<u64>,
     /// Whether pages of the file may be on their way to a socket.
     pub(crate) lent: Cell<bool>,
     pub(crate) fences: RefCell<Vec<Fence>>,
@@ -163,6 +165,7 @@ impl Segment {
             tail: RefCell::default(),
             reader: RefCell::new(None),
             disk_read_end: Cell::new(0),
+            advised_end: Cell::new(0),
             lent: Cell::new(false),
             fences: RefCell::default(),
             closing_snapshot: RefCell::new(None),

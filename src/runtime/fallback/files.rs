@@ -1,6 +1,7 @@
 //! The file operations of a fallback shard: each is one call on a thread of the pool.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -44,6 +45,15 @@ impl Fallback {
             // No thread could be started and the buffer went with the call.
             Err(e) => (Err(e), self.buffers.get(0)),
         }
+    }
+
+    pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) {
+        let file = file.clone();
+        let advise = move || {
+            let length = NonZeroU64::new(len);
+            rustix::fs::fadvise(file.fd(), pos, length, rustix::fs::Advice::WillNeed)
+        };
+        drop(self.call(advise).await);
     }
 
     pub(crate) async fn write_at(

@@ -147,6 +147,12 @@ impl Uring {
         }
     }
 
+    pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) {
+        let (fd, len) = (Fd(file.fd().as_raw_fd()), i64::try_from(len).unwrap_or(i64::MAX));
+        let entry = opcode::Fadvise::new(fd, len, libc::POSIX_FADV_WILLNEED).offset(pos).build();
+        drop(self.on_file(file, entry).await);
+    }
+
     pub(crate) async fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
         if !setup::has_ftruncate() {
             let file = file.clone();
