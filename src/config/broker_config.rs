@@ -3,8 +3,11 @@
 //! Fields are the honoured settings, named as their keys with underscores. What is only accepted
 //! stays in [`BrokerConfig::layers`].
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::address_limits::parse_address_limits;
 use crate::error::ConfigError;
 use crate::layers::{Layers, RawSettings};
 use crate::listener::{Listener, parse_listeners, parse_protocol_map, split_address};
@@ -45,8 +48,9 @@ pub struct BrokerConfig {
     pub pin_shards: bool,
     /// `ringlog.io`.
     pub io: IoBackend,
-    /// `ringlog.disk.reserve.bytes`.
-    pub disk_reserve_bytes: u64,
+    /// `ringlog.disk.reserve.bytes`; `None` where it is not set, for the default that small file
+    /// systems lower.
+    pub disk_reserve_bytes: Option<u64>,
     /// `ringlog.recovery.checkpoint.bytes`.
     pub recovery_checkpoint_bytes: u64,
     /// `ringlog.tail.cache.bytes`.
@@ -63,6 +67,7 @@ pub struct BrokerConfig {
     pub connections_max_idle_ms: i64,
     pub max_connections: i32,
     pub max_connections_per_ip: i32,
+    pub max_connections_per_ip_overrides: BTreeMap<IpAddr, i32>,
     pub fetch_max_bytes: i32,
     pub max_incremental_fetch_session_cache_slots: i32,
     pub max_request_partition_size_limit: i32,
@@ -76,8 +81,6 @@ pub struct BrokerConfig {
     pub metadata_max_retention_bytes: i64,
     pub metadata_max_retention_ms: i64,
     pub producer_id_expiration_ms: i32,
-    pub replica_lag_time_max_ms: i64,
-    pub replica_high_watermark_checkpoint_interval_ms: i64,
     /// What a topic has that overrides nothing.
     pub topic_defaults: TopicConfig,
     /// Everything that was set, as text, for DescribeConfigs.
@@ -138,6 +141,17 @@ impl BrokerConfig {
     fn from_layers(layers: Layers) -> Result<BrokerConfig, ConfigError> {
         let listeners = listeners(&layers)?;
         let advertised = advertised_listeners(&layers, &listeners)?;
+        let overrides_key = "max.connections.per.ip.overrides";
+        let overrides = layers.text(overrides_key)?.unwrap_or_default();
+        let max_connections_per_ip_overrides = parse_address_limits(overrides_key, &overrides)?;
+        let max_connections_per_ip = layers.int("max.connections.per.ip")?;
+        if max_connections_per_ip == 0 && max_connections_per_ip_overrides.is_empty() {
+            return Err(ConfigError::Conflict(format!(
+                "max.connections.per.ip can be set to zero only if {overrides_key} property is set."
+            )));
+        }
+        let reserve_key = "ringlog.disk.reserve.bytes";
+        let reserve_is_set = layers.file.contains_key(reserve_key);
         let size = |key: &str| -> Result<usize, ConfigError> {
             Ok(usize::try_from(layers.long(key)?).unwrap_or(usize::MAX))
         };
@@ -156,7 +170,10 @@ impl BrokerConfig {
                 Some("fallback") => IoBackend::Fallback,
                 _ => IoBackend::Auto,
             },
-            disk_reserve_bytes: size("ringlog.disk.reserve.bytes")? as u64,
+            disk_reserve_bytes: reserve_is_set
+                .then(|| size(reserve_key))
+                .transpose()?
+                .map(|bytes| bytes as u64),
             recovery_checkpoint_bytes: size("ringlog.recovery.checkpoint.bytes")? as u64,
             tail_cache_bytes: size("ringlog.tail.cache.bytes")?,
             unflushed_bytes_max: size("ringlog.unflushed.bytes.max")?,
@@ -168,7 +185,8 @@ impl BrokerConfig {
             socket_request_max_bytes: layers.int("socket.request.max.bytes")?,
             connections_max_idle_ms: layers.long("connections.max.idle.ms")?,
             max_connections: layers.int("max.connections")?,
-            max_connections_per_ip: layers.int("max.connections.per.ip")?,
+            max_connections_per_ip,
+            max_connections_per_ip_overrides,
             fetch_max_bytes: layers.int("fetch.max.bytes")?,
             max_incremental_fetch_session_cache_slots: layers
                 .int("max.incremental.fetch.session.cache.slots")?,
@@ -187,9 +205,6 @@ impl BrokerConfig {
             metadata_max_retention_bytes: layers.long("metadata.max.retention.bytes")?,
             metadata_max_retention_ms: layers.long("metadata.max.retention.ms")?,
             producer_id_expiration_ms: layers.int("producer.id.expiration.ms")?,
-            replica_lag_time_max_ms: layers.long("replica.lag.time.max.ms")?,
-            replica_high_watermark_checkpoint_interval_ms: layers
-                .long("replica.high.watermark.checkpoint.interval.ms")?,
             topic_defaults: TopicConfig::of_broker(&layers)?,
             layers,
         })
@@ -381,12 +396,20 @@ mod tests {
             &[("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")],
             &[("ringlog.admin.listener", "nine")],
             &[("ringlog.io", "epoll")],
+            &[("max.connections.per.ip", "0")],
+            &[("max.connections.per.ip.overrides", "localhost:3")],
         ];
         for case in cases {
             assert!(config(case).is_err(), "{case:?}");
         }
         assert_eq!(config(&[("ringlog.admin.listener", "")]).unwrap().admin_listener, None);
         assert_eq!(config(&[("broker.id", "3")]).unwrap().node_id, 3);
+        let limits =
+            [("max.connections.per.ip", "0"), ("max.connections.per.ip.overrides", "10.0.0.7:3")];
+        assert_eq!(config(&limits).unwrap().max_connections_per_ip_overrides.len(), 1);
+        let reserve = |pairs| config(pairs).unwrap().disk_reserve_bytes;
+        assert_eq!(reserve(&[]), None);
+        assert_eq!(reserve(&[("ringlog.disk.reserve.bytes", "0")]), Some(0));
         let every = config(&[("listeners", "PLAINTEXT://0.0.0.0:9092")]).unwrap();
         assert_eq!(every.advertised_listeners[0].host, "");
     }

@@ -1,6 +1,7 @@
 //! Every setting of a node and of a topic: one table, the typed values that come of it, the
 //! files and flags they are read from, and what DescribeConfigs tells of them. Pure.
 
+mod address_limits;
 mod broker_config;
 pub mod describe;
 mod docs;

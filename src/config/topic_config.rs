@@ -89,7 +89,6 @@ pub struct TopicConfig {
     pub segment_index_bytes: i32,
     pub segment_jitter_ms: i64,
     pub segment_ms: i64,
-    pub unclean_leader_election_enable: bool,
 }
 
 impl Default for TopicConfig {
@@ -122,7 +121,6 @@ impl Default for TopicConfig {
             segment_index_bytes: 10_485_760,
             segment_jitter_ms: 0,
             segment_ms: 604_800_000,
-            unclean_leader_election_enable: false,
         }
     }
 }
@@ -198,8 +196,8 @@ impl TopicConfig {
     fn set_boolean(&mut self, key: &str, value: bool) {
         match key {
             "preallocate" => self.preallocate = value,
-            "unclean.leader.election.enable" => self.unclean_leader_election_enable = value,
-            "remote.storage.enable"
+            "unclean.leader.election.enable"
+            | "remote.storage.enable"
             | "remote.log.copy.disable"
             | "remote.log.delete.on.disable" => {}
             _ => panic!("no field for {key}"),

@@ -107,7 +107,8 @@ rows! {
          forbidden, or `auto` for the better of what the kernel allows.";
     "ringlog.disk.reserve.bytes", Long, Some("268435456"), AtLeast(0), Medium, ReadOnly, Honoured,
         "Free space below which the partitions of a directory take no more records. They resume \
-         by themselves when there is space.";
+         by themselves when there is space. Where it is not set, a small file system keeps a \
+         twentieth of itself.";
     "ringlog.recovery.checkpoint.bytes", Long, Some("67108864"),
         AtLeast(1_048_576), Low, ReadOnly, Honoured,
         "Bytes written to a log after which its recovery point is moved on; bounds what is read \
@@ -118,5 +119,5 @@ rows! {
          for the whole node; half as much again serves to read ahead of those that catch up.";
     "ringlog.unflushed.bytes.max", Long, Some("16777216"),
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
-        "Bytes of a partition that may wait for the disk; producers wait beyond it.";
+        "Bytes of all partitions that may wait for the disk; producers wait beyond it.";
 }

@@ -24,7 +24,7 @@ rows! {
     "log.flush.offset.checkpoint.interval.ms", Int, Some("60000"),
         AtLeast(0), High, ReadOnly, Honoured,
         "How often the offsets up to which logs need no recovery are written to \
-         `recovery-point-offset-checkpoint`.";
+         `recovery-point-offset-checkpoint`, and high watermarks with them.";
     "log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000"),
         AtLeast(0), High, ReadOnly, Honoured,
         "How often the first offsets of logs are written to `log-start-offset-checkpoint`.";
@@ -125,7 +125,7 @@ rows! {
         "Zstandard's level where `compression.type` is `zstd`.";
     "min.insync.replicas", Int, Some("1"), AtLeast(1), High, ClusterWide, Honoured,
         "How many replicas must be in sync for a write with acks=all to be taken.";
-    "unclean.leader.election.enable", Boolean, Some("false"), Any, High, ClusterWide, Honoured,
+    "unclean.leader.election.enable", Boolean, Some("false"), Any, High, ClusterWide, Accepted,
         "Whether a replica that is not in sync may lead when no other can, at the price of lost \
          records.";
     "num.recovery.threads.per.data.dir", Int, Some("2"), AtLeast(1), High, ClusterWide, Accepted,

@@ -47,11 +47,13 @@ rows! {
         AtLeast(0), Low, ReadOnly, Accepted,
         "Pause before a connection that failed to authenticate is closed.";
     "max.connections", Int, Some("2147483647"), AtLeast(0), Medium, ClusterWide, Honoured,
-        "Connections that the node holds at most; more are closed at once.";
+        "Connections that the node holds at most. More wait, accepted but not read from, until \
+         others close.";
     "max.connections.per.ip", Int, Some("2147483647"), AtLeast(0), Medium, ClusterWide, Honoured,
-        "Connections held at most from one address.";
-    "max.connections.per.ip.overrides", String, Some(""), Any, Medium, ClusterWide, Accepted,
-        "Other limits than `max.connections.per.ip` for some addresses, as `address:count`.";
+        "Connections held at most from one address; more are closed at once.";
+    "max.connections.per.ip.overrides", String, Some(""), Any, Medium, ClusterWide, Honoured,
+        "Other limits than `max.connections.per.ip` for some addresses, as `address:count`, \
+         separated by commas. Addresses only, no names.";
     "max.connection.creation.rate", Int, Some("2147483647"),
         AtLeast(0), Medium, ClusterWide, Accepted,
         "New connections a second that the node accepts.";

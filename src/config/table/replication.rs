@@ -3,7 +3,7 @@
 use super::rows;
 
 rows! {
-    "replica.lag.time.max.ms", Long, Some("30000"), Any, High, ReadOnly, Honoured,
+    "replica.lag.time.max.ms", Long, Some("30000"), Any, High, ReadOnly, Accepted,
         "How long a follower may be behind before it leaves the in-sync set.";
     "replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0), Medium, ReadOnly, Accepted,
         "Pause after a failed fetch from a leader.";
@@ -17,8 +17,9 @@ rows! {
     "replica.fetch.wait.max.ms", Int, Some("500"), Any, High, ReadOnly, Accepted,
         "How long a follower's fetch waits for `replica.fetch.min.bytes`.";
     "replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"),
-        Any, High, ReadOnly, Honoured,
-        "How often high watermarks are written to `replication-offset-checkpoint`.";
+        Any, High, ReadOnly, Accepted,
+        "How often high watermarks are written to `replication-offset-checkpoint`. Ringlog writes \
+         them with the recovery points.";
     "replica.selector.class", String, None, Any, Medium, ReadOnly, Accepted,
         "A Java class that chooses the replica a consumer reads from.";
     "replica.socket.receive.buffer.bytes", Int, Some("65536"), Any, High, ReadOnly, Accepted,

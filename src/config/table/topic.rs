@@ -85,7 +85,7 @@ rows! {
          close at once.";
     "segment.ms", Long, Some("604800000"), AtLeast(1), Medium, Topic, Honoured,
         "Age at which a segment is closed although it is not full.";
-    "unclean.leader.election.enable", Boolean, Some("false"), Any, Medium, Topic, Honoured,
+    "unclean.leader.election.enable", Boolean, Some("false"), Any, Medium, Topic, Accepted,
         "Whether a replica that is not in sync may lead when no other can, at the price of lost \
          records.";
 }
