@@ -99,9 +99,11 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         ("ringlog_connections_accepted_total", "Connections accepted.", |s| {
             &s.connections_accepted
         }),
-        ("ringlog_connections_refused_total", "Connections refused: too many.", |s| {
-            &s.connections_refused
-        }),
+        (
+            "ringlog_connections_refused_total",
+            "Connections refused: too many of one address.",
+            |s| &s.connections_refused,
+        ),
         ("ringlog_protocol_errors_total", "Connections closed for what they sent.", |s| {
             &s.protocol_errors
         }),
@@ -112,7 +114,15 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         ("ringlog_written_bytes_total", "Bytes written to the disk.", |s| &s.bytes_written),
         ("ringlog_flushed_bytes_total", "Bytes made durable.", |s| &s.bytes_flushed),
         ("ringlog_tail_hits_total", "Reads served from memory.", |s| &s.tail_hits),
+        ("ringlog_tail_read_bytes_total", "Bytes read from memory.", |s| &s.tail_read_bytes),
         ("ringlog_tail_misses_total", "Reads served from files.", |s| &s.tail_misses),
+        ("ringlog_file_read_bytes_total", "Bytes read from files.", |s| &s.file_read_bytes),
+        ("ringlog_read_ahead_windows_total", "Windows read ahead of consumers.", |s| {
+            &s.read_ahead_windows
+        }),
+        ("ringlog_read_ahead_windows_used_total", "Windows that a consumer came for.", |s| {
+            &s.read_ahead_windows_used
+        }),
         ("ringlog_mailbox_messages_total", "Messages from other shards.", |s| &s.mailbox_messages),
     ];
     type Level = (&'static str, &'static str, fn(&ShardMetrics) -> &Gauge);
@@ -120,6 +130,8 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         ("ringlog_connections", "Open connections.", |s| &s.connections),
         ("ringlog_requests_open", "Requests not yet answered.", |s| &s.requests_open),
         ("ringlog_fetches_parked", "Fetches waiting for data.", |s| &s.fetches_parked),
+        ("ringlog_dirty_bytes", "Bytes appended and not written yet.", |s| &s.dirty_bytes),
+        ("ringlog_tail_bytes", "Memory of the logs' ends.", |s| &s.tail_bytes),
         ("ringlog_partitions", "Partitions of the shard.", |s| &s.partitions),
         ("ringlog_partitions_offline", "Partitions whose log failed.", |s| &s.partitions_offline),
     ];
@@ -150,7 +162,6 @@ fn page_topics(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
     const COUNTERS: &[Count] = &[
         ("ringlog_topic_records_in_total", "Records appended.", |t| &t.records_in),
         ("ringlog_topic_in_bytes_total", "Bytes of batches appended.", |t| &t.bytes_in),
-        ("ringlog_topic_records_out_total", "Records sent to consumers.", |t| &t.records_out),
         ("ringlog_topic_out_bytes_total", "Bytes sent to consumers.", |t| &t.bytes_out),
     ];
     let topics: Vec<_> = shards.iter().map(|s| (s.shard.to_string(), s.topics())).collect();

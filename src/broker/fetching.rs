@@ -336,8 +336,7 @@ async fn read_planned(partition: &Partition, plan: ReadPlan, read: &mut Partitio
         Ok(records) => {
             read.bytes = records.bytes;
             read.cut_short = records.cut_short;
-            // How many records there are is not known without reading them.
-            partition.metrics.fetched(0u64, records.bytes);
+            partition.metrics.fetched(records.bytes);
             read.pieces = records.pieces;
         }
         Err(error) => *read = PartitionRead::failed(read_error_code(partition, &error)),

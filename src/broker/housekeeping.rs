@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringlog_storage::{LogCheckpoint, LogDirs};
+use ringlog_storage::{CheckpointFile, LogCheckpoint, LogDirs};
 
 use crate::controller::CONTROLLER_SHARD;
 use crate::shard::Shard;
@@ -55,22 +55,43 @@ async fn retention(shard: Rc<Shard>) {
     }
 }
 
-/// Writes the checkpoints of all directories from time to time.
+/// Writes the checkpoints of all directories from time to time: each file at its own interval,
+/// those that are due together at once.
 async fn checkpoints(shard: Rc<Shard>) {
-    let interval_ms = shard.node.config.log_flush_offset_checkpoint_interval_ms.max(1);
+    let config = &shard.node.config;
+    let recovery_points_ms = config.log_flush_offset_checkpoint_interval_ms;
+    let start_offsets_ms = config.log_flush_start_offset_checkpoint_interval_ms;
+    // High watermarks matter to followers only; they go along.
+    let schedule = [
+        (CheckpointFile::RecoveryPoints, recovery_points_ms),
+        (CheckpointFile::HighWatermarks, recovery_points_ms),
+        (CheckpointFile::LogStartOffsets, start_offsets_ms),
+    ];
+    let interval = |ms: i32| Duration::from_millis(ms.max(1) as u64);
+    let start = shard.rt.now();
+    let mut due = schedule.map(|(_, ms)| start + interval(ms));
     loop {
-        shard.rt.sleep(Duration::from_millis(interval_ms as u64)).await;
+        let next = due.iter().min().expect("there are three files");
+        shard.rt.sleep_until(*next).await;
         if shard.stopping.get() {
             return;
         }
-        write_checkpoints(&shard).await;
+        let now = shard.rt.now();
+        let mut files = Vec::with_capacity(due.len());
+        for (due, (file, ms)) in due.iter_mut().zip(schedule).filter(|(due, _)| **due <= now) {
+            files.push(file);
+            *due = now + interval(ms);
+        }
+        write_checkpoints(&shard, &files).await;
     }
 }
 
 /// Gathers the offsets of all logs and writes them, directory by directory.
-async fn write_checkpoints(shard: &Rc<Shard>) {
+async fn write_checkpoints(shard: &Rc<Shard>, files: &[CheckpointFile]) {
     let entries = gather(shard).await;
-    if let Err(error) = shard.node.directories().write_checkpoints(&shard.rt, &entries).await {
+    let directories = shard.node.directories();
+    let written = directories.write_some_checkpoints(&shard.rt, &entries, files).await;
+    if let Err(error) = written {
         // Recovery reads more than it would have to; nothing is lost.
         tracing::error!(%error, "checkpoints were not written");
     }
@@ -116,7 +137,7 @@ fn report_directories(shard: &Shard, directories: &LogDirs) {
         if dir.is_offline() {
             shard.node.metrics.set_unready(&key, "it is offline after a failure");
         } else if dir.is_full() {
-            shard.node.metrics.set_unready(&key, "it is full; appends are refused");
+            shard.node.metrics.set_unready(&key, "too little space is free; appends are refused");
         } else {
             shard.node.metrics.clear_unready(&key);
         }
@@ -131,7 +152,7 @@ pub(crate) async fn close_directories(shard: &Rc<Shard>, mut clean: bool) {
         tracing::error!(%error, "the metadata log was not closed");
         clean = false;
     }
-    write_checkpoints(shard).await;
+    write_checkpoints(shard, &CheckpointFile::ALL).await;
     if clean && let Err(error) = shard.node.directories().mark_clean_shutdown(&shard.rt).await {
         tracing::error!(%error, "the directories were not marked clean");
     }

@@ -5,6 +5,7 @@
 
 mod answers;
 mod connection;
+mod connection_limits;
 mod controller;
 mod fetch_session;
 mod fetching;
@@ -14,6 +15,8 @@ mod housekeeping;
 mod listening;
 mod metadata_cache;
 mod metadata_log;
+#[cfg(test)]
+mod metadata_snapshot_tests;
 mod metadata_snapshots;
 mod node;
 mod partition;
@@ -23,6 +26,7 @@ mod router;
 mod shard;
 mod shutdown;
 mod startup;
+mod storage_metrics;
 mod topic_changes;
 mod topics;
 

@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use ringlog_runtime::{Listener, Stream};
 use tokio::sync::oneshot;
 
 use crate::connection;
+use crate::connection_limits::Refusal;
 use crate::shard::Shard;
 
 /// How long to wait after a failed accept: the usual reason, too many open files, passes when
@@ -36,19 +37,13 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> std::io::Re
 async fn accept_all(shard: Rc<Shard>, listener: Listener, closed: oneshot::Receiver<()>) {
     let mut closed = pin!(closed);
     loop {
-        let accepted = {
-            let mut accept = pin!(shard.rt.accept(&listener));
-            poll_fn(|cx| {
-                if closed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                accept.as_mut().poll(cx).map(Some)
-            })
-            .await
-        };
-        match accepted {
+        match before(closed.as_mut(), shard.rt.accept(&listener)).await {
             None => return,
-            Some(Ok((stream, peer))) => admit(&shard, stream, peer),
+            Some(Ok((stream, peer))) => {
+                if before(closed.as_mut(), admit(&shard, stream, peer)).await.is_none() {
+                    return;
+                }
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 shard.rt.sleep(ACCEPT_RETRY).await;
@@ -57,21 +52,48 @@ async fn accept_all(shard: Rc<Shard>, listener: Listener, closed: oneshot::Recei
     }
 }
 
-/// Serves the connection unless the shard has as many as it may (`max.connections`, shared out
-/// evenly).
-fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
-    let connections_max = shard.node.config.max_connections.max(1) as usize;
-    let connections_max = connections_max.div_ceil(shard.mesh.shards());
-    if shard.connections.len() >= connections_max {
-        shard.metrics.connection_refused();
-        tracing::warn!(%peer, connections_max, "refused: too many connections");
-        return;
-    }
+/// What `work` gives, unless the listener is closed first.
+async fn before<T>(
+    mut closed: Pin<&mut oneshot::Receiver<()>>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if closed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Serves the connection as soon as the node may have one more, unless its address has too many.
+async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
+    let limits = &shard.node.connection_limits;
+    let mut has_waited = false;
+    let admitted = loop {
+        match limits.admit(peer.ip()) {
+            Ok(admitted) => break admitted,
+            Err(Refusal::TooManyOfAddress(connections_max)) => {
+                shard.metrics.connection_refused();
+                tracing::warn!(%peer, connections_max, "refused: too many of this address");
+                return;
+            }
+            Err(Refusal::Full) => {
+                if !has_waited {
+                    tracing::warn!(%peer, "max.connections is reached; new connections wait");
+                }
+                has_waited = true;
+                limits.wait_for_room().await;
+            }
+        }
+    };
     shard.metrics.connection_opened();
     let served = connection::serve(shard.clone(), stream, peer);
     let shard = shard.clone();
     shard.rt.clone().spawn(async move {
         served.await;
+        drop(admitted);
         shard.metrics.connection_closed();
     });
 }

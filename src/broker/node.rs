@@ -15,6 +15,7 @@ use ringlog_runtime::{Backend, IoChoice, Launch, Mesh, Poster, Runtime};
 use ringlog_storage::{LogDir, LogDirs};
 use ringlog_types::BrokerId;
 
+use crate::connection_limits::ConnectionLimits;
 use crate::controller::CONTROLLER_SHARD;
 use crate::router::Job;
 use crate::shard::Shard;
@@ -49,6 +50,7 @@ pub(crate) struct BrokerEndpoint {
 pub(crate) struct Common {
     pub(crate) config: BrokerConfig,
     pub(crate) metrics: Arc<NodeMetrics>,
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     directories: OnceLock<LogDirs>,
     /// How many partitions each directory holds, by its place in `log.dirs`.
     partition_counts: Mutex<Vec<usize>>,
@@ -137,6 +139,7 @@ impl Node {
     pub fn start(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> Result<Node, NodeError> {
         let address = free_address(listen_address(&config)?)?;
         let common = Arc::new(Common {
+            connection_limits: ConnectionLimits::new(&config),
             config,
             metrics,
             directories: OnceLock::new(),
@@ -260,6 +263,7 @@ async fn run_shard(
 async fn run_jobs(shard: &Rc<Shard>) {
     while !shard.is_stopped() {
         let job = shard.mesh.recv().await;
+        shard.metrics.mailbox_messages.increment();
         job(shard);
     }
 }

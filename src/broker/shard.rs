@@ -27,6 +27,7 @@ use crate::metadata_cache::MetadataCache;
 use crate::node::Common;
 use crate::partition::Partition;
 use crate::router::Job;
+use crate::storage_metrics::StorageMetrics;
 use crate::topics::Topics;
 
 /// How many versions of ApiVersions there are: 0 to 4.
@@ -75,14 +76,18 @@ impl Shard {
             tail_cache_bytes: config.tail_cache_bytes / shards,
             read_ahead_bytes: config.tail_cache_bytes / shards / 2,
             dirty_bytes_max: config.unflushed_bytes_max / shards,
+            recovery_checkpoint_bytes: config.recovery_checkpoint_bytes,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
             ..StorageOptions::default()
         };
         let request_bytes_max = (config.request_memory_bytes / shards).max(1 << 20);
         let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
+        let metrics = node.metrics.shard(rt.shard().0);
+        let storage = StorageShard::new(rt.clone(), storage);
+        storage.set_observer(Rc::new(StorageMetrics(metrics.clone())));
         Rc::new(Shard {
-            metrics: node.metrics.shard(rt.shard().0),
-            storage: StorageShard::new(rt.clone(), storage),
+            metrics,
+            storage,
             config: RefCell::new(Arc::new(config.clone())),
             image: RefCell::default(),
             topics: Topics::default(),

@@ -30,6 +30,8 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     for error in directories.unusable() {
         shard.node.metrics.set_unready("log.dirs", &error.to_string());
     }
+    directories.set_reserve_bytes(config.disk_reserve_bytes);
+    directories.check_space(&shard.rt).await;
     let clean = directories.iter().all(|dir| dir.was_clean());
     shard.node.set_directories(directories);
     let directories = shard.node.directories();

@@ -62,6 +62,9 @@ pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
 fn begin(shard: &Shard, change: &Change) {
     *shard.image.borrow_mut() = change.image.clone();
     *shard.config.borrow_mut() = change.config.clone();
+    shard.node.connection_limits.update(&change.config);
+    let expiration_ms = i64::from(change.config.producer_id_expiration_ms);
+    shard.storage.set_producer_id_expiration_ms(expiration_ms);
     shard.forget_cached_answers();
 }
 

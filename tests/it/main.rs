@@ -6,5 +6,7 @@
 mod administration;
 mod bad_input;
 mod delivery;
+mod limits;
+mod metrics;
 mod node;
 mod restarts;

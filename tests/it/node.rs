@@ -159,7 +159,10 @@ impl Drop for Node {
 fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
     command.arg("server").arg("--data").arg(data).args(["--listen", &address.to_string()]);
-    command.args(["--admin", "off"]).args(flags);
+    if !flags.contains(&"--admin") {
+        command.args(["--admin", "off"]);
+    }
+    command.args(flags);
     if let Ok(io) = std::env::var("RINGLOG_IT_IO") {
         command.args(["--io", &io]);
     }
@@ -175,7 +178,7 @@ fn log_of(process: Child) -> String {
     text
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

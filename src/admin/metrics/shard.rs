@@ -35,7 +35,7 @@ pub struct ShardMetrics {
     pub connections: Gauge,
     /// Connections accepted.
     pub connections_accepted: Counter,
-    /// Connections refused: too many of them, in all or of one address.
+    /// Connections refused: too many of one address.
     pub connections_refused: Counter,
     /// Connections closed because of what came over them.
     pub protocol_errors: Counter,
@@ -53,10 +53,23 @@ pub struct ShardMetrics {
     pub bytes_flushed: Counter,
     /// Durable writes and fdatasyncs, with their time.
     pub flushes: Histogram,
-    /// Reads served from the append buffers.
+    /// Reads served from the append buffers. One that takes from there and from a file counts as
+    /// both.
     pub tail_hits: Counter,
-    /// Reads that had to go to a file.
+    /// Bytes of those reads.
+    pub tail_read_bytes: Counter,
+    /// Reads served from files, read ahead or not.
     pub tail_misses: Counter,
+    /// Bytes of those reads.
+    pub file_read_bytes: Counter,
+    /// Windows read ahead of consumers that catch up.
+    pub read_ahead_windows: Counter,
+    /// Windows of those that somebody came for.
+    pub read_ahead_windows_used: Counter,
+    /// Bytes appended and not written yet.
+    pub dirty_bytes: Gauge,
+    /// Memory of the append buffers.
+    pub tail_bytes: Gauge,
     /// Messages received from other shards.
     pub mailbox_messages: Counter,
     /// Partitions this shard owns.
@@ -85,7 +98,13 @@ impl ShardMetrics {
             bytes_flushed: Counter::default(),
             flushes: Histogram::default(),
             tail_hits: Counter::default(),
+            tail_read_bytes: Counter::default(),
             tail_misses: Counter::default(),
+            file_read_bytes: Counter::default(),
+            read_ahead_windows: Counter::default(),
+            read_ahead_windows_used: Counter::default(),
+            dirty_bytes: Gauge::default(),
+            tail_bytes: Gauge::default(),
             mailbox_messages: Counter::default(),
             partitions: Gauge::default(),
             partitions_offline: Gauge::default(),
@@ -140,7 +159,7 @@ impl ShardMetrics {
         self.connections.add(-1);
     }
 
-    /// A connection was closed at once because there are too many.
+    /// A connection was closed at once because its address has too many.
     pub fn connection_refused(&self) {
         self.connections_refused.increment();
     }
@@ -166,9 +185,21 @@ impl ShardMetrics {
         self.bytes_appended.add(bytes as u64);
     }
 
+    /// A read took `bytes` from the append buffers.
+    pub fn read_from_tail(&self, bytes: u64) {
+        self.tail_hits.increment();
+        self.tail_read_bytes.add(bytes);
+    }
+
+    /// A read took `bytes` from a file.
+    pub fn read_from_file(&self, bytes: u64) {
+        self.tail_misses.increment();
+        self.file_read_bytes.add(bytes);
+    }
+
     /// `bytes` were made durable in `took`.
-    pub fn flushed(&self, bytes: usize, took: Duration) {
-        self.bytes_flushed.add(bytes as u64);
+    pub fn flushed(&self, bytes: u64, took: Duration) {
+        self.bytes_flushed.add(bytes);
         self.flushes.record(took);
     }
 

@@ -15,9 +15,6 @@ use crate::request::Request;
 use crate::shard::Shard;
 use crate::topics::TopicEntry;
 
-/// Most partitions of one response (`max.request.partition.size.limit`).
-const PARTITIONS_MAX: usize = 2000;
-
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let asked = match request.decode::<DescribeTopicPartitionsRequest>() {
         Ok(asked) => asked,
@@ -33,7 +30,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index.max(0) as usize),
         None => (String::new(), 0),
     };
-    let limit = asked.response_partition_limit.clamp(1, PARTITIONS_MAX as i32) as usize;
+    let partitions_max = shard.node.config.max_request_partition_size_limit.max(1);
+    let limit = asked.response_partition_limit.clamp(1, partitions_max) as usize;
     let mut left = limit;
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names.into_iter().filter(|name| *name >= first_topic) {
