@@ -106,14 +106,14 @@ fn check_reach(log: &Log, snapshots: &Found) -> Result<(), NodeError> {
         return Err(NodeError::Metadata(format!(
             "it starts at offset {start}, and no snapshot that can be read says what came before. \
              Put .checkpoint files of {directory} from a backup in place; nothing was \
-             changed.{damaged}"
+             removed.{damaged}"
         )));
     }
     if snapshots.newest_end_offset > end {
         return Err(NodeError::Metadata(format!(
             "it ends at offset {end}, before its newest snapshot ({}). Put the missing .log files \
              of {directory} back, or move all of its .log files away to start from the snapshot \
-             alone; nothing was changed.{damaged}",
+             alone; nothing was removed.{damaged}",
             snapshots.newest_end_offset
         )));
     }

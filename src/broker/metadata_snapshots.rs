@@ -195,6 +195,9 @@ impl Snapshots {
     /// Writes a snapshot if it is time to, and removes what nothing needs any more. `image` is
     /// what the log says up to its last batch. To be called every second or so.
     pub(crate) async fn look_after(&self, image: &Image) {
+        if self.log.failure().is_some() {
+            return;
+        }
         self.log.roll_if_old(self.rt.wall_clock_ms());
         if self.is_due(image) {
             match self.write(image).await {
@@ -215,7 +218,7 @@ impl Snapshots {
 
     fn is_due(&self, image: &Image) -> bool {
         let now = self.rt.now();
-        if image.in_transaction() || now < self.retry_at.get() || self.log.failure().is_some() {
+        if image.in_transaction() || now < self.retry_at.get() {
             return false;
         }
         let newest_end_offset = self.kept.borrow().keys().next_back().map_or(0, |id| id.end_offset);

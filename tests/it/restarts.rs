@@ -1,6 +1,8 @@
 //! Stops, kills, other shard counts, foreign directories.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ringlog_client::{Acks, ProducerSettings};
 
@@ -52,6 +54,72 @@ async fn a_directory_opens_with_any_number_of_shards() {
         } else {
             node.kill();
         }
+    }
+}
+
+#[tokio::test]
+async fn the_metadata_survives_as_snapshots() {
+    // So small that every change is worth a snapshot, and only the newest is kept.
+    let flags = [
+        "--set",
+        "metadata.log.max.record.bytes.between.snapshots=1",
+        "--set",
+        "metadata.max.retention.bytes=1",
+    ];
+    let mut node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags);
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for number in 0..3 {
+            let name = format!("topic-{round}-{number}");
+            node.create(&name, number + 1, &[("retention.ms", "77777")]).await;
+            expected.push((name, number as usize + 1));
+        }
+        node.produce(&expected[0].0, 0, &values(5, 5), ProducerSettings::default()).await;
+        let metadata = node.partition_dir("__cluster_metadata-0");
+        let first_snapshot = first_in(&metadata, ".checkpoint").await;
+        let end = first_snapshot.split_once('-').unwrap().0.to_owned();
+        assert!(end > format!("{round:020}"), "{first_snapshot}");
+        let data = if round == 1 { node.stop() } else { node.kill() };
+        node = Node::start_with(data, &flags);
+        let topics = node.client().await.topics().await.unwrap();
+        let found = topics.iter().map(|topic| (topic.name.to_string(), topic.partitions.len()));
+        let mut found: Vec<_> = found.collect();
+        found.sort();
+        assert_eq!(found, expected);
+        assert_eq!(node.consume(&expected[0].0, 0, 0).await.len(), 5 * (round + 1));
+    }
+    let metadata = node.partition_dir("__cluster_metadata-0");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while first_in(&metadata, ".log").await.starts_with("00000000000000000000") {
+        assert!(Instant::now() < deadline, "the log's beginning stays");
+        expected.push((format!("topic-more-{}", expected.len()), 1));
+        node.create(&expected[expected.len() - 1].0, 1, &[]).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let data = node.kill();
+    for entry in std::fs::read_dir(&metadata).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "checkpoint") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[200] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let said = Node::start_refused(data.path(), &[]);
+    assert!(said.contains("from a backup") && said.contains(".checkpoint"), "{said}");
+}
+
+/// The first file of a directory with this ending, by name; waits until there is one.
+async fn first_in(directory: &Path, ending: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let entries = std::fs::read_dir(directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        if let Some(first) = names.filter(|name| name.ends_with(ending)).min() {
+            return first;
+        }
+        assert!(Instant::now() < deadline, "there is no {ending} in {}", directory.display());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
