@@ -1,5 +1,6 @@
 //! The rules of the tree that neither the compiler nor a lint keeps: file heads, sizes, dead files,
-//! `unsafe`, left-over marks, line lengths, and the paths that documents name.
+//! `unsafe`, left-over marks, line lengths, the paths that documents name, and settings that claim
+//! an effect without having one.
 //!
 //! Every rule is a function from a file to complaints, and each is tested on a bad example below,
 //! so that a rule that checks nothing is found out.
@@ -7,6 +8,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use ringlog_config::{Setting, Status, TOPIC_SETTINGS, broker_settings, topic_synonyms};
 
 /// Lines of a file at most; generated messages may be longer.
 const FILE_LINES_MAX: usize = 800;
@@ -236,6 +239,77 @@ fn long_prose(document: &Source) -> Vec<String> {
     found
 }
 
+/// Settings whose field is not named as the key is.
+const FIELDS: [(&str, &str); 8] = [
+    ("broker.id", "node_id"),
+    ("log.dir", "log_dirs"),
+    // Which protocol a listener has is settled when the listeners are read.
+    ("listener.security.protocol.map", "listeners"),
+    ("ringlog.shards.pin", "pin_shards"),
+    ("compression.type", "compression"),
+    ("compression.gzip.level", "compression"),
+    ("compression.lz4.level", "compression"),
+    ("compression.zstd.level", "compression"),
+];
+
+/// How code says whose field it reads.
+const OWNERS: [&str; 4] = ["config", "config()", "config.borrow()", "topic"];
+
+/// The field in which a setting's value arrives.
+fn field(key: &str) -> String {
+    match FIELDS.iter().find(|(named, _)| *named == key) {
+        Some((_, field)) => (*field).to_owned(),
+        None => key.strip_prefix("ringlog.").unwrap_or(key).replace('.', "_"),
+    }
+}
+
+/// The code of a file without its tests, comments and strings, a chain of calls on one line.
+fn bare_code(file: &Source) -> String {
+    let lines = file.text.lines().take_while(|line| line.trim() != "mod tests {");
+    let lines: Vec<String> = lines.map(|line| code(line).trim().to_owned()).collect();
+    lines.join("\n").replace("\n.", ".")
+}
+
+fn reads(bare: &str, field: &str) -> bool {
+    OWNERS.iter().any(|owner| {
+        let read = format!("{owner}.{field}");
+        let goes_on = |at: usize| {
+            bare[at + read.len()..].starts_with(|c: char| c.is_alphanumeric() || "_(".contains(c))
+        };
+        bare.match_indices(&read).any(|(at, _)| !goes_on(at))
+    })
+}
+
+/// The settings among `honoured` whose value no code takes.
+fn without_reader<'a>(
+    honoured: impl Iterator<Item = &'a Setting>,
+    readers: &[Source],
+) -> Vec<String> {
+    let bare: Vec<String> = readers.iter().map(bare_code).collect();
+    let is_read = |key: &str| bare.iter().any(|bare| reads(bare, &field(key)));
+    let unread = honoured.filter(|setting| !is_read(setting.name));
+    unread.map(|setting| format!("{}: Honoured, but nobody reads it", setting.name)).collect()
+}
+
+/// The broker's defaults of topics' settings are read as those.
+fn is_topic_default(broker_key: &str) -> bool {
+    let is_synonym =
+        |topic: &Setting| topic_synonyms(topic.name).iter().any(|name| name.name == broker_key);
+    TOPIC_SETTINGS.iter().filter(|topic| topic.status == Status::Honoured).any(is_synonym)
+}
+
+#[test]
+fn honoured_settings_are_read() {
+    let mut files = sources("rs");
+    files.retain(|file| {
+        let is_test = file.path.ends_with("tests.rs") || file.path.contains("/tests/");
+        file.path.starts_with("src/") && !file.path.starts_with("src/config/") && !is_test
+    });
+    let brokers = broker_settings().filter(|setting| !is_topic_default(setting.name));
+    let all = brokers.chain(TOPIC_SETTINGS).filter(|setting| setting.status == Status::Honoured);
+    refuse(without_reader(all, &files).into_iter());
+}
+
 #[test]
 fn every_file_says_what_it_owns() {
     refuse(sources("rs").iter().filter_map(head));
@@ -305,6 +379,18 @@ fn the_rules_bite() {
     assert_eq!(named, ["src/a/lib.rs", "tests/it", "bench/x"]);
     assert_eq!(lost_paths(&file("README.md", "`src/nowhere.rs`")).len(), 1);
     assert_eq!(lost_paths(&file("README.md", "`tests/tidy.rs` checks")).len(), 0);
+
+    let bare = bare_code(&file(
+        "a.rs",
+        "let a = node\n    .config\n    .max_a; // config.max_b\nmod tests {\nconfig.max_c\n}\n",
+    ));
+    assert_eq!(bare, "let a = node.config.max_a;");
+    assert!(reads(&bare, "max_a") && !reads(&bare, "max_b") && !reads(&bare, "max_"));
+    assert!(!reads("rest.max_a;config.max_a()", "max_a"));
+    let settings = || broker_settings().filter(|setting| setting.name == "max.connections");
+    let reader = |text: &str| [file("src/a/lib.rs", text)];
+    assert_eq!(without_reader(settings(), &reader("config.max_connections_per_ip")).len(), 1);
+    assert_eq!(without_reader(settings(), &reader("config.max_connections")).len(), 0);
 
     let wide = "word ".repeat(30);
     assert_eq!(long_prose(&file("a.md", &wide)).len(), 1);

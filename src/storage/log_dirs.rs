@@ -217,8 +217,8 @@ impl LogDirs {
         self.0.reserve_bytes.store(reserve_bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Looks at the free space. Clients' appends to a directory stop before its reserve is gone, and resume
-    /// by themselves. To be called every second or so.
+    /// Looks at the free space. Clients' appends to a directory stop before its reserve is gone,
+    /// and resume by themselves. To be called every second or so.
     pub async fn check_space(&self, runtime: &Runtime) {
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
             let Ok(space) = runtime.disk_space(dir.path()).await else { continue };
