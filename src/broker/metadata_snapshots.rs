@@ -291,15 +291,19 @@ impl Snapshots {
 
     /// Removes the oldest snapshot, and the log below the next, as long as there is a reason.
     async fn clean(&self, now_ms: TimestampMs) -> Result<(), NodeError> {
+        let mut first = None;
         while let Some(next) = self.next_if_first_may_go(now_ms) {
             if next.end_offset > self.log.log_start_offset() {
                 self.log.delete_records(next.end_offset).await?;
             }
             let kept = self.kept.borrow_mut().split_off(&next);
             self.kept.replace(kept);
-            self.remove_below(next).await?;
+            first = Some(next);
         }
-        Ok(())
+        match first {
+            Some(first) => self.remove_below(first).await,
+            None => Ok(()),
+        }
     }
 
     /// The second snapshot, if nothing speaks for keeping the first.
