@@ -147,10 +147,27 @@ impl Uring {
         }
     }
 
+    /// Asks only if the last of the bytes is not there: asking for what is costs as much as
+    /// sending some of it.
     pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) {
+        if len == 0 || self.is_cached(file, pos + len - 1).await {
+            return;
+        }
         let (fd, len) = (Fd(file.fd().as_raw_fd()), i64::try_from(len).unwrap_or(i64::MAX));
         let entry = opcode::Fadvise::new(fd, len, libc::POSIX_FADV_WILLNEED).offset(pos).build();
         drop(self.on_file(file, entry).await);
+    }
+
+    /// Whether the byte at `pos` can be read without waiting for the disk.
+    async fn is_cached(&self, file: &File, pos: u64) -> bool {
+        let payload = Payload::Read { file: file.clone(), buf: self.buffers().get(1) };
+        let read = self.ring.start(payload, |payload| {
+            let Payload::Read { file, buf } = payload else { unreachable!("made above") };
+            let (fd, spare) = (Fd(file.fd().as_raw_fd()), buf.spare_mut());
+            let entry = opcode::Read::new(fd, spare.as_mut_ptr(), 1).offset(pos);
+            entry.rw_flags(libc::RWF_NOWAIT).build()
+        });
+        read.await.result.is_ok()
     }
 
     pub(crate) async fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
