@@ -87,7 +87,7 @@ fn page_requests(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
             error_samples.sample(errors, &labels, api.errors.get());
         }
     }
-    page.head(errors, "counter", "Requests answered with an error or refused.");
+    page.head(errors, "counter", "Requests answered by hanging up.");
     page.text.push_str(&error_samples.text);
 }
 
@@ -111,7 +111,7 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
             &s.fetches_parked_total
         }),
         ("ringlog_appended_bytes_total", "Bytes of batches appended.", |s| &s.bytes_appended),
-        ("ringlog_written_bytes_total", "Bytes written to the disk.", |s| &s.bytes_written),
+        ("ringlog_written_bytes_total", "Bytes written to segments.", |s| &s.bytes_written),
         ("ringlog_flushed_bytes_total", "Bytes made durable.", |s| &s.bytes_flushed),
         ("ringlog_tail_hits_total", "Reads served from memory.", |s| &s.tail_hits),
         ("ringlog_tail_read_bytes_total", "Bytes read from memory.", |s| &s.tail_read_bytes),

@@ -19,7 +19,7 @@ use crate::frames::{FrameError, FrameReader};
 use crate::handlers::{self, Work};
 use crate::shard::Shard;
 
-/// How often idle connections are looked for.
+/// How often idle connections are looked for, at least.
 const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the handlers may know of the connection a request came from.
@@ -70,7 +70,7 @@ pub(crate) async fn sweep_idle(shard: Rc<Shard>) {
         return;
     }
     loop {
-        shard.rt.sleep(IDLE_SWEEP_INTERVAL).await;
+        shard.rt.sleep(IDLE_SWEEP_INTERVAL.min(idle_max)).await;
         shard.connections.shut_down_idle(shard.rt.now(), idle_max);
     }
 }

@@ -28,9 +28,26 @@ async fn every_acks_and_codec() {
                 ProducerSettings { acks, compression, idempotence, ..Default::default() };
             node.produce("codecs", 0, &sent, settings).await;
             expected.extend(sent);
+            // With acks=0 the producer is done before the broker is.
+            wait_for_end(&node, "codecs", expected.len() as i64).await;
         }
     }
     assert_eq!(texts(&node.consume("codecs", 0, 0).await), expected);
+}
+
+/// Waits until partition 0 ends where it is to end.
+async fn wait_for_end(node: &Node, topic: &str, end_offset: i64) {
+    let partition = [TopicPartition::new(topic, 0)];
+    let client = node.client().await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let found = client.list_offsets(&partition, OffsetSpec::Latest).await.unwrap();
+        if found[&partition[0]].offset == Some(end_offset) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{:?}", found[&partition[0]].offset);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,16 @@ fn connections_beyond_the_nodes_limit_wait_for_others_to_close() {
     }
 }
 
+#[test]
+fn silent_connections_are_closed() {
+    let node = start_with(&["connections.max.idle.ms=300"]);
+    let (mut silent, begun) = (served(&node), Instant::now());
+    // The rest of the answer, then the end.
+    drop(silent.read_to_end(&mut Vec::new()));
+    let open = begun.elapsed();
+    assert!(open > Duration::from_millis(250) && open < TIME_MAX, "{open:?}");
+}
+
 #[tokio::test]
 async fn the_reserve_is_for_administration_only() {
     let admin = free_address().to_string();

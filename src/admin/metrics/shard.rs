@@ -13,7 +13,7 @@ pub const API_KEYS: usize = 96;
 /// The requests of one API.
 #[derive(Debug, Default)]
 pub struct ApiMetrics {
-    /// Answers that carried an error at the top, and requests refused.
+    /// Requests that were answered by closing the connection.
     pub errors: Counter,
     /// From the last byte of the request to the answer being ready, long polls included. Its
     /// count is the number of requests.
@@ -47,7 +47,7 @@ pub struct ShardMetrics {
     pub fetches_parked_total: Counter,
     /// Bytes of batches appended to logs.
     pub bytes_appended: Counter,
-    /// Bytes written to the disk, padding and zeros included.
+    /// Bytes written to segments, padding and zeros ahead of their end included.
     pub bytes_written: Counter,
     /// Bytes made durable.
     pub bytes_flushed: Counter,
