@@ -60,19 +60,22 @@ impl Request {
 
     /// The response as a frame.
     pub(crate) fn respond<'a>(&self, response: &impl Message<'a>) -> Answer {
-        self.respond_with_files(response, &[])
+        self.respond_in_version(response, self.version)
     }
 
-    /// The response as a frame, with the pieces of external records in their places: those of
-    /// the records with id `n` are `records[n]`.
-    pub(crate) fn respond_with_files<'a>(
+    /// A response that `write` writes, as a frame. Records that it leaves out, as external ones,
+    /// it adds as pieces; their place in the list is their id.
+    pub(crate) fn respond_with_records(
         &self,
-        response: &impl Message<'a>,
-        records: &[Vec<Piece>],
+        write: impl FnOnce(&mut Writer, &mut Vec<Vec<Piece>>) -> Result<(), EncodeError>,
     ) -> Answer {
-        let frame = frame::encode_response(self.api, self.version, self.correlation_id, response);
+        let mut records = Vec::new();
+        let frame = frame::encode_with(|writer| {
+            encode_response_header(writer, self.api, self.version, self.correlation_id);
+            write(writer, &mut records)
+        });
         match frame {
-            Ok(chunks) => Answer::Frame(pieces(chunks, records)),
+            Ok(chunks) => Answer::Frame(pieces(chunks, &records)),
             Err(error) => self.cannot_encode(&error),
         }
     }

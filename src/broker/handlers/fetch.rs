@@ -5,12 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringlog_runtime::Piece;
-use ringlog_types::ErrorCode;
-use ringlog_wire::Records;
+use ringlog_types::{ErrorCode, Uuid};
+use ringlog_wire::fetch::{ResponseHead, ResponseWriter};
 use ringlog_wire::messages::fetch_request::FetchRequest;
-use ringlog_wire::messages::fetch_response::{
-    EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
-};
+use ringlog_wire::messages::fetch_response::{EpochEndOffset, FetchResponse, PartitionData};
+use ringlog_wire::{EncodeError, Records, Writer};
 
 use crate::answers::Answer;
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
@@ -52,9 +51,14 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     } else {
         fetch(&shard, &plan.targets, limits).await
     };
-    let mut records = Vec::new();
-    let response = response(&shard, &plan, reads, &mut records);
-    request.respond_with_files(&response, &records)
+    let news = news(&shard, &plan, reads);
+    let head = ResponseHead {
+        session_id: plan.session_id,
+        topic_count: by_topic(&news).count(),
+        ..ResponseHead::default()
+    };
+    request
+        .respond_with_records(|writer, records| write(writer, request.version, head, news, records))
 }
 
 fn refuse(request: &Request, error: ErrorCode) -> Answer {
@@ -106,17 +110,17 @@ fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLi
     }
 }
 
-/// Builds the response; the pieces of the records go to `records`, and stand in the response by
-/// their index there.
-fn response(
-    shard: &Shard,
-    plan: &FetchPlan,
-    reads: Vec<PartitionRead>,
-    records: &mut Vec<Vec<Piece>>,
-) -> FetchResponse<'static> {
+/// A partition that the client is told of.
+struct News<'p> {
+    topic: &'p TopicRef,
+    partition: i32,
+    read: PartitionRead,
+}
+
+/// What the client is told: in a session only what is new to it.
+fn news<'p>(shard: &Shard, plan: &'p FetchPlan, reads: Vec<PartitionRead>) -> Vec<News<'p>> {
     let mut sessions = shard.fetch_sessions.borrow_mut();
-    let mut response = FetchResponse { session_id: plan.session_id, ..Default::default() };
-    let mut last_topic: Option<&TopicRef> = None;
+    let mut news = Vec::with_capacity(if plan.incremental { 0 } else { reads.len() });
     for (index, (target, read)) in plan.targets.iter().zip(reads).enumerate() {
         let sent = LastSent {
             high_watermark: read.high_watermark,
@@ -125,26 +129,41 @@ fn response(
         let is_news = sessions.note_sent(plan, index, sent, read.bytes > 0);
         let has_news =
             is_news || read.bytes > 0 || read.error.is_error() || read.diverging.is_some();
-        if plan.incremental && !has_news {
-            continue;
+        if has_news || !plan.incremental {
+            news.push(News { topic: &target.topic, partition: target.partition, read });
         }
-        if last_topic != Some(&target.topic) {
-            last_topic = Some(&target.topic);
-            response.responses.push(topic_response(&target.topic));
-        }
-        let topic = response.responses.last_mut().expect("pushed above");
-        topic.partitions.push(partition_data(target.partition, read, records));
     }
-    response
+    news
 }
 
-fn topic_response(topic: &TopicRef) -> FetchableTopicResponse<'static> {
-    match topic {
-        TopicRef::Name(name) => {
-            FetchableTopicResponse { topic: name.to_string().into(), ..Default::default() }
+/// The partitions of one topic follow each other.
+fn by_topic<'n, 'p>(news: &'n [News<'p>]) -> impl Iterator<Item = &'n [News<'p>]> {
+    news.chunk_by(|one, next| one.topic == next.topic)
+}
+
+/// Writes the response; the pieces of the records go to `records`, and stand in the response by
+/// their index there.
+fn write(
+    writer: &mut Writer,
+    version: i16,
+    head: ResponseHead,
+    news: Vec<News<'_>>,
+    records: &mut Vec<Vec<Piece>>,
+) -> Result<(), EncodeError> {
+    let sizes: Vec<usize> = by_topic(&news).map(<[News<'_>]>::len).collect();
+    let mut response = ResponseWriter::begin(writer, version, head)?;
+    let mut news = news.into_iter();
+    for size in sizes {
+        let topic = news.as_slice()[0].topic;
+        match topic {
+            TopicRef::Name(name) => response.topic(name, Uuid::ZERO, size)?,
+            TopicRef::Id(id) => response.topic("", *id, size)?,
         }
-        TopicRef::Id(id) => FetchableTopicResponse { topic_id: *id, ..Default::default() },
+        for News { partition, read, .. } in news.by_ref().take(size) {
+            response.partition(&partition_data(partition, read, records))?;
+        }
     }
+    response.finish(&[])
 }
 
 fn partition_data(
