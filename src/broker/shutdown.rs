@@ -13,7 +13,11 @@ use crate::shard::Shard;
 
 /// How long connections may take to finish their requests.
 const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);
-/// How often that is looked at.
+/// How long the logs of a shard may then take together to write what is in memory; with a full
+/// disk none of them ends by itself. The metadata log has as long once more: together that is
+/// less than the 30 s after which a service manager kills.
+const WRITES_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often connections are looked at.
 const CONNECTIONS_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Begins the stop, on shard 0.
@@ -59,12 +63,13 @@ async fn drain_connections(shard: Rc<Shard>) {
 
 /// Closes the logs of this shard. Returns whether all of them closed cleanly.
 async fn close_logs(shard: Rc<Shard>) -> bool {
+    let deadline = shard.rt.now() + WRITES_TIME_MAX;
     let mut clean = true;
     for partition in shard.topics.local_partitions() {
         if partition.is_offline() {
             clean = false;
-        } else if let Err(error) = partition.log.close().await {
-            tracing::error!(partition = %partition.topic_partition, %error, "not closed");
+        } else if let Err(error) = partition.log.close_by(deadline).await {
+            tracing::error!(partition = %partition.topic_partition, %error, "not closed cleanly");
             clean = false;
         }
     }

@@ -31,6 +31,20 @@ pub enum StorageError {
     /// The log was closed or deleted.
     #[error("the log is closed")]
     Closed,
+    /// The log was closed while the disk did not take what was appended; nobody who asked for a
+    /// flush was told that it is safe.
+    #[error(
+        "{bytes} bytes could not be written in time: offsets {durable_offset} to {log_end_offset} \
+         are lost"
+    )]
+    Unwritten {
+        /// How much was not written.
+        bytes: usize,
+        /// Everything below is on disk.
+        durable_offset: Offset,
+        /// Where the log ended in memory.
+        log_end_offset: Offset,
+    },
     /// A file is not what it should be. Nothing was changed.
     #[error("{path} cannot be used: {reason}")]
     Unusable {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringlog_runtime::{Elapsed, Instant};
 use ringlog_types::{Offset, TimestampMs, Uuid};
 
 use crate::error::StorageError;
@@ -13,16 +14,47 @@ use crate::producer_snapshot;
 use crate::segment::{Segment, SegmentIndex, Stage};
 use crate::tail::{BLOCK, Tail, block_floor};
 
+/// How long closing a log waits for the disk. A write takes milliseconds; longer than this takes
+/// only a disk that is full or gone.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+
 impl Log {
     /// Writes and flushes everything, trims the files, writes epochs and producer snapshot. The
-    /// log takes nothing afterwards.
+    /// log takes nothing afterwards. Like [`Log::close_by`], in a time that suits one log.
     pub async fn close(&self) -> Result<(), StorageError> {
+        self.close_by(self.shard.runtime().now() + CLOSE_TIME_MAX).await
+    }
+
+    /// Closes the log, and waits for what is not written no longer than until `deadline`. A log
+    /// that is written already closes cleanly even after it.
+    ///
+    /// # Errors
+    /// `Unwritten` when time ran out, as on a full disk: recovery then finds a log that ends
+    /// earlier, and the directory must not be marked as cleanly shut down. Other errors are the
+    /// disk's.
+    pub async fn close_by(&self, deadline: Instant) -> Result<(), StorageError> {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
         self.closing.set(true);
-        self.wait_durable(self.log_end_offset.get()).await?;
-        self.pause_writer().await;
+        let runtime = self.shard.runtime();
+        let written = async {
+            self.wait_durable(self.log_end_offset.get()).await?;
+            self.pause_writer().await;
+            Ok(())
+        };
+        match runtime.timeout(deadline - runtime.now(), written).await {
+            Ok(written) => written?,
+            Err(Elapsed) => {
+                let unwritten = StorageError::Unwritten {
+                    bytes: self.dirty_bytes.get(),
+                    durable_offset: self.durable_offset.get(),
+                    log_end_offset: self.log_end_offset.get(),
+                };
+                self.fail(&StorageError::Closed);
+                return Err(unwritten);
+            }
+        }
         if let Some(failure) = self.failure() {
             return Err(failure);
         }

@@ -362,6 +362,76 @@ fn a_full_disk_refuses_and_resumes() {
     }
 }
 
+/// Stopping while the disk is full: it ends in time, what could not be written was not
+/// acknowledged, and the next start finds everything that was.
+#[test]
+fn closing_on_a_full_disk_ends() {
+    for seed in 0..5 {
+        let mut options = SimOptions::default();
+        options.disk.capacity_bytes = 3 << 20;
+        let mut sim = Simulation::new(seed, options);
+        let node = sim.add_node("node");
+        let model = Shared::default();
+        let shared = model.clone();
+        sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| {
+            stop_when_full(runtime, seed, shared.clone())
+        });
+        let done = model.clone();
+        sim.run_until(|| lock(&done).finished, Duration::from_secs(30));
+        assert!(lock(&model).finished, "seed {seed}: closing does not end");
+        assert!(!sim.disk(node).exists("/data/.kafka_cleanshutdown"));
+        sim.kill(node);
+        sim.disk(node).set_capacity_bytes(1 << 30);
+        lock(&model).finished = false;
+        sim.restart(node);
+        sim.run_until(|| lock(&done).finished, LIFE);
+        assert!(lock(&model).finished, "seed {seed}: it does not start again");
+    }
+}
+
+/// The first life fills the disk and stops; the second looks at what is left.
+async fn stop_when_full(runtime: Runtime, seed: u64, model: Shared) {
+    let bench = Bench::new(runtime.clone(), &PathBuf::from("/data"), config(seed));
+    let opened = bench.open().await;
+    let log = opened.log.clone();
+    let acknowledged = lock(&model).acknowledged_end;
+    assert!(log.log_end_offset() >= acknowledged, "seed {seed}: acknowledged batches are lost");
+    if acknowledged > 0 {
+        bench.close(opened).await;
+        lock(&model).finished = true;
+        return;
+    }
+    let spec = BatchSpec { value_bytes: 30_000, ..Default::default() };
+    let waiting = log.clone();
+    let told = model.clone();
+    drop(runtime.spawn(async move {
+        for end in 1.. {
+            if waiting.wait_durable(end).await.is_err() {
+                return;
+            }
+            lock(&told).acknowledged_end = end;
+        }
+    }));
+    for _ in 0..200 {
+        append(&log, spec).expect("memory takes it");
+    }
+    let started = runtime.now();
+    let error = log.close().await.expect_err("the disk is too small");
+    assert!(runtime.now() - started < Duration::from_secs(12), "seed {seed}");
+    let (acknowledged, durable) = (lock(&model).acknowledged_end, log.durable_offset());
+    assert!(0 < acknowledged && acknowledged <= durable && durable < 200, "seed {seed}");
+    let crate::StorageError::Unwritten { bytes, durable_offset, log_end_offset: 200 } = error
+    else {
+        panic!("seed {seed}: {error}");
+    };
+    assert!(bytes > 0 && durable_offset == durable, "seed {seed}");
+    assert!(log.recovery_point() <= durable);
+    assert!(append(&log, spec).is_err(), "it takes nothing any more");
+    // Others close at once when the time is over already.
+    assert!(log.close_by(started).await.is_err());
+    lock(&model).finished = true;
+}
+
 /// A flush that fails takes log and directory offline; whoever waits is told, nobody later is
 /// acknowledged, and a new start finds what was acknowledged.
 #[test]
