@@ -1,8 +1,8 @@
 //! A metadata log, or a snapshot file, read into an image.
 //!
 //! Control batches (a new leader, a snapshot's header and footer) only move the image's place in
-//! the log; those about the quorum's version and voters are kept for the next snapshot. What the image already knows is skipped, so a snapshot and a log that begins before
-//! its end go together.
+//! the log; those about the quorum's version and voters are kept for the next snapshot. What the
+//! image already knows is skipped, so a snapshot and a log that begins before its end go together.
 
 use ringlog_record::{
     BatchError, BatchIter, BatchView, ControlRecordType, RecordIter, decompressed_records,
