@@ -57,7 +57,8 @@ rows! {
     "log.cleanup.policy", List, Some("delete"),
         ListOf(&["compact", "delete"]), Medium, ClusterWide, Honoured,
         "What happens to old records: `delete` removes old segments, `compact` keeps the last \
-         record of each key, both do both, and an empty list keeps everything.";
+         record of each key, both do both, and an empty list keeps everything. Ringlog does not \
+         compact yet: with `compact` alone every record is kept.";
     "log.cleaner.enable", Boolean, Some("true"), Any, Medium, ReadOnly, Accepted,
         "Whether Kafka's compaction threads run.";
     "log.cleaner.threads", Int, Some("1"), AtLeast(0), Medium, ClusterWide, Accepted,

@@ -5,7 +5,8 @@ use super::rows;
 rows! {
     "cleanup.policy", List, Some("delete"), ListOf(&["compact", "delete"]), Medium, Topic, Honoured,
         "What happens to old records: `delete` removes old segments, `compact` keeps the last \
-         record of each key, both do both, and an empty list keeps everything.";
+         record of each key, both do both, and an empty list keeps everything. Ringlog does not \
+         compact yet: with `compact` alone every record is kept.";
     "compression.gzip.level", Int, Some("-1"), GzipLevel, Medium, Topic, Honoured,
         "gzip's level, -1 for the codec's own default, where `compression.type` is `gzip`.";
     "compression.lz4.level", Int, Some("9"), Between(1, 17), Medium, Topic, Honoured,
