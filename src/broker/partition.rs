@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak as RcWeak};
 use std::sync::{Arc, Weak};
 
-use ringlog_admin::metrics::TopicMetrics;
+use ringlog_admin::metrics::{ShardMetrics, TopicMetrics};
 use ringlog_storage::{Log, LogObserver, StorageError};
 use ringlog_types::{Offset, TopicPartition};
 use tokio::sync::Notify;
@@ -26,6 +26,7 @@ pub(crate) struct Partition {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) log: Rc<Log>,
     pub(crate) metrics: Arc<TopicMetrics>,
+    shard_metrics: Arc<ShardMetrics>,
     waiters: RefCell<Vec<Weak<Notify>>>,
     failed: Cell<bool>,
 }
@@ -36,11 +37,13 @@ impl Partition {
         topic_partition: TopicPartition,
         log: Rc<Log>,
         metrics: Arc<TopicMetrics>,
+        shard_metrics: Arc<ShardMetrics>,
     ) -> Rc<Partition> {
         let partition = Rc::new(Partition {
             topic_partition,
             log: log.clone(),
             metrics,
+            shard_metrics,
             waiters: RefCell::default(),
             failed: Cell::new(false),
         });
@@ -97,6 +100,7 @@ impl LogObserver for Watch {
         if let Some(partition) = self.0.upgrade() {
             let name = &partition.topic_partition;
             if !partition.failed.replace(true) {
+                partition.shard_metrics.partitions_offline.add(1);
                 tracing::error!(partition = %name, %error, "partition is offline");
             }
             partition.wake_waiters();

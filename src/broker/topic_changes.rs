@@ -45,6 +45,7 @@ pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>)
     for topic in topics {
         put_topic(&shard, &change, &topic, &found).await;
     }
+    count_partitions(&shard);
 }
 
 /// Applies a change to this shard.
@@ -57,6 +58,21 @@ pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
     for topic in topics_to_update(&change) {
         put_topic(&shard, &change, &topic, &nothing_found).await;
     }
+    count_partitions(&shard);
+}
+
+/// Counts the shard's partitions anew: they come, go, and fail to open.
+fn count_partitions(shard: &Shard) {
+    let (mut partitions, mut offline) = (0, 0);
+    for topic in shard.topics.all() {
+        for entry in topic.partitions.iter().filter(|entry| entry.owner == shard.id()) {
+            partitions += 1;
+            let is_online = entry.local.as_ref().is_some_and(|local| !local.is_offline());
+            offline += i64::from(!is_online);
+        }
+    }
+    shard.metrics.partitions.set(partitions);
+    shard.metrics.partitions_offline.set(offline);
 }
 
 fn begin(shard: &Shard, change: &Change) {
@@ -157,11 +173,9 @@ async fn open_partition(
     match opened {
         Ok(log) => {
             let metrics = shard.metrics.topic(&topic.name);
-            shard.metrics.partitions.add(1);
-            Some(Partition::new(name, log, metrics))
+            Some(Partition::new(name, log, metrics, shard.metrics.clone()))
         }
         Err(error) => {
-            shard.metrics.partitions_offline.add(1);
             tracing::error!(partition = %name, %error, "partition is offline");
             None
         }

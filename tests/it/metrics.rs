@@ -60,6 +60,14 @@ async fn counters_move_with_the_work() {
     assert!(moved("ringlog_topic_out_bytes_total") >= 2.0 * payload);
     assert_eq!(moved("ringlog_file_read_bytes_total"), 0.0, "all of it is in memory");
 
+    assert_eq!(sum(&consumed, "ringlog_partitions"), 2.0);
+    node.create("gone", 3, &[]).await;
+    assert_eq!(sum(&get(admin, "/metrics").1, "ringlog_partitions"), 5.0);
+    node.client().await.delete_topic("gone").await.unwrap();
+    let deleted = get(admin, "/metrics").1;
+    assert_eq!(sum(&deleted, "ringlog_partitions"), 2.0);
+    assert_eq!(sum(&deleted, "ringlog_partitions_offline"), 0.0);
+
     let node = Node::start_with(node.stop(), &flags);
     let before = get(admin, "/metrics").1;
     assert_eq!(node.consume("m", 0, 0).await.len(), sent.len());
