@@ -2,6 +2,7 @@
 
 use ringlog_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
+use crate::checksum::crc32c;
 use crate::compression::Compression;
 use crate::{BatchError, MAGIC_V2};
 
@@ -24,11 +25,6 @@ const PRODUCER_ID: usize = 43;
 const PRODUCER_EPOCH: usize = 51;
 const BASE_SEQUENCE: usize = 53;
 const RECORD_COUNT: usize = 57;
-
-/// CRC-32C (Castagnoli), as batches have it.
-pub fn crc32c(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
-}
 
 /// The attributes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use ringlog_types::TimestampMs;
 
 use crate::batch::BatchSummary;
 use crate::builder::BatchBuilder;
+use crate::checksum::crc32;
 use crate::compression::{Compression, decompress};
 use crate::lz4_header::with_right_checksum;
 use crate::{BatchError, DECOMPRESSED_BYTES_MAX};
@@ -23,11 +24,6 @@ const CODEC_MASK: u8 = 0x07;
 const LOG_APPEND_TIME: u8 = 0x08;
 /// Bytes of a message up to its key, in format 0: also the least a message can have.
 const MESSAGE_BYTES_MIN: usize = 14;
-
-/// The CRC-32 of IEEE 802.3, which messages have.
-fn crc32(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes) as u32
-}
 
 /// Converts a message set, keeping its codec. Messages of format 0 have no timestamp and get -1,
 /// as in Kafka; an empty set's batch would count from `now_ms`, but there is no such batch.

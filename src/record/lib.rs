@@ -10,6 +10,7 @@
 
 mod batch;
 mod builder;
+mod checksum;
 pub mod compression;
 mod control;
 mod error;
@@ -27,8 +28,9 @@ pub mod validate;
 mod varint;
 mod zstd_context;
 
-pub use batch::{Attributes, BatchIter, BatchSummary, BatchView, HEADER_BYTES, crc32c};
+pub use batch::{Attributes, BatchIter, BatchSummary, BatchView, HEADER_BYTES};
 pub use builder::BatchBuilder;
+pub use checksum::{crc32, crc32c};
 pub use compression::Compression;
 pub use control::{
     ControlRecordType, control_batch, end_transaction_batch, leader_change_batch,
@@ -37,7 +39,7 @@ pub use control::{
 pub use error::BatchError;
 pub use recompress::recompress;
 pub use record::{Header, Record, RecordIter, decompressed_records};
-pub use search::{TimestampedOffset, first_at_or_after, max_timestamp};
+pub use search::{TimestampedOffset, first_at_or_after};
 
 /// The only format that logs and current clients use.
 pub const MAGIC_V2: i8 = 2;

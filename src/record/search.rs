@@ -24,28 +24,12 @@ pub fn first_at_or_after(
     if batch.max_timestamp() < timestamp {
         return Ok(None);
     }
-    find(batch, |found| found.timestamp >= timestamp && found.offset >= from_offset)
-}
-
-/// The first record that has the batch's largest timestamp; `None` when no record has one.
-pub fn max_timestamp(batch: &BatchView<'_>) -> Result<Option<TimestampedOffset>, BatchError> {
-    let timestamp = batch.max_timestamp();
-    if timestamp < 0 {
-        return Ok(None);
-    }
-    find(batch, |found| found.timestamp == timestamp)
-}
-
-fn find(
-    batch: &BatchView<'_>,
-    fits: impl Fn(&TimestampedOffset) -> bool,
-) -> Result<Option<TimestampedOffset>, BatchError> {
     let records = decompressed_records(batch, DECOMPRESSED_BYTES_MAX)?;
     let mut records = RecordIter::new(batch, &records);
     while let Some(record) = records.next_bare() {
         let record = record?;
         let found = TimestampedOffset { offset: record.offset, timestamp: record.timestamp };
-        if fits(&found) {
+        if found.timestamp >= timestamp && found.offset >= from_offset {
             return Ok(Some(found));
         }
     }
@@ -88,7 +72,6 @@ mod tests {
             ] {
                 assert_eq!(first_at_or_after(&batch, timestamp, from), Ok(expected));
             }
-            assert_eq!(max_timestamp(&batch), Ok(found(101, 30)));
         }
     }
 
@@ -97,13 +80,7 @@ mod tests {
         let mut bytes = batch(&[10, 30, 20], Compression::Lz4);
         patch::set_log_append_time(&mut bytes, 77);
         let batch = BatchView::check(&bytes).unwrap();
-        assert_eq!(max_timestamp(&batch), Ok(found(100, 77)));
+        assert_eq!(first_at_or_after(&batch, 77, 0), Ok(found(100, 77)));
         assert_eq!(first_at_or_after(&batch, 70, 102), Ok(found(102, 77)));
-    }
-
-    #[test]
-    fn records_without_timestamps_have_no_latest() {
-        let bytes = batch(&[-1, -1], Compression::None);
-        assert_eq!(max_timestamp(&BatchView::check(&bytes).unwrap()), Ok(None));
     }
 }

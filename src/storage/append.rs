@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use ringlog_config::{Flush, TimestampType, TopicConfig};
-use ringlog_record::BatchSummary;
+use ringlog_record::{BatchSummary, patch};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::batch_header::{self, BatchHeader, HEADER_BYTES};
@@ -162,8 +162,8 @@ impl Log {
         if must_roll(&segment, header, config, now_ms) {
             segment = self.roll_in_memory(&segment, header, now_ms);
         }
-        let stamped =
-            batch_header::patched(batch, header.base_offset, header.leader_epoch, log_append_time);
+        let (base_offset, leader_epoch) = (header.base_offset, header.leader_epoch);
+        let stamped = patch::stamped_header(batch, base_offset, leader_epoch, log_append_time);
         let pool = self.shard.runtime().buffers();
         let position = segment.size.get();
         let (chunks, taken) = {

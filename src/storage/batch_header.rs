@@ -4,21 +4,16 @@
 //! the records are whole is for the CRC to say. A header is *plausible* when walking on by its
 //! length can be tried; everything it claims is still to be compared with the file.
 
+pub(crate) use ringlog_record::HEADER_BYTES;
+use ringlog_record::{Attributes, crc32c};
 use ringlog_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
-use crate::crc32c;
 use crate::producer_state::ProducerBatch;
 
-/// Bytes of the header.
-pub(crate) const HEADER_BYTES: usize = 61;
 /// Bytes before those that `length` counts.
 pub(crate) const LENGTH_OVERHEAD: usize = 12;
 /// The first byte the CRC covers.
 const CRC_COVERS_FROM: usize = 21;
-/// Attribute bit: timestamps are those of the append.
-const LOG_APPEND_TIME: i16 = 0x08;
-const TRANSACTIONAL: i16 = 0x10;
-const CONTROL: i16 = 0x20;
 
 /// Why bytes are not a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +47,7 @@ pub(crate) struct BatchHeader {
     pub(crate) size: usize,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) crc: u32,
-    pub(crate) attributes: i16,
+    pub(crate) attributes: Attributes,
     pub(crate) last_offset_delta: i32,
     pub(crate) max_timestamp: TimestampMs,
     pub(crate) producer_id: ProducerId,
@@ -92,7 +87,7 @@ impl BatchHeader {
             size: length.max(0) as usize + LENGTH_OVERHEAD,
             leader_epoch: i32_at(12),
             crc: i32_at(17) as u32,
-            attributes: i16_at(21),
+            attributes: Attributes(i16_at(21)),
             last_offset_delta: i32_at(23),
             max_timestamp: i64_at(35),
             producer_id: i64_at(43),
@@ -126,12 +121,12 @@ impl BatchHeader {
 
     /// Whether the batch is a marker or another control record, not data.
     pub(crate) fn is_control(&self) -> bool {
-        self.attributes & CONTROL != 0
+        self.attributes.is_control()
     }
 
     /// Whether the CRC of the whole batch is right.
     pub(crate) fn crc_matches(&self, batch: &[u8]) -> bool {
-        batch.len() == self.size && crc32c::checksum(&batch[CRC_COVERS_FROM..]) == self.crc
+        batch.len() == self.size && crc32c(&batch[CRC_COVERS_FROM..]) == self.crc
     }
 
     /// What concerns the producer's state; `None` without a producer id.
@@ -143,31 +138,9 @@ impl BatchHeader {
             base_offset: self.base_offset,
             last_offset: self.last_offset(),
             max_timestamp: self.max_timestamp,
-            transactional: self.attributes & TRANSACTIONAL != 0,
+            transactional: self.attributes.is_transactional(),
         })
     }
-}
-
-/// A header with the offset and epoch the log assigns, and with the time of the append if the
-/// topic wants that. Offset and epoch are outside of the CRC; the time is not.
-pub(crate) fn patched(
-    batch: &[u8],
-    base_offset: Offset,
-    leader_epoch: LeaderEpoch,
-    log_append_time: Option<TimestampMs>,
-) -> [u8; HEADER_BYTES] {
-    let (header, records) = batch.split_at(HEADER_BYTES);
-    let mut header: [u8; HEADER_BYTES] = header.try_into().expect("61 bytes");
-    header[0..8].copy_from_slice(&base_offset.to_be_bytes());
-    header[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
-    if let Some(now_ms) = log_append_time {
-        let attributes = i16::from_be_bytes([header[21], header[22]]) | LOG_APPEND_TIME;
-        header[21..23].copy_from_slice(&attributes.to_be_bytes());
-        header[35..43].copy_from_slice(&now_ms.to_be_bytes());
-        let crc = crc32c::checksum_of_two(&header[CRC_COVERS_FROM..], records);
-        header[17..21].copy_from_slice(&crc.to_be_bytes());
-    }
-    header
 }
 
 /// What a marker at the end of a transaction says (`EndTransactionMarker`): the coordinator's
@@ -187,6 +160,8 @@ pub(crate) fn coordinator_epoch(batch: &[u8]) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use ringlog_record::patch;
+
     use super::*;
 
     fn header_bytes() -> [u8; HEADER_BYTES] {
@@ -229,7 +204,7 @@ mod tests {
         let mut batch = header_bytes().to_vec();
         batch.extend_from_slice(b"records");
         batch[8..12].copy_from_slice(&56i32.to_be_bytes());
-        let header = patched(&batch, 70, 3, Some(1234));
+        let header = patch::stamped_header(&batch, 70, 3, Some(1234));
         batch[..HEADER_BYTES].copy_from_slice(&header);
         let parsed = BatchHeader::parse(&batch, 68).expect("plausible");
         assert_eq!((parsed.base_offset, parsed.leader_epoch, parsed.max_timestamp), (70, 3, 1234));

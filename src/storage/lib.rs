@@ -11,7 +11,6 @@ mod append;
 mod appender;
 mod batch_header;
 mod checkpoint;
-mod crc32c;
 mod dir_files;
 mod error;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 //! Pure; Kafka's format (`ProducerStateManager`, schema `ProducerSnapshot.json`), whose byte table
 //! is in `docs/storage-format.md`. A snapshot holds only the newest batch of each producer.
 
+use ringlog_record::crc32c;
 use ringlog_types::ProducerId;
 
-use crate::crc32c;
 use crate::producer_state::{BatchMetadata, ProducerEntry, ProducerState};
 
 /// The only version there is.
@@ -36,7 +36,7 @@ pub(crate) fn encode(state: &ProducerState) -> Vec<u8> {
         bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
         bytes.extend_from_slice(&entry.current_txn_first_offset.unwrap_or(-1).to_be_bytes());
     }
-    let crc = crc32c::checksum(&bytes[6..]);
+    let crc = crc32c(&bytes[6..]);
     bytes[2..6].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
@@ -51,7 +51,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ProducerState, &'static str> {
         return Err("of a version that is not known");
     }
     let crc = u32::from_be_bytes(header[2..6].try_into().expect("4 bytes"));
-    if crc != crc32c::checksum(&bytes[6..]) {
+    if crc != crc32c(&bytes[6..]) {
         return Err("not what its CRC says");
     }
     let count = i32::from_be_bytes(header[6..10].try_into().expect("4 bytes"));

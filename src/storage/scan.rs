@@ -4,11 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use ringlog_record::crc32;
 use ringlog_runtime::{File, OpenOptions, Runtime};
 use ringlog_types::Offset;
 
 use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault, LENGTH_OVERHEAD};
-use crate::crc32c;
 use crate::error::StorageError;
 
 /// What is read at once.
@@ -122,7 +122,7 @@ impl Scanner {
             return Ok(false);
         }
         let message = self.bytes(position, size).await?;
-        Ok(message.len() as u64 == size && crc32c::checksum_ieee(&message[16..]) == crc)
+        Ok(message.len() as u64 == size && crc32(&message[16..]) == crc)
     }
 
     /// Where zeros that reach to the end of the file begin, from `position` on: the end of the

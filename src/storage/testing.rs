@@ -12,7 +12,6 @@ use ringlog_runtime::{IoChoice, Launch, Mesh, Piece, Runtime, launch};
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::batch_header::{BatchHeader, HEADER_BYTES};
-use crate::crc32c;
 use crate::log_dirs::OpenedDirs;
 use crate::{
     AppendError, AppendOrigin, Appended, Log, LogDirs, OpenHint, RecoveryReport, StorageError,
@@ -85,7 +84,7 @@ impl BatchSpec {
         batch.extend(self.base_sequence.to_be_bytes());
         batch.extend(self.count.to_be_bytes());
         batch.extend(records);
-        let crc = crc32c::checksum(&batch[21..]);
+        let crc = ringlog_record::crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
         batch
     }

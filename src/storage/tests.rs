@@ -239,6 +239,52 @@ fn offsets_are_found_by_time() {
     });
 }
 
+/// Kafka does not look at header keys; agents send what they like.
+#[test]
+fn a_header_key_that_is_not_text_hides_nothing() {
+    use ringlog_record::{BatchBuilder, Compression, Header, compression::compress, patch};
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, TopicConfig::default());
+            let log = bench.open().await.log;
+            for (base_offset, codec) in [(0, Compression::None), (3, Compression::Zstd)] {
+                let mut builder = BatchBuilder::new(1000);
+                for timestamp in 1000..1003 {
+                    let header = Header { key: "not-text", value: None };
+                    builder.push(timestamp + base_offset, None, Some(b"value"), &[header]);
+                }
+                let (mut batch, _) = builder.build().expect("three records");
+                for at in 0..batch.len() - 8 {
+                    if &batch[at..at + 8] == b"not-text" {
+                        batch[at..at + 8].fill(0xff);
+                    }
+                }
+                if codec != Compression::None {
+                    let records = compress(codec, &batch[61..], None);
+                    batch.splice(61.., records);
+                    let length = (batch.len() - 12) as i32;
+                    batch[8..12].copy_from_slice(&length.to_be_bytes());
+                    batch[22] |= codec.code();
+                }
+                patch::set_crc(&mut batch);
+                let summary = crate::testing::summary(&batch);
+                log.append(&batch, &summary, crate::AppendOrigin::Client, 0, 0).expect("taken");
+                for delta in 0..3 {
+                    let (timestamp, offset) = (1000 + base_offset + delta, base_offset + delta);
+                    let found = log.offset_for_timestamp(timestamp).await.expect("readable");
+                    let found = found.map(|found| (found.timestamp, found.offset));
+                    assert_eq!(found, Some((timestamp, offset)), "{codec:?}");
+                }
+                let newest = log.max_timestamp_offset().await.expect("readable").expect("some");
+                assert_eq!(newest.offset, base_offset + 2);
+            }
+        }
+    });
+}
+
 #[test]
 fn retention_removes_whole_segments() {
     for (retention_bytes, retention_ms, left) in

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ringlog_record::{BatchView, DECOMPRESSED_BYTES_MAX, RecordIter, decompressed_records};
+use ringlog_record::{BatchView, first_at_or_after};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::error::ReadError;
@@ -59,7 +59,7 @@ impl Log {
             .borrow()
             .as_ref()
             .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
-        self.find_record(segment, from, |found| found >= timestamp).await
+        self.find_record(segment, from, timestamp).await
     }
 
     /// The first of the records with the largest timestamp in the log.
@@ -80,16 +80,16 @@ impl Log {
             .borrow()
             .as_ref()
             .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
-        self.find_record(&segment, from, |found| found == timestamp).await
+        self.find_record(&segment, from, timestamp).await
     }
 
-    /// The first record from offset `from` on, and not below the log's start, whose timestamp is
-    /// `wanted`. Batches whose largest timestamp is not wanted are stepped over.
+    /// The first record from offset `from` on, and not below the log's start, whose timestamp is at
+    /// or after `timestamp`. Batches whose largest timestamp is before it are stepped over.
     async fn find_record(
         &self,
         segment: &Rc<Segment>,
         from: Offset,
-        wanted: impl Fn(TimestampMs) -> bool,
+        timestamp: TimestampMs,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.log_start_offset.get();
         let mut offset = from.max(start);
@@ -103,11 +103,11 @@ impl Log {
                 return Ok(None);
             }
             offset = located.header.next_offset();
-            if !wanted(located.header.max_timestamp) {
+            if located.header.max_timestamp < timestamp {
                 continue;
             }
             let bytes = self.batch_bytes(segment, &located).await?;
-            if let Some(found) = find_in_batch(segment, &located, &bytes, start, &wanted)? {
+            if let Some(found) = find_in_batch(segment, &located, &bytes, start, timestamp)? {
                 return Ok(Some(found));
             }
         }
@@ -171,26 +171,19 @@ fn find_in_batch(
     located: &Located,
     batch: &[u8],
     start: Offset,
-    wanted: &impl Fn(TimestampMs) -> bool,
+    timestamp: TimestampMs,
 ) -> Result<Option<TimestampOffset>, ReadError> {
-    let corrupt = |reason| ReadError::Corrupt {
+    let corrupt = |_| ReadError::Corrupt {
         offset: located.header.base_offset,
         path: segment.path(names::LOG),
         position: located.position,
-        reason,
+        reason: "its records cannot be read",
     };
-    let view = BatchView::parse(batch).map_err(|_| corrupt("the batch cannot be read"))?;
-    let records = decompressed_records(&view, DECOMPRESSED_BYTES_MAX)
-        .map_err(|_| corrupt("the batch cannot be decompressed"))?;
-    for record in RecordIter::new(&view, &records) {
-        let record = record.map_err(|_| corrupt("a record cannot be read"))?;
-        if record.offset >= start && wanted(record.timestamp) {
-            return Ok(Some(TimestampOffset {
-                timestamp: record.timestamp,
-                offset: record.offset,
-                leader_epoch: located.header.leader_epoch,
-            }));
-        }
-    }
-    Ok(None)
+    let view = BatchView::parse(batch).map_err(corrupt)?;
+    let found = first_at_or_after(&view, timestamp, start).map_err(corrupt)?;
+    Ok(found.map(|found| TimestampOffset {
+        timestamp: found.timestamp,
+        offset: found.offset,
+        leader_epoch: located.header.leader_epoch,
+    }))
 }
