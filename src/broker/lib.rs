@@ -17,8 +17,6 @@ mod metadata_cache;
 mod metadata_log;
 #[cfg(test)]
 mod metadata_snapshot_tests;
-#[cfg(test)]
-mod metadata_snapshot_tests;
 mod metadata_snapshots;
 mod node;
 mod partition;
