@@ -5,7 +5,7 @@
 //! length can be tried; everything it claims is still to be compared with the file.
 
 pub(crate) use ringlog_record::HEADER_BYTES;
-use ringlog_record::{Attributes, crc32c};
+use ringlog_record::{Attributes, BatchView, ControlRecordType, RecordIter, crc32c};
 use ringlog_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
 use crate::producer_state::ProducerBatch;
@@ -146,16 +146,15 @@ impl BatchHeader {
 /// What a marker at the end of a transaction says (`EndTransactionMarker`): the coordinator's
 /// epoch. `None` when the batch is another control record.
 pub(crate) fn coordinator_epoch(batch: &[u8]) -> Option<i32> {
-    // One record: length, attributes, two deltas, key length (4), key: version, type; value
-    // length, value: version, coordinator epoch. All lengths fit one byte each.
-    let record = batch.get(HEADER_BYTES..)?;
-    let key = record.get(5..9)?;
-    let kind = i16::from_be_bytes([key[2], key[3]]);
-    if !matches!(kind, 0 | 1) {
-        return None;
+    let view = BatchView::parse(batch).ok()?;
+    let marker = RecordIter::new(&view, view.records_bytes()).next()?.ok()?;
+    match ControlRecordType::from_key(marker.key?)? {
+        // The value: version, coordinator epoch.
+        ControlRecordType::Abort | ControlRecordType::Commit => {
+            Some(i32::from_be_bytes(marker.value?.get(2..6)?.try_into().ok()?))
+        }
+        _ => None,
     }
-    let epoch = record.get(12..16)?;
-    Some(i32::from_be_bytes(epoch.try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -197,6 +196,17 @@ mod tests {
         ] {
             assert_eq!(result, Err(fault));
         }
+    }
+
+    #[test]
+    fn markers_tell_their_coordinators_epoch() {
+        use ringlog_record::{end_transaction_batch, leader_change_batch};
+        for kind in [ControlRecordType::Abort, ControlRecordType::Commit] {
+            let (marker, _) = end_transaction_batch(kind, 4_000, 1, 7, 1000);
+            assert_eq!(coordinator_epoch(&marker), Some(7));
+            assert_eq!(coordinator_epoch(&marker[..marker.len() - 1]), None);
+        }
+        assert_eq!(coordinator_epoch(&leader_change_batch(1, 1000).0), None);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) const SNAPSHOT: &str = "snapshot";
 pub(crate) const DELETED: &str = ".deleted";
 /// Suffix of what the cleaner had not finished.
 pub(crate) const CLEANED: &str = ".cleaned";
+/// Suffix of a file that was not complete when the process ended.
+pub(crate) const TEMPORARY: &str = ".tmp";
 /// Suffix of what the cleaner had finished but not put in place.
 pub(crate) const SWAP: &str = ".swap";
 /// Suffix of a partition's directory that is to be removed.

@@ -64,7 +64,9 @@ impl Opening<'_> {
                     listing.snapshots.insert(offset);
                 }
                 Some((_, suffix))
-                    if suffix.ends_with(names::DELETED) || suffix.ends_with(names::CLEANED) =>
+                    if [names::DELETED, names::CLEANED, names::TEMPORARY]
+                        .iter()
+                        .any(|ending| suffix.ends_with(ending)) =>
                 {
                     runtime.remove_file(&path).await.map_err(StorageError::io("remove", &path))?;
                 }
