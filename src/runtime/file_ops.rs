@@ -34,6 +34,17 @@ impl Runtime {
         }
     }
 
+    /// Whether the byte at `pos` can be read without waiting for the disk: always, where that
+    /// cannot be told.
+    pub async fn is_cached(&self, f: &File, pos: u64) -> bool {
+        match self.driver() {
+            Driver::Uring(d) => d.is_cached(f, pos).await,
+            Driver::Fallback(_) => true,
+            // Its disk has no cache; both answers occur.
+            Driver::Sim(_) => (pos >> 12).is_multiple_of(2),
+        }
+    }
+
     /// Asks the system to have these bytes in memory soon. A hint: nothing comes of a failure.
     pub async fn will_need(&self, f: &File, pos: u64, len: u64) {
         match self.driver() {

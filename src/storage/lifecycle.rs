@@ -188,6 +188,7 @@ impl Log {
         })?;
         self.shard.tail_shrank(segment.tail.borrow_mut().clear());
         segment.reader.take();
+        segment.direct_reader.take();
         if segment.lent.replace(false) {
             // Pages of the file may still be queued in sockets, and cutting it would change
             // them: the cut is made on a copy that takes the file's place.

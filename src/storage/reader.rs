@@ -2,9 +2,11 @@
 //!
 //! A read starts with the batch that holds the offset, even if the offset is in its middle, and
 //! ends at a batch boundary that the index knows, or in the middle of a batch as Kafka's reads do
-//! (clients drop the torn end). The end of the log is served from the tails. Below those, a sealed
-//! segment goes out as a stretch of its file, never copied; a segment that is still written is
-//! read around the page cache, because its pages there would be stale or cost a second read.
+//! (clients drop the torn end). The end of the log is served from the tails. Below those, a
+//! segment that is still written is read around the page cache, because its pages there would be
+//! stale or cost a second read. A sealed one goes out as a stretch of its file, never copied, if
+//! the page cache has it or should have it because it is read more than once; what is read once
+//! goes around the page cache too and pushes nothing out of it.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -24,9 +26,11 @@ use crate::time_index::TimeIndex;
 
 /// An index file larger than this is not one.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
-/// At most this much, or one batch, is read from an unsealed segment for one read of the log:
-/// while the reader works on it, the next is read ahead.
+/// At most this much, or one batch, is read around the page cache for one read of the log: while
+/// the reader works on it, the next is read ahead.
 const DISK_READ_BYTES_MAX: u64 = 1 << 20;
+/// Less than this of a sealed segment goes by page in any case.
+const PAGE_BYTES_MAX: u64 = 64 << 10;
 /// What is read at once while walking from an index entry to an offset.
 const WALK_READ_BYTES: u64 = 16 << 10;
 
@@ -63,9 +67,19 @@ impl ReadPlan {
 
     /// Whether it takes a wait for the disk.
     pub fn waits(&self) -> bool {
-        let stretch = self.stretch.as_ref();
-        stretch.is_some_and(|stretch| is_on_disk_only(&stretch.segment, stretch.start))
+        self.stretch.as_ref().is_some_and(|stretch| stretch.way == Way::Disk)
     }
+}
+
+/// How a stretch is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From the tail.
+    Memory,
+    /// By page, through the page cache.
+    Page,
+    /// Into a buffer, around the page cache; its end may be in memory by then.
+    Disk,
 }
 
 /// The stretch of one segment that a read takes.
@@ -73,6 +87,7 @@ struct Stretch {
     segment: Rc<Segment>,
     start: u64,
     end: u64,
+    way: Way,
 }
 
 impl Log {
@@ -149,9 +164,10 @@ impl Log {
         }
         let limit = self.end_position(&segment, up_to).await?;
         let wanted = limit.min(first.position + (max_bytes as u64).max(first_size));
-        let mut end = match is_on_disk_only(&segment, first.position) {
-            true => wanted.min(first.position + DISK_READ_BYTES_MAX.max(first_size)),
-            false => wanted,
+        let way = self.way(&segment, first.position, wanted).await?;
+        let mut end = match way {
+            Way::Disk => wanted.min(first.position + DISK_READ_BYTES_MAX.max(first_size)),
+            Way::Memory | Way::Page => wanted,
         };
         let cut_short = end < wanted;
         if end < limit {
@@ -167,9 +183,29 @@ impl Log {
         if let Some(fence) = segment.fence_behind(first.position) {
             end = end.min(fence.position);
         }
-        let stretch = Stretch { segment, start: first.position, end };
+        let stretch = Stretch { segment, start: first.position, end, way };
         let first_batch_base = Some(first.header.base_offset);
         Ok(ReadPlan { offset, first_batch_base, stretch: Some(stretch), cut_short })
+    }
+
+    /// How to read from `start` on.
+    async fn way(&self, segment: &Rc<Segment>, start: u64, end: u64) -> Result<Way, ReadError> {
+        if segment.tail.borrow().start().is_some_and(|memory_start| start >= memory_start) {
+            return Ok(Way::Memory);
+        }
+        if segment.stage.get() != Stage::Sealed {
+            return Ok(Way::Disk);
+        }
+        let length = end - start;
+        if length < PAGE_BYTES_MAX || segment.direct_bytes.get() >= segment.size.get() {
+            return Ok(Way::Page);
+        }
+        let file = self.reader(segment).await?;
+        let probe = start + length.min(DISK_READ_BYTES_MAX) - 1;
+        match self.shard.runtime().is_cached(&file, probe).await {
+            true => Ok(Way::Page),
+            false => Ok(Way::Disk),
+        }
     }
 
     /// The first batch that reaches `offset`, and its segment. `None` when there is none, which
@@ -316,20 +352,20 @@ impl Log {
 
     /// The bytes of a stretch.
     async fn pieces(&self, stretch: &Stretch) -> Result<Vec<Piece>, ReadError> {
-        let Stretch { segment, start, end } = stretch;
+        let Stretch { segment, start, end, way } = stretch;
         let (start, end) = (*start, *end);
-        let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
         let tell = |source, bytes| self.shard.tell(|observer| observer.read(source, bytes));
-        if start >= memory_start {
-            tell(ReadSource::Tail, end - start);
-            return Ok(memory_pieces(segment, start, end));
-        }
-        if segment.stage.get() == Stage::Sealed {
+        if *way == Way::Page {
             let file = self.reader(segment).await?;
             segment.lent.set(true);
             tell(ReadSource::File, end - start);
             self.advise(segment, &file, start, end);
             return Ok(vec![Piece::File { file, pos: start, len: (end - start) as usize }]);
+        }
+        let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
+        if start >= memory_start {
+            tell(ReadSource::Tail, end - start);
+            return Ok(memory_pieces(segment, start, end));
         }
         let disk_end = end.min(memory_start);
         // While the disk is read, chunks may leave memory; what is in it is taken first.
@@ -343,16 +379,32 @@ impl Log {
         Ok(pieces)
     }
 
-    /// The handle through which a sealed segment is read.
+    /// The handle through which a sealed segment is read around the page cache.
+    pub(crate) async fn direct_reader(&self, segment: &Rc<Segment>) -> Result<File, ReadError> {
+        self.shard.segment_used(segment);
+        if let Some(file) = segment.direct_reader.borrow().clone() {
+            return Ok(file);
+        }
+        let options = OpenOptions { read: true, direct: true, ..Default::default() };
+        let file = self.open_log(segment, &options).await?;
+        segment.direct_reader.replace(Some(file.clone()));
+        Ok(file)
+    }
+
+    async fn open_log(&self, segment: &Segment, how: &OpenOptions) -> Result<File, ReadError> {
+        let path = segment.path(names::LOG);
+        let file = self.shard.runtime().open(&path, how).await;
+        Ok(file.map_err(StorageError::io("open", &path))?)
+    }
+
+    /// The handle through which a sealed segment is sent by page.
     pub(crate) async fn reader(&self, segment: &Rc<Segment>) -> Result<File, ReadError> {
         self.shard.segment_used(segment);
         if let Some(file) = segment.reader.borrow().clone() {
             return Ok(file);
         }
-        let path = segment.path(names::LOG);
         let options = OpenOptions { read: true, ..Default::default() };
-        let file = self.shard.runtime().open(&path, &options).await;
-        let file = file.map_err(StorageError::io("open", &path))?;
+        let file = self.open_log(segment, &options).await?;
         segment.reader.replace(Some(file.clone()));
         Ok(file)
     }
@@ -395,12 +447,6 @@ impl Window {
     fn covers(&self, position: u64, length: u64) -> bool {
         self.start <= position && position + length <= self.start + self.bytes.len() as u64
     }
-}
-
-/// Whether the bytes at `position` have to be read before they can be sent.
-fn is_on_disk_only(segment: &Segment, position: u64) -> bool {
-    let memory_start = segment.tail.borrow().start();
-    segment.stage.get() != Stage::Sealed && memory_start.is_none_or(|start| position < start)
 }
 
 fn memory_pieces(segment: &Segment, start: u64, end: u64) -> Vec<Piece> {

@@ -221,6 +221,7 @@ impl StorageShard {
                 && oldest.stage.get() == Stage::Sealed
             {
                 oldest.reader.take();
+                oldest.direct_reader.take();
                 oldest.index.take();
             }
         }

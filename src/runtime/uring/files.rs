@@ -159,7 +159,7 @@ impl Uring {
     }
 
     /// Whether the byte at `pos` can be read without waiting for the disk.
-    async fn is_cached(&self, file: &File, pos: u64) -> bool {
+    pub(crate) async fn is_cached(&self, file: &File, pos: u64) -> bool {
         let payload = Payload::Read { file: file.clone(), buf: self.buffers().get(1) };
         let read = self.ring.start(payload, |payload| {
             let Payload::Read { file, buf } = payload else { unreachable!("made above") };
