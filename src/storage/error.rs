@@ -34,8 +34,8 @@ pub enum StorageError {
     /// The log was closed while the disk did not take what was appended; nobody who asked for a
     /// flush was told that it is safe.
     #[error(
-        "{bytes} bytes could not be written in time: the log ends at offset {durable_offset} and not \
-         at {log_end_offset}; with flush=sync nothing between was acknowledged"
+        "{bytes} bytes could not be written in time: the log ends at offset {durable_offset} and \
+         not at {log_end_offset}; with flush=sync nothing between was acknowledged"
     )]
     Unwritten {
         /// How much was not written.
