@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringlog_runtime::sync::Event;
 use ringlog_runtime::{Instant, Piece, Stream};
 use slab::Slab;
 
@@ -26,6 +27,8 @@ const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Peer {
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     pub(crate) software: RefCell<Option<String>>,
+    /// Set when nothing more comes from it: what waits for news need not wait any longer.
+    pub(crate) ended: Event,
 }
 
 struct Open {
@@ -88,7 +91,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr)
     let writer = shard.rt.spawn(writer);
     let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
     let mut frames = FrameReader::new(shard.rt.clone(), stream, frame_bytes_max);
-    let peer = Rc::new(Peer { software: RefCell::default() });
+    let peer = Rc::new(Peer { software: RefCell::default(), ended: Event::new() });
     loop {
         answers.wait_for_room().await;
         let frame = match frames.next().await {
@@ -105,6 +108,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr)
             break;
         }
     }
+    peer.ended.set();
     answers.close();
     writer.await;
     shard.connections.open.borrow_mut().remove(key);

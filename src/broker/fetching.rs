@@ -106,7 +106,7 @@ pub(crate) async fn fetch(
         let fetched = if failed.is_empty() && groups.len() == 1 {
             // The wait happens where the partitions are: that is one message each way.
             let (owner, items) = groups.swap_remove(0);
-            shard.start_on(owner, move |shard| fetch_here(shard.clone(), items, limits)).await
+            shard.read_on(owner, move |shard| fetch_here(shard.clone(), items, limits)).await
         } else {
             fetch_there(shard, groups, failed, limits).await
         };

@@ -4,8 +4,10 @@
 //! result comes back through a oneshot channel. Jobs from one shard to another start in the
 //! order in which they were posted, which is what keeps the batches of one connection in order.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use ringlog_runtime::ShardId;
 use tokio::sync::oneshot;
@@ -15,9 +17,38 @@ use crate::shard::Shard;
 /// Work for another shard. It runs to its first wait at once and owns everything it needs.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
+/// Runs the work that was asked for, unless nobody waits for its result any more.
+async fn run_while_wanted<R>(work: impl Future<Output = R>, mut answer: oneshot::Sender<R>) {
+    let mut work = pin!(work);
+    let result = poll_fn(|context| match answer.poll_closed(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(context).map(Some),
+    });
+    if let Some(result) = result.await {
+        drop(answer.send(result));
+    }
+}
+
 enum Started<F, R> {
     Here(F),
     There(oneshot::Receiver<R>),
+}
+
+impl<F: Future<Output = R>, R> Started<F, R> {
+    #[expect(clippy::manual_async_fn, reason = "an async fn would hold the work twice")]
+    fn result(self) -> impl Future<Output = R> {
+        async move {
+            match self {
+                Started::Here(future) => future.await,
+                Started::There(answered) => match answered.await {
+                    Ok(result) => result,
+                    // The other shard stopped with the job undone. This one is being stopped as
+                    // well, and the task that waits here is dropped with it.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+    }
 }
 
 impl Shard {
@@ -35,29 +66,39 @@ impl Shard {
         F: Future<Output = R> + 'static,
         R: Send + 'static,
     {
-        let started = if to == self.id() {
-            Started::Here(work(self))
-        } else {
-            let (answer, answered) = oneshot::channel();
-            let job: Job = Box::new(move |shard: &Rc<Shard>| {
-                let result = work(shard);
-                // The one who asked may be gone: then nobody misses the answer.
-                shard.rt.spawn(async move { drop(answer.send(result.await)) });
-            });
-            self.mesh.send(to, job);
-            Started::There(answered)
-        };
-        async move {
-            match started {
-                Started::Here(future) => future.await,
-                Started::There(answered) => match answered.await {
-                    Ok(result) => result,
-                    // The other shard stopped with the job undone. This one is being stopped
-                    // as well, and the task that waits here is dropped with it.
-                    Err(_) => std::future::pending().await,
-                },
-            }
+        if to == self.id() {
+            return Started::Here(work(self)).result();
         }
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |shard: &Rc<Shard>| {
+            let result = work(shard);
+            // The one who asked may be gone: then nobody misses the answer.
+            shard.rt.spawn(async move { drop(answer.send(result.await)) });
+        });
+        self.mesh.send(to, job);
+        Started::There(answered).result()
+    }
+
+    /// The same for work that changes nothing: it is given up when the future is dropped.
+    pub(crate) fn read_on<R, W, F>(
+        self: &Rc<Self>,
+        to: ShardId,
+        work: W,
+    ) -> impl Future<Output = R> + 'static + use<R, W, F>
+    where
+        W: FnOnce(&Rc<Shard>) -> F + Send + 'static,
+        F: Future<Output = R> + 'static,
+        R: Send + 'static,
+    {
+        if to == self.id() {
+            return Started::Here(work(self)).result();
+        }
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |shard: &Rc<Shard>| {
+            shard.rt.spawn(run_while_wanted(work(shard), answer));
+        });
+        self.mesh.send(to, job);
+        Started::There(answered).result()
     }
 
     /// Runs `work` once on each shard that owns some of the items, with all of its items. The

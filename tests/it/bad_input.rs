@@ -1,7 +1,8 @@
 //! Bytes that no client would send: one connection is closed, nobody else notices.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringlog_client::ProducerSettings;
@@ -88,4 +89,29 @@ fn a_peer_that_stops_in_the_middle_of_a_frame_disturbs_nobody() {
         node.produce("calm", 0, &sent, ProducerSettings::default()).await;
         assert_eq!(texts(&node.consume("calm", 0, 0).await), sent);
     });
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_with_its_peer() {
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &["--shards", "2"]);
+    node.create("calm", 2, &[]).await;
+    // Fetch 4: no replica, a wait of 24 days for a byte, 1 MiB, one topic.
+    let mut fetch = (-1i32).to_be_bytes().to_vec();
+    fetch.extend([i32::MAX, 1, 1 << 20].iter().flat_map(|field| field.to_be_bytes()));
+    fetch.extend([&[0u8][..], &1i32.to_be_bytes(), b"\0\x04calm", &1i32.to_be_bytes()].concat());
+    // Connections and partitions on either shard, in all pairs.
+    for round in 0..16 {
+        let mut body = fetch.clone();
+        body.extend([&(round % 2i32).to_be_bytes()[..], &[0; 8], &[0, 16, 0, 0]].concat());
+        let mut stream = TcpStream::connect(node.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        stream.write_all(&frame(1, 4, &body)).unwrap();
+        assert!(stream.read(&mut [0; 1]).is_err(), "there is nothing to fetch");
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.len() > 40, "{answer:?}");
+        assert_eq!(answer[4..8], 7i32.to_be_bytes());
+    }
 }

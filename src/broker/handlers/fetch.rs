@@ -1,7 +1,10 @@
 //! Fetch (key 1): records out, from memory or spliced from files, with sessions (KIP-227) and
 //! long polls.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ringlog_runtime::Piece;
@@ -12,6 +15,7 @@ use ringlog_wire::messages::fetch_response::{EpochEndOffset, FetchResponse, Part
 use ringlog_wire::{EncodeError, Records, Writer};
 
 use crate::answers::Answer;
+use crate::connection::Peer;
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
 use crate::fetching::{FetchLimits, PartitionRead, fetch};
 use crate::request::Request;
@@ -49,7 +53,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         // No other broker is a replica of anything here.
         plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
     } else {
-        fetch(&shard, &plan.targets, limits).await
+        fetch_for(&shard, &request.peer, &plan.targets, limits).await
     };
     let news = news(&shard, &plan, reads);
     let head = ResponseHead {
@@ -59,6 +63,29 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     };
     request
         .respond_with_records(|writer, records| write(writer, request.version, head, news, records))
+}
+
+/// Fetches, but waits for nothing that the peer does not wait for: when its side of the
+/// connection has ended, it gets what is there.
+async fn fetch_for(
+    shard: &Rc<Shard>,
+    peer: &Peer,
+    targets: &[FetchTarget],
+    limits: FetchLimits,
+) -> Vec<PartitionRead> {
+    {
+        let mut fetched = pin!(fetch(shard, targets, limits));
+        let mut ended = pin!(peer.ended.wait());
+        let reads = poll_fn(|context| match fetched.as_mut().poll(context) {
+            Poll::Ready(reads) => Poll::Ready(Some(reads)),
+            Poll::Pending => ended.as_mut().poll(context).map(|()| None),
+        });
+        if let Some(reads) = reads.await {
+            return reads;
+        }
+    }
+    let limits = FetchLimits { deadline: shard.rt.now(), ..limits };
+    fetch(shard, targets, limits).await
 }
 
 fn refuse(request: &Request, error: ErrorCode) -> Answer {
@@ -102,11 +129,14 @@ fn session_request(asked: &FetchRequest<'_>, version: i16) -> SessionRequest {
 
 fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLimits {
     let bytes_max = asked.max_bytes.min(shard.node.config.fetch_max_bytes).max(0) as usize;
+    let idle_max = shard.node.config.connections_max_idle_ms;
+    let wait_max = if idle_max > 0 { idle_max as u64 } else { u64::MAX };
+    let wait_ms = (asked.max_wait_ms.max(0) as u64).min(wait_max);
     FetchLimits {
         bytes_min: (asked.min_bytes.max(0) as usize).min(bytes_max),
         bytes_max,
         whole_first_batch: request.version >= VERSION_BYTES_MAX,
-        deadline: request.arrived + Duration::from_millis(asked.max_wait_ms.max(0) as u64),
+        deadline: request.arrived + Duration::from_millis(wait_ms),
     }
 }
 
