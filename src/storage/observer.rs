@@ -134,9 +134,11 @@ mod tests {
                 assert_eq!(counts.flushed.get(), appended);
                 assert!(counts.flushes.get() >= 100 && counts.written.get() >= appended);
                 assert!((1..=2 << 20).contains(&counts.tail.get()), "{}", counts.tail.get());
+                // The second time, the sealed segment goes by page.
                 let (mut offset, mut read_bytes) = (0, 0);
-                while offset < 100 {
-                    let read = log.read(offset, 300 << 10, 100, true).await.expect("readable");
+                while offset < 200 {
+                    let from = offset % 100;
+                    let read = log.read(from, 300 << 10, 100, true).await.expect("readable");
                     read_bytes += read.bytes as u64;
                     offset += (read.bytes / spec.build().len()) as i64;
                 }

@@ -62,7 +62,6 @@ impl Log {
         if sequential {
             self.read_ahead(segment, end, end - start);
         }
-        segment.direct_bytes.set(segment.direct_bytes.get() + (end - start));
         Ok(pieces)
     }
 

@@ -197,7 +197,7 @@ impl Log {
             return Ok(Way::Disk);
         }
         let length = end - start;
-        if length < PAGE_BYTES_MAX || segment.direct_bytes.get() >= segment.size.get() {
+        if length < PAGE_BYTES_MAX || segment.bytes_read.get() >= segment.size.get() {
             return Ok(Way::Page);
         }
         let file = self.reader(segment).await?;
@@ -355,6 +355,9 @@ impl Log {
         let Stretch { segment, start, end, way } = stretch;
         let (start, end) = (*start, *end);
         let tell = |source, bytes| self.shard.tell(|observer| observer.read(source, bytes));
+        if segment.stage.get() == Stage::Sealed {
+            segment.bytes_read.set(segment.bytes_read.get() + (end - start));
+        }
         if *way == Way::Page {
             let file = self.reader(segment).await?;
             segment.lent.set(true);

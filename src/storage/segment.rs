@@ -118,8 +118,8 @@ pub(crate) struct Segment {
     pub(crate) reader: RefCell<Option<File>>,
     /// For reading a sealed segment around the page cache; opened at need.
     pub(crate) direct_reader: RefCell<Option<File>>,
-    /// How much of it was read around the page cache, in all.
-    pub(crate) direct_bytes: Cell<u64>,
+    /// How much was read of it since it is sealed, by all readers together.
+    pub(crate) bytes_read: Cell<u64>,
     /// Where the last read from disk ended, to tell who reads from front to back.
     pub(crate) disk_read_end: Cell<u64>,
     /// Up to here the page cache was asked to have the bytes of a sealed segment.
@@ -169,7 +169,7 @@ impl Segment {
             tail: RefCell::default(),
             reader: RefCell::new(None),
             direct_reader: RefCell::new(None),
-            direct_bytes: Cell::new(0),
+            bytes_read: Cell::new(0),
             disk_read_end: Cell::new(0),
             advised_end: Cell::new(0),
             lent: Cell::new(false),
