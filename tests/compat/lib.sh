@@ -185,6 +185,21 @@ go_program() {
   echo "$cache/$client"
 }
 
+# dump_log WHAT FILE…: Apache's dump-log, deep, by the kafka() of the script. Each of its complaints goes to its output, and it ends with 0 all the same.
+dump_log() {
+  local what=$1
+  shift
+  (IFS=,; kafka dump-log --deep-iteration --files "$*" > "$work/out") ||
+    fail "dump-log of $what: $(tail -n 3 "$work/tool.err")"
+  # A segment that does not begin at 0 is always said to follow offset -1.
+  grep -Eih 'mismatch|found timestamp|is followed by|exception|invalid|bad index|out of order' \
+    "$work/out" "$work/tool.err" | grep -v ' -1 is followed by' > "$work/complaints" || true
+  if [ -s "$work/complaints" ]; then
+    head -n 5 "$work/complaints" | cut -c1-300 >&2
+    fail "dump-log of $what complains"
+  fi
+}
+
 # run_client COMMAND…: a client that prints `ok …` for each of its checks.
 run_client() {
   local status=0
