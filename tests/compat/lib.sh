@@ -185,7 +185,8 @@ go_program() {
   echo "$cache/$client"
 }
 
-# dump_log WHAT FILE…: Apache's dump-log, deep, by the kafka() of the script. Each of its complaints goes to its output, and it ends with 0 all the same.
+# dump_log WHAT FILE…: Apache's dump-log, deep, by the script's own kafka(). Each of its
+# complaints goes to its output, and it ends with 0 all the same.
 dump_log() {
   local what=$1
   shift
