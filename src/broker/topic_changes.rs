@@ -45,7 +45,7 @@ pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>)
     for topic in topics {
         put_topic(&shard, &change, &topic, &found).await;
     }
-    count_partitions(&shard);
+    end(&shard);
 }
 
 /// Applies a change to this shard.
@@ -58,7 +58,7 @@ pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
     for topic in topics_to_update(&change) {
         put_topic(&shard, &change, &topic, &nothing_found).await;
     }
-    count_partitions(&shard);
+    end(&shard);
 }
 
 /// Counts the shard's partitions anew: they come, go, and fail to open.
@@ -82,6 +82,13 @@ fn begin(shard: &Shard, change: &Change) {
     let expiration_ms = i64::from(change.config.producer_id_expiration_ms);
     shard.storage.set_producer_id_expiration_ms(expiration_ms);
     shard.forget_cached_answers();
+}
+
+/// Everything of the change is served now.
+fn end(shard: &Shard) {
+    // Answers given while logs were being opened and closed are of what was before.
+    shard.forget_cached_answers();
+    count_partitions(shard);
 }
 
 /// The topics whose partitions or settings changed: all of them when the node's own did.

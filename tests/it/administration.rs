@@ -1,5 +1,7 @@
 //! Topics, settings, and the errors in Kafka's words.
 
+use std::sync::Arc;
+
 use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, NewTopic, ProducerSettings};
 use ringlog_types::TopicPartition;
 
@@ -25,6 +27,48 @@ async fn topics_come_change_and_go() {
     client.create_topic(&dry, true).await.unwrap();
     client.delete_topic("one").await.unwrap();
     assert!(client.topics().await.unwrap().is_empty(), "a dry run creates nothing");
+}
+
+/// Answers are kept until the metadata changes; one that was given while a change was under way
+/// must not be kept beyond it.
+#[tokio::test]
+async fn a_change_that_was_answered_is_seen_by_everybody() {
+    tokio::task::LocalSet::new().run_until(change_while_others_ask()).await;
+}
+
+async fn change_while_others_ask() {
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &["--shards", "2"]);
+    let mut others = Vec::new();
+    for _ in 0..6 {
+        others.push(Arc::new(node.client().await));
+    }
+    let asking: Vec<_> = others
+        .iter()
+        .cloned()
+        .map(|client| {
+            tokio::task::spawn_local(async move {
+                loop {
+                    client.topics().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for round in 0..40 {
+        let name = format!("new-{round}");
+        node.create(&name, 4, &[]).await;
+        for (index, client) in others.iter().enumerate() {
+            let seen = client.topics().await.unwrap();
+            assert!(seen.iter().any(|topic| *topic.name == *name), "{name}, client {index}");
+        }
+        if round % 4 == 3 {
+            others[0].delete_topic(&name).await.unwrap();
+            for (index, client) in others.iter().enumerate() {
+                let seen = client.topics().await.unwrap();
+                assert!(seen.iter().all(|topic| *topic.name != *name), "{name}, client {index}");
+            }
+        }
+    }
+    asking.iter().for_each(|task| task.abort());
 }
 
 #[tokio::test]
