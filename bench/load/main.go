@@ -13,6 +13,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -103,6 +105,9 @@ func create(ctx context.Context) {
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	if _, err := admin.CreateTopic(ctx, int32(*partitions), 1, nil, *topic); err != nil {
+		if !errors.Is(err, kerr.TopicAlreadyExists) {
+			log.Fatalf("creating %s: %v", *topic, err)
+		}
 		return
 	}
 	for ctx.Err() == nil {
@@ -137,7 +142,9 @@ func produce(ctx context.Context, share int, all *tally) {
 		}
 		client.Produce(ctx, &kgo.Record{Value: payload}, func(_ *kgo.Record, err error) {
 			if err != nil {
-				all.failed.Add(1)
+				if all.failed.Add(1) == 1 {
+					log.Printf("the first error: %v", err)
+				}
 				return
 			}
 			all.done.Add(1)
