@@ -2,7 +2,7 @@
 //! shard 0.
 //!
 //! There is no formatting step. A fresh directory is made ours by starting on it; another
-//! cluster's or node's is refused, and nothing in it is changed.
+//! cluster's or node's is refused, and nothing in it is changed but for the `.lock` file.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
