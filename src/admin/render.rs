@@ -100,6 +100,11 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
             &s.connections_accepted
         }),
         (
+            "ringlog_connections_taken_over_total",
+            "Connections taken over from another shard.",
+            |s| &s.connections_taken_over,
+        ),
+        (
             "ringlog_connections_refused_total",
             "Connections refused: too many of one address.",
             |s| &s.connections_refused,

@@ -1,9 +1,9 @@
 //! One client connection: a reader that cuts and dispatches requests, and a writer that sends
 //! the answers in order.
 //!
-//! Both run on the shard that accepted the connection. Back-pressure is by bytes: a request
-//! holds its size from the shard's request budget until it is answered, and a connection whose
-//! requests do not fit is simply not read from.
+//! Both run on the shard that accepted the connection, until it moves to a better one between two
+//! requests (`home`). Back-pressure is by bytes: a request holds its size from the shard's request
+//! budget until it is answered, and a connection whose requests do not fit is simply not read from.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -12,23 +12,88 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
-use ringlog_runtime::{Instant, Piece, Stream};
+use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::answers::{Answer, AnswerQueue, Next};
+use crate::fetch_session::TakenSession;
 use crate::frames::{FrameError, FrameReader};
 use crate::handlers::{self, Work};
+use crate::home::Home;
 use crate::shard::Shard;
 
 /// How often idle connections are looked for, at least.
 const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the handlers may know of the connection a request came from.
+/// What the handlers may know of the connection a request came from, and tell about it.
 pub(crate) struct Peer {
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     pub(crate) software: RefCell<Option<String>>,
+    /// The fetch session it used last; 0 is none.
+    pub(crate) fetch_session: Cell<i32>,
     /// Set when nothing more comes from it: what waits for news need not wait any longer.
     pub(crate) ended: Event,
+    home: RefCell<Home>,
+}
+
+impl Peer {
+    fn new(software: Option<String>, fetch_session: i32) -> Peer {
+        Peer {
+            software: RefCell::new(software),
+            fetch_session: Cell::new(fetch_session),
+            ended: Event::new(),
+            home: RefCell::default(),
+        }
+    }
+
+    /// Notes that a request was for partitions of `owner` alone, or of several shards (`None`),
+    /// and how many bytes of records it brought or took.
+    pub(crate) fn touched(&self, shard: &Shard, owner: Option<ShardId>, bytes: usize) {
+        let shards = shard.mesh.shards();
+        if shards > 1 {
+            let busy = |shard_number| shard.mesh.busy_percent(ShardId(shard_number as u16));
+            let busy_percent: SmallVec<[u8; 32]> = (0..shards).map(busy).collect();
+            self.home.borrow_mut().note(shard.id(), owner, bytes, &busy_percent);
+        }
+    }
+}
+
+/// A connection that begins on this shard, or goes on here.
+pub(crate) struct Arrival {
+    stream: Stream,
+    address: SocketAddr,
+    peer: Peer,
+    /// The request that made it move.
+    frame: Option<Bytes>,
+}
+
+impl Arrival {
+    pub(crate) fn accepted(stream: Stream, address: SocketAddr) -> Arrival {
+        Arrival { stream, address, peer: Peer::new(None, 0), frame: None }
+    }
+
+    /// Unpacks what left another shard.
+    pub(crate) fn moved(shard: &Shard, departure: Departure) -> std::io::Result<Arrival> {
+        let Departure { connection, address, software, fetch_session, session, frame } = departure;
+        let stream = shard.rt.take_over(connection)?;
+        if let Some(session) = session {
+            shard.fetch_sessions.borrow_mut().put(session, shard.rt.now());
+        }
+        let peer = Peer::new(software, fetch_session);
+        Ok(Arrival { stream, address, peer, frame: Some(frame) })
+    }
+}
+
+/// A connection on its way to another shard, with all that is kept about it.
+pub(crate) struct Departure {
+    connection: HandedOver,
+    address: SocketAddr,
+    software: Option<String>,
+    fetch_session: i32,
+    session: Option<TakenSession>,
+    /// The request that arrived last and was not taken up.
+    frame: Bytes,
 }
 
 struct Open {
@@ -78,8 +143,10 @@ pub(crate) async fn sweep_idle(shard: Rc<Shard>) {
     }
 }
 
-/// Serves one connection until it ends.
-pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr) {
+/// Serves one connection until it ends here. If it then goes on elsewhere, says where and how.
+pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId, Departure)> {
+    let Arrival { stream, address, peer, frame: mut frame_before } = arrival;
+    let peer = Rc::new(peer);
     let answers = Rc::new(AnswerQueue::default());
     let last_used = Rc::new(Cell::new(shard.rt.now()));
     let key = shard.connections.open.borrow_mut().insert(Open {
@@ -90,11 +157,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr)
     let writer = write_answers(shard.clone(), stream.clone(), answers.clone(), address);
     let writer = shard.rt.spawn(writer);
     let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
-    let mut frames = FrameReader::new(shard.rt.clone(), stream, frame_bytes_max);
-    let peer = Rc::new(Peer { software: RefCell::default(), ended: Event::new() });
+    let mut frames = FrameReader::new(shard.rt.clone(), stream.clone(), frame_bytes_max);
+    let mut departure = None;
     loop {
         answers.wait_for_room().await;
-        let frame = match frames.next().await {
+        let next = match frame_before.take() {
+            Some(frame) => Ok(Some(frame)),
+            None => frames.next().await,
+        };
+        let frame = match next {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(error) => {
@@ -103,6 +174,13 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr)
             }
         };
         last_used.set(shard.rt.now());
+        if frames.is_drained()
+            && answers.len() == 0
+            && let Some((to, connection)) = hand_over(&shard, &peer, &stream)
+        {
+            departure = Some((to, connection, frame));
+            break;
+        }
         shard.metrics.received(frame.len() + 4);
         if !take_up(&shard, &peer, &answers, frame).await {
             break;
@@ -112,6 +190,28 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, address: SocketAddr)
     answers.close();
     writer.await;
     shard.connections.open.borrow_mut().remove(key);
+    let (to, connection, frame) = departure?;
+    let fetch_session = peer.fetch_session.get();
+    let session = shard.fetch_sessions.borrow_mut().take(fetch_session);
+    let software = peer.software.take();
+    Some((to, Departure { connection, address, software, fetch_session, session, frame }))
+}
+
+/// The connection for another shard, if it should go there now. Nothing of it is in work.
+fn hand_over(shard: &Shard, peer: &Peer, stream: &Stream) -> Option<(ShardId, HandedOver)> {
+    let mut home = peer.home.borrow_mut();
+    let to = home.wants()?;
+    if shard.stopping.get() || !shard.last_given.borrow_mut().give(shard.rt.now()) {
+        return None;
+    }
+    match stream.hand_over() {
+        Ok(connection) => Some((to, connection)),
+        Err(error) => {
+            tracing::debug!(%error, "a connection stays where it is");
+            home.stay();
+            None
+        }
+    }
 }
 
 /// Starts the work on one request. Returns false when nothing more may be read from this peer.

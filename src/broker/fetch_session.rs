@@ -63,6 +63,12 @@ struct Session {
     start: usize,
 }
 
+/// A session between two caches.
+pub(crate) struct TakenSession {
+    session_id: i32,
+    session: Session,
+}
+
 /// The session part of a fetch request.
 pub(crate) struct SessionRequest {
     pub(crate) session_id: i32,
@@ -177,6 +183,22 @@ impl SessionCache {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Takes a session out, to follow its connection to another shard.
+    pub(crate) fn take(&mut self, session_id: i32) -> Option<TakenSession> {
+        let session = self.sessions.remove(&session_id)?;
+        Some(TakenSession { session_id, session })
+    }
+
+    /// Puts a session in that comes from another shard. Without a free slot, or if its id is
+    /// taken, it ends: the client then starts over with a full fetch.
+    pub(crate) fn put(&mut self, taken: TakenSession, now: Instant) {
+        let TakenSession { session_id, session } = taken;
+        let has_room = self.sessions.len() < self.slots || self.evict_one(now);
+        if has_room && !self.sessions.contains_key(&session_id) {
+            self.sessions.insert(session_id, session);
         }
     }
 
@@ -317,6 +339,22 @@ mod tests {
         assert_eq!(cache.plan(by_id, T0, 0), Err(ErrorCode::FetchSessionTopicIdError));
         assert_eq!(plan(&mut cache, 7, -1, vec![target(0, 0)]), Ok(0), "closes");
         assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn a_session_goes_on_in_another_cache() {
+        let (mut here, mut there) = (SessionCache::new(1), SessionCache::new(1));
+        here.plan(request(0, 0, vec![target(3, 5)]), T0, 14).unwrap();
+        assert!(here.take(8).is_none());
+        there.put(here.take(7).unwrap(), T0);
+        assert_eq!(here.len(), 0);
+        let plan = there.plan(request(7, 1, vec![]), T0, 0).unwrap();
+        assert_eq!(plan.targets, [target(3, 5)]);
+
+        here.plan(request(0, 0, vec![target(0, 0)]), T0, 14).unwrap();
+        there.put(here.take(7).unwrap(), T0);
+        let plan = there.plan(request(7, 2, vec![]), T0, 0).unwrap();
+        assert_eq!(plan.targets, [target(3, 5)], "the id was taken, or there was no room");
     }
 
     #[test]

@@ -93,26 +93,34 @@ type Reads = Vec<(usize, PartitionRead)>;
 /// Partitions of a fetch, each with its place in the request.
 type Items = Vec<(usize, ReadItem)>;
 
-/// Fetches the targets, waiting for `limits.bytes_min` until the deadline. The results are in the
-/// order of the targets.
+/// What a fetch gave.
+pub(crate) struct Fetched {
+    /// In the order of the targets.
+    pub(crate) reads: Vec<PartitionRead>,
+    /// The shard that owns all of the targets, if there is one.
+    pub(crate) owner: Option<ShardId>,
+}
+
+/// Fetches the targets, waiting for `limits.bytes_min` until the deadline.
 pub(crate) async fn fetch(
     shard: &Rc<Shard>,
     targets: &[FetchTarget],
     limits: FetchLimits,
-) -> Vec<PartitionRead> {
+) -> Fetched {
     loop {
         let (failed, routed) = route_all(shard, targets);
         let mut groups = by_owner(shard, &routed);
-        let fetched = if failed.is_empty() && groups.len() == 1 {
+        let owner = (failed.is_empty() && groups.len() == 1).then(|| groups[0].0);
+        let fetched = if let Some(owner) = owner {
             // The wait happens where the partitions are: that is one message each way.
-            let (owner, items) = groups.swap_remove(0);
+            let (_, items) = groups.swap_remove(0);
             shard.read_on(owner, move |shard| fetch_here(shard.clone(), items, limits)).await
         } else {
             fetch_there(shard, groups, failed, limits).await
         };
         if let Some(mut reads) = fetched {
             reads.sort_unstable_by_key(|(slot, _)| *slot);
-            return reads.into_iter().map(|(_, read)| read).collect();
+            return Fetched { reads: reads.into_iter().map(|(_, read)| read).collect(), owner };
         }
     }
 }

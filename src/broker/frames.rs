@@ -60,6 +60,11 @@ impl FrameReader {
         }
     }
 
+    /// Whether everything that was received has been given out as frames.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.unread.is_none()
+    }
+
     /// The next frame without its length prefix, or `None` when the peer closed between frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(length) = self.length().await? else { return Ok(None) };

@@ -11,6 +11,7 @@ mod fetch_session;
 mod fetching;
 mod frames;
 mod handlers;
+mod home;
 mod housekeeping;
 mod listening;
 mod metadata_cache;

@@ -1,5 +1,5 @@
 //! Accepting connections: every shard listens on the same address (`SO_REUSEPORT`), and a
-//! connection lives on the shard that accepted it.
+//! connection begins on the shard that accepted it.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use ringlog_runtime::{Listener, Stream};
 use tokio::sync::oneshot;
 
-use crate::connection;
-use crate::connection_limits::Refusal;
+use crate::connection::{self, Arrival, Departure};
+use crate::connection_limits::{Admitted, Refusal};
 use crate::shard::Shard;
 
 /// How long to wait after a failed accept: the usual reason, too many open files, passes when
@@ -89,11 +89,34 @@ async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
         }
     };
     shard.metrics.connection_opened();
-    let served = connection::serve(shard.clone(), stream, peer);
+    serve(shard, Arrival::accepted(stream, peer), admitted);
+}
+
+/// Serves a connection here, and hands it on when it is to go on elsewhere.
+fn serve(shard: &Rc<Shard>, arrival: Arrival, admitted: Admitted) {
+    let served = connection::serve(shard.clone(), arrival);
     let shard = shard.clone();
     shard.rt.clone().spawn(async move {
-        served.await;
-        drop(admitted);
+        let departure = served.await;
         shard.metrics.connection_closed();
+        if let Some((to, departure)) = departure {
+            // One that meets a shard which has ended is dropped, and with it closed.
+            let job = move |shard: &Rc<Shard>| go_on(shard, departure, admitted);
+            shard.mesh.send(to, Box::new(job));
+        }
     });
+}
+
+/// Serves a connection that another shard had.
+fn go_on(shard: &Rc<Shard>, departure: Departure, admitted: Admitted) {
+    if shard.stopping.get() {
+        return;
+    }
+    match Arrival::moved(shard, departure) {
+        Ok(arrival) => {
+            shard.metrics.connection_taken_over();
+            serve(shard, arrival, admitted);
+        }
+        Err(error) => tracing::warn!(%error, "a connection between two shards was closed"),
+    }
 }

@@ -22,6 +22,7 @@ use ringlog_types::{ProducerId, Uuid};
 use crate::connection::Connections;
 use crate::controller::Controller;
 use crate::fetch_session::SessionCache;
+use crate::home::LastGiven;
 use crate::listening::Listening;
 use crate::metadata_cache::MetadataCache;
 use crate::node::Common;
@@ -61,6 +62,7 @@ pub(crate) struct Shard {
     pub(crate) directory_locks: OnceCell<DirLocks>,
     /// On shard 0, once the metadata log is open.
     pub(crate) controller: OnceCell<Rc<Controller>>,
+    pub(crate) last_given: RefCell<LastGiven>,
     /// No new connections, and no new work of the shard's own.
     pub(crate) stopping: Cell<bool>,
     /// The task that accepts connections; dropping it closes the listener.
@@ -100,6 +102,7 @@ impl Shard {
             request_bytes_max,
             directory_locks: OnceCell::new(),
             controller: OnceCell::new(),
+            last_given: RefCell::default(),
             stopping: Cell::new(false),
             listening: Cell::default(),
             stopped: Cell::new(false),

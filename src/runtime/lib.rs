@@ -42,6 +42,6 @@ pub use self::file::{
 };
 pub use self::launch::{Backend, IoChoice, Launch, Node, ShardId, launch};
 pub use self::mesh::{Mesh, Poster};
-pub use self::net::{Listener, Piece, RecvBuf, Stream};
+pub use self::net::{HandedOver, Listener, Piece, RecvBuf, Stream};
 pub use self::probe::{Finding, Probe, probe};
 pub use self::runtime::Runtime;

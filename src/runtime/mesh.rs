@@ -144,6 +144,15 @@ impl<M: 'static> Mesh<M> {
         self.0.outgoing.len()
     }
 
+    /// How much of its time a shard lately worked (a tenth of a second, more or less), in percent;
+    /// 0 in the simulation.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn busy_percent(&self, shard: ShardId) -> u8 {
+        self.0.poster.0.shards[usize::from(shard.0)].busy_percent()
+    }
+
     /// Sends a message. It never waits; messages to one shard arrive in the order they were sent.
     /// One to a shard that has ended is lost.
     ///

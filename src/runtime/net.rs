@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -218,6 +219,21 @@ impl Stream {
         }
     }
 
+    /// The same connection for another shard, which [`Runtime::take_over`](crate::Runtime) makes
+    /// a stream of. This stream is of no use afterwards, and has nothing in flight before.
+    ///
+    /// # Errors
+    /// `Unsupported` in the simulation; `ResourceBusy` while bytes that were received wait here;
+    /// no descriptor is left. The stream is as it was.
+    pub fn hand_over(&self) -> io::Result<HandedOver> {
+        let descriptor = match &*self.0 {
+            StreamKind::Uring(stream) => stream.descriptor()?,
+            StreamKind::Fallback(stream) => stream.descriptor()?,
+            StreamKind::Sim(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(HandedOver { descriptor, peer_addr: self.peer_addr() })
+    }
+
     /// The other end's address.
     pub fn peer_addr(&self) -> SocketAddr {
         match &*self.0 {
@@ -226,4 +242,11 @@ impl Stream {
             StreamKind::Sim(stream) => stream.peer_addr,
         }
     }
+}
+
+/// A connection on its way from one shard to another. Dropping it closes it.
+#[derive(Debug)]
+pub struct HandedOver {
+    pub(crate) descriptor: OwnedFd,
+    pub(crate) peer_addr: SocketAddr,
 }

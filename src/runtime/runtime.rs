@@ -13,7 +13,9 @@ use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::net::{ListenerKind, StreamKind};
 use crate::sim::Prng;
-use crate::{Backend, BufferPool, Elapsed, Instant, JoinHandle, Listener, ShardId, Sleep, Stream};
+use crate::{
+    Backend, BufferPool, Elapsed, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream,
+};
 
 /// One shard's executor, driver and buffers. Clones are the same shard; none leaves its thread.
 ///
@@ -175,6 +177,19 @@ impl Runtime {
             Driver::Uring(d) => StreamKind::Uring(d.connect(addr).await?),
             Driver::Fallback(d) => StreamKind::Fallback(d.connect(addr).await?),
             Driver::Sim(d) => StreamKind::Sim(d.connect(addr).await?),
+        }))
+    }
+
+    /// A stream of a connection that another shard has handed over.
+    ///
+    /// # Errors
+    /// The system cannot watch one more socket; the connection is closed.
+    pub fn take_over(&self, connection: HandedOver) -> io::Result<Stream> {
+        let HandedOver { descriptor, peer_addr } = connection;
+        Ok(Stream::new(match &self.0.driver {
+            Driver::Uring(d) => StreamKind::Uring(d.take_over(descriptor, peer_addr)),
+            Driver::Fallback(d) => StreamKind::Fallback(d.take_over(descriptor, peer_addr)?),
+            Driver::Sim(_) => return Err(io::ErrorKind::Unsupported.into()),
         }))
     }
 

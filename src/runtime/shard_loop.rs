@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::driver::Driver;
-use crate::{JoinHandle, Runtime, clock};
+use crate::{Instant, JoinHandle, Runtime, clock};
 
 /// Tasks run per turn.
 const TURN_TASKS: usize = 256;
@@ -54,11 +54,56 @@ impl Spin {
     }
 }
 
+/// How much of its time the shard works, told to the others once per window.
+struct Load {
+    since: Instant,
+    idle: Duration,
+    turns: u32,
+}
+
+impl Load {
+    const WINDOW: Duration = Duration::from_millis(100);
+    /// The clock is not read in every turn of a shard that has no pause.
+    const TURNS: u32 = 64;
+
+    fn new(now: Instant) -> Load {
+        Load { since: now, idle: Duration::ZERO, turns: 0 }
+    }
+
+    /// Counts a turn. True if it is time to look at the clock.
+    fn turn(&mut self) -> bool {
+        self.turns = (self.turns + 1) % Load::TURNS;
+        self.turns == 0
+    }
+
+    fn rested(&mut self, time: Duration) {
+        self.idle += time;
+    }
+
+    /// In percent, when a window has ended.
+    fn busy_percent(&mut self, now: Instant) -> Option<u8> {
+        let window = now - self.since;
+        if window < Load::WINDOW {
+            return None;
+        }
+        let busy = window.saturating_sub(self.idle);
+        *self = Load::new(now);
+        Some((busy.as_micros() * 100 / window.as_micros()) as u8)
+    }
+}
+
 /// Runs the shard until its main task has ended.
 pub(crate) fn run(rt: &Runtime, main: &JoinHandle<()>, spin: Duration) {
     let executor = rt.executor();
+    let shared = executor.shared();
     let mut spin = Spin::new(spin);
+    let mut load = Load::new(clock::monotonic());
     loop {
+        if load.turn()
+            && let Some(percent) = load.busy_percent(clock::monotonic())
+        {
+            shared.set_busy_percent(percent);
+        }
         for _ in 0..TURN_TASKS {
             if !executor.run_one(0) {
                 break;
@@ -72,7 +117,9 @@ pub(crate) fn run(rt: &Runtime, main: &JoinHandle<()>, spin: Duration) {
             continue;
         }
         if spin.pays() {
-            let came = spin_until_work(rt, spin.time);
+            let now = clock::monotonic();
+            let came = spin_until_work(rt, now + spin.time);
+            load.rested(clock::monotonic() - now);
             spin.note(came);
             if came {
                 continue;
@@ -83,7 +130,9 @@ pub(crate) fn run(rt: &Runtime, main: &JoinHandle<()>, spin: Duration) {
             let timeout = executor.next_deadline().map(|deadline| deadline - now);
             park(rt.driver(), timeout);
             executor.awake();
-            spin.note_sleep(clock::monotonic() - now);
+            let slept = clock::monotonic() - now;
+            spin.note_sleep(slept);
+            load.rested(slept);
         }
     }
 }
@@ -100,8 +149,7 @@ fn look_around(rt: &Runtime) -> bool {
     any
 }
 
-fn spin_until_work(rt: &Runtime, time: Duration) -> bool {
-    let until = clock::monotonic() + time;
+fn spin_until_work(rt: &Runtime, until: Instant) -> bool {
     loop {
         if look_around(rt) || rt.executor().ready_len() > 0 {
             return true;
@@ -131,8 +179,22 @@ fn park(driver: &Driver, timeout: Option<Duration>) {
 
 #[cfg(test)]
 mod tests {
-    use super::Spin;
+    use super::{Load, Spin};
+    use crate::Instant;
     use std::time::Duration;
+
+    #[test]
+    fn a_load_is_what_is_not_rest() {
+        let start = Instant::from_nanos(0);
+        let mut load = Load::new(start);
+        load.rested(Duration::from_millis(30));
+        assert_eq!(load.busy_percent(start + Duration::from_millis(99)), None);
+        assert_eq!(load.busy_percent(start + Duration::from_millis(120)), Some(75));
+        assert_eq!(load.busy_percent(start + Duration::from_millis(220)), Some(100));
+        load.rested(Duration::from_secs(2));
+        assert_eq!(load.busy_percent(start + Duration::from_secs(2)), Some(0));
+        assert_eq!((0..640).filter(|_| load.turn()).count(), 10);
+    }
 
     #[test]
     fn looking_around_stops_when_nothing_comes_and_starts_again_when_it_does() {

@@ -8,5 +8,6 @@ mod bad_input;
 mod delivery;
 mod limits;
 mod metrics;
+mod moves;
 mod node;
 mod restarts;

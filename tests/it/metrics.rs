@@ -18,7 +18,7 @@ pub(crate) fn get(admin: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// The values of a metric, added up over its labels.
-fn sum(page: &str, metric: &str) -> f64 {
+pub(crate) fn sum(page: &str, metric: &str) -> f64 {
     let samples: Vec<f64> = page
         .lines()
         .filter_map(|line| line.strip_prefix(metric))

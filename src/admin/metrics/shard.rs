@@ -35,6 +35,8 @@ pub struct ShardMetrics {
     pub connections: Gauge,
     /// Connections accepted.
     pub connections_accepted: Counter,
+    /// Connections taken over from another shard.
+    pub connections_taken_over: Counter,
     /// Connections refused: too many of one address.
     pub connections_refused: Counter,
     /// Connections closed because of what came over them.
@@ -88,6 +90,7 @@ impl ShardMetrics {
             bytes_sent: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
+            connections_taken_over: Counter::default(),
             connections_refused: Counter::default(),
             protocol_errors: Counter::default(),
             requests_open: Gauge::default(),
@@ -154,7 +157,13 @@ impl ShardMetrics {
         self.connections.add(1);
     }
 
-    /// An accepted connection has ended.
+    /// A connection came from another shard; [`ShardMetrics::connection_closed`] follows.
+    pub fn connection_taken_over(&self) {
+        self.connections_taken_over.increment();
+        self.connections.add(1);
+    }
+
+    /// A connection has ended, or goes on on another shard.
     pub fn connection_closed(&self) {
         self.connections.add(-1);
     }

@@ -17,7 +17,7 @@ use ringlog_wire::{EncodeError, Records, Writer};
 use crate::answers::Answer;
 use crate::connection::Peer;
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
-use crate::fetching::{FetchLimits, PartitionRead, fetch};
+use crate::fetching::{FetchLimits, Fetched, PartitionRead, fetch};
 use crate::request::Request;
 use crate::shard::Shard;
 
@@ -49,11 +49,16 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(plan) => plan,
         Err(error) => return refuse(&request, error),
     };
+    request.peer.fetch_session.set(plan.session_id);
     let reads = if replica_id >= 0 {
         // No other broker is a replica of anything here.
         plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
     } else {
-        fetch_for(&shard, &request.peer, &plan.targets, limits).await
+        let Fetched { reads, owner } =
+            fetch_for(&shard, &request.peer, &plan.targets, limits).await;
+        let bytes = reads.iter().map(|read| read.bytes).sum();
+        request.peer.touched(&shard, owner, bytes);
+        reads
     };
     let news = news(&shard, &plan, reads);
     let head = ResponseHead {
@@ -72,16 +77,16 @@ async fn fetch_for(
     peer: &Peer,
     targets: &[FetchTarget],
     limits: FetchLimits,
-) -> Vec<PartitionRead> {
+) -> Fetched {
     {
         let mut fetched = pin!(fetch(shard, targets, limits));
         let mut ended = pin!(peer.ended.wait());
-        let reads = poll_fn(|context| match fetched.as_mut().poll(context) {
-            Poll::Ready(reads) => Poll::Ready(Some(reads)),
+        let until_ended = poll_fn(|context| match fetched.as_mut().poll(context) {
+            Poll::Ready(fetched) => Poll::Ready(Some(fetched)),
             Poll::Pending => ended.as_mut().poll(context).map(|()| None),
         });
-        if let Some(reads) = reads.await {
-            return reads;
+        if let Some(fetched) = until_ended.await {
+            return fetched;
         }
     }
     let limits = FetchLimits { deadline: shard.rt.now(), ..limits };

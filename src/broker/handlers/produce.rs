@@ -92,6 +92,11 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
         Ok(prepared) => prepared,
         Err(error) => return Work::Done(request.undecodable(&error)),
     };
+    match appends.as_slice() {
+        [] => {}
+        [(owner, _)] => request.peer.touched(shard, Some(*owner), request.body.len()),
+        [_, _, ..] => request.peer.touched(shard, None, request.body.len()),
+    }
     let groups: Vec<_> = appends
         .into_iter()
         .map(|(owner, group)| {

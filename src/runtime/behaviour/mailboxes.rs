@@ -3,7 +3,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::{IoChoice, Launch, Mesh, Runtime, ShardId, launch};
+use super::sockets::{pair, piece, recv_exact};
+use crate::{HandedOver, IoChoice, Launch, Mesh, Runtime, ShardId, launch};
 
 fn with_shards<M, Fut>(
     io: IoChoice,
@@ -57,6 +58,34 @@ fn floods_arrive_in_order(io: IoChoice) {
             next[usize::from(from)] += 1;
         }
         sender.await;
+    });
+}
+
+/// A connection that shard 0 accepted goes on on shard 1, in both directions and to its end.
+fn connections_are_handed_over(io: IoChoice) {
+    with_shards(io, 2, |rt, mesh: Mesh<Option<HandedOver>>| async move {
+        if mesh.shard() == ShardId(1) {
+            let there = rt.take_over(mesh.recv().await.unwrap()).unwrap();
+            assert_eq!(recv_exact(&there, 5).await, b"later");
+            there.send(piece(b"from the other")).await.unwrap();
+            assert!(there.recv().await.unwrap().is_empty());
+            mesh.send(ShardId(0), None);
+            return;
+        }
+        let (here, there) = pair(&rt).await;
+        here.send(piece(b"now")).await.unwrap();
+        assert_eq!(recv_exact(&there, 3).await, b"now");
+        // What is on its way and not received yet is for the other shard.
+        here.send(piece(b"later")).await.unwrap();
+        mesh.send(ShardId(1), Some(there.hand_over().unwrap()));
+        drop(there);
+        assert_eq!(recv_exact(&here, 14).await, b"from the other");
+        drop(here);
+        assert!(mesh.recv().await.is_none());
+        // One that nobody takes over is closed.
+        let (here, there) = pair(&rt).await;
+        drop((there.hand_over().unwrap(), there));
+        assert!(here.recv().await.unwrap().is_empty());
     });
 }
 
@@ -128,6 +157,11 @@ mod uring {
     }
 
     #[test]
+    fn connections_are_handed_over() {
+        super::connections_are_handed_over(Uring);
+    }
+
+    #[test]
     fn waiting_is_free() {
         super::waiting_is_free(Uring);
     }
@@ -149,6 +183,11 @@ mod fallback {
     #[test]
     fn other_threads_post() {
         super::other_threads_post(Fallback);
+    }
+
+    #[test]
+    fn connections_are_handed_over() {
+        super::connections_are_handed_over(Fallback);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::mpsc;
 
 use async_task::Runnable;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     ready: UnsafeCell<VecDeque<Runnable>>,
     remote: mpsc::Sender<Runnable>,
     asleep: AtomicBool,
+    /// How much of its time the shard lately worked, in percent.
+    busy: AtomicU8,
     unparker: Unparker,
 }
 
@@ -53,6 +55,7 @@ impl Shared {
             ready: UnsafeCell::default(),
             remote,
             asleep: AtomicBool::new(false),
+            busy: AtomicU8::new(0),
             unparker,
         };
         (shared, incoming)
@@ -90,6 +93,18 @@ impl Shared {
     pub(crate) fn take_asleep(&self) -> bool {
         fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst)
+    }
+
+    /// How much of its time the shard lately worked, in percent; of one that sleeps now, none.
+    pub(crate) fn busy_percent(&self) -> u8 {
+        match self.asleep.load(Ordering::Relaxed) {
+            true => 0,
+            false => self.busy.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn set_busy_percent(&self, percent: u8) {
+        self.busy.store(percent, Ordering::Relaxed);
     }
 
     pub(crate) fn unparker(&self) -> &Unparker {

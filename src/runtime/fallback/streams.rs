@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes};
@@ -59,6 +59,11 @@ impl Fallback {
         };
         stream.socket.when_ready(Side::Write, connected).await?;
         Ok(stream)
+    }
+
+    /// A stream of a socket that another shard had.
+    pub(crate) fn take_over(&self, fd: OwnedFd, peer: SocketAddr) -> io::Result<FallbackStream> {
+        FallbackStream::new(&self.sockets, &self.buffers, fd, peer)
     }
 }
 
@@ -117,6 +122,11 @@ impl FallbackStream {
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {
         self.peer_addr
+    }
+
+    /// A descriptor of the same socket.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// Some bytes; none at the end of the stream.

@@ -65,6 +65,11 @@ impl Uring {
         connected.await.result?;
         Ok(UringStream { ring: Rc::clone(&self.ring), socket })
     }
+
+    /// A stream of a socket that another shard had.
+    pub(crate) fn take_over(&self, fd: OwnedFd, peer_addr: SocketAddr) -> UringStream {
+        UringStream { ring: Rc::clone(&self.ring), socket: Socket::new(fd, peer_addr) }
+    }
 }
 
 /// A socket that accepts.
@@ -291,6 +296,15 @@ impl UringStream {
 
     pub(crate) fn shutdown(&self) {
         self.socket.shutdown();
+    }
+
+    /// A descriptor of the same socket, if no byte of it is here.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        let receives = self.socket.receiving.borrow().is_some();
+        if receives || self.socket.left_over.borrow().is_some() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        self.socket.fd.try_clone()
     }
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {
