@@ -89,22 +89,18 @@ async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
         }
     };
     shard.metrics.connection_opened();
-    serve(shard, Arrival::accepted(stream, peer), admitted);
+    shard.rt.spawn(serve(shard.clone(), Arrival::accepted(stream, peer), admitted));
 }
 
 /// Serves a connection here, and hands it on when it is to go on elsewhere.
-fn serve(shard: &Rc<Shard>, arrival: Arrival, admitted: Admitted) {
-    let served = connection::serve(shard.clone(), arrival);
-    let shard = shard.clone();
-    shard.rt.clone().spawn(async move {
-        let departure = served.await;
-        shard.metrics.connection_closed();
-        if let Some((to, departure)) = departure {
-            // One that meets a shard which has ended is dropped, and with it closed.
-            let job = move |shard: &Rc<Shard>| go_on(shard, departure, admitted);
-            shard.mesh.send(to, Box::new(job));
-        }
-    });
+async fn serve(shard: Rc<Shard>, arrival: Arrival, admitted: Admitted) {
+    let departure = connection::serve(shard.clone(), arrival).await;
+    shard.metrics.connection_closed();
+    if let Some((to, departure)) = departure {
+        // One that meets a shard which has ended is dropped, and with it closed.
+        let job = move |shard: &Rc<Shard>| go_on(shard, departure, admitted);
+        shard.mesh.send(to, Box::new(job));
+    }
 }
 
 /// Serves a connection that another shard had.
@@ -115,7 +111,7 @@ fn go_on(shard: &Rc<Shard>, departure: Departure, admitted: Admitted) {
     match Arrival::moved(shard, departure) {
         Ok(arrival) => {
             shard.metrics.connection_taken_over();
-            serve(shard, arrival, admitted);
+            shard.rt.spawn(serve(shard.clone(), arrival, admitted));
         }
         Err(error) => tracing::warn!(%error, "a connection between two shards was closed"),
     }

@@ -36,7 +36,7 @@ mod whole_file;
 
 pub use self::buffer::{AppendBuffer, BufferPool, IoBuf};
 pub use self::clock::Instant;
-pub use self::executor::{Elapsed, JoinHandle, Sleep};
+pub use self::executor::{Elapsed, JoinHandle, Sleep, Timeout};
 pub use self::file::{
     DirEntry, DiskSpace, Durability, File, FileLock, FileStat, OpenOptions, WriteBufs,
 };

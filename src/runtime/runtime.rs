@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::executor::Executor;
 use crate::net::{ListenerKind, StreamKind};
 use crate::sim::Prng;
 use crate::{
-    Backend, BufferPool, Elapsed, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream,
+    Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream, Timeout,
 };
 
 /// One shard's executor, driver and buffers. Clones are the same shard; none leaves its thread.
@@ -104,24 +103,12 @@ impl Runtime {
         Sleep::new(self.clone(), deadline)
     }
 
-    /// Waits for a future, but no longer than `limit`; then the future is dropped.
+    /// Waits for a future, but no longer than `limit` from now.
     ///
     /// # Errors
     /// The time is up.
-    pub async fn timeout<F: Future>(
-        &self,
-        limit: Duration,
-        future: F,
-    ) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        let mut sleep = pin!(self.sleep(limit));
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            sleep.as_mut().poll(cx).map(|()| Err(Elapsed))
-        })
-        .await
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        Timeout::new(future, self.sleep(limit))
     }
 
     /// Starts a task on this shard. It goes on by itself if the handle is dropped.

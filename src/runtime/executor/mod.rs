@@ -10,18 +10,20 @@ mod sleep;
 mod timers;
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_task::Runnable;
+use pin_project_lite::pin_project;
 use slab::Slab;
 
 pub use self::join::JoinHandle;
 pub(crate) use self::shared::Shared;
-pub use self::sleep::{Elapsed, Sleep};
+pub use self::sleep::{Elapsed, Sleep, Timeout};
 use self::timers::Timers;
 use crate::Instant;
 use crate::driver::Unparker;
@@ -73,11 +75,7 @@ impl Executor {
     ) -> JoinHandle<T> {
         let live = Rc::clone(&self.live);
         let key = live.borrow_mut().insert(Waker::noop().clone());
-        let entry = LiveEntry { live, key };
-        let future = async move {
-            let _entry = entry;
-            future.await
-        };
+        let future = Listed { future, entry: LiveEntry { live, key } };
         let shared = Arc::clone(&self.shared);
         let schedule = move |task| shared.schedule(task);
         let (runnable, task) = async_task::spawn_local(future, schedule);
@@ -181,6 +179,25 @@ impl Executor {
         for hook in self.hooks.take() {
             hook.close();
         }
+    }
+}
+
+pin_project! {
+    /// A task's future with its entry. An async block would hold the future twice: as what it
+    /// captured, and as what it waits for.
+    struct Listed<F> {
+        #[pin]
+        future: F,
+        // Dropped after the future.
+        entry: LiveEntry,
+    }
+}
+
+impl<F: Future> Future for Listed<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
     }
 }
 
