@@ -46,6 +46,9 @@ fn page_node(page: &mut Page, node: &NodeMetrics) {
     one(page, name, "counter", "Records of the metadata log applied.", &records);
     let offset = node.metadata_offset.get();
     one(page, "ringlog_metadata_offset", "gauge", "Last metadata offset applied.", &offset);
+    let dropped = node.dropped_log_lines();
+    let name = "ringlog_log_lines_dropped_total";
+    one(page, name, "counter", "Lines of the log that nobody read in time.", &dropped);
     let started = node.start_time_s();
     let name = "process_start_time_seconds";
     one(page, name, "gauge", "Start of the process, since the epoch.", &started);

@@ -14,6 +14,7 @@ mod doctor;
 mod exit;
 mod line_format;
 mod lines;
+mod logging;
 mod output;
 mod produce;
 mod server;
@@ -60,7 +61,7 @@ fn client(
     verbose: bool,
     command: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    server::log_to_stderr(if verbose { "debug" } else { "warn" }, false);
+    logging::for_a_command(if verbose { "debug" } else { "warn" });
     // One thread for input and output, one more for what the network brings.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

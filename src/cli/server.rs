@@ -4,7 +4,7 @@
 //! signals: the first one stops the node cleanly, the second one ends the process at once, which
 //! loses nothing that was acknowledged.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Format;
 use crate::exit::{FAILED, Failure};
-use crate::server_settings;
+use crate::{logging, server_settings};
 
 const EXAMPLES: &str = "\
 Settings are taken from these, the first that has one wins: the flags below, --set, the file of
@@ -85,26 +85,13 @@ impl IoArg {
     }
 }
 
-/// Sends the log to standard error. `RUST_LOG` wins over `level`.
-pub(crate) fn log_to_stderr(level: &str, json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };
-    if let Err(error) = set {
-        eprintln!("warning: nothing is logged: {error}");
-    }
-}
-
 pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
     let begun = Instant::now();
     let config = server_settings::resolve(args)?;
-    log_to_stderr("info", format == Format::Json);
+    let log = logging::for_a_server("info", format == Format::Json);
     let stop = StopSignal::listen()?;
     let metrics = NodeMetrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION") });
+    metrics.count_dropped_log_lines(log.dropped_lines());
     let admin = start_admin(&config, &metrics)?;
     let dirs: Vec<String> = config.log_dirs.iter().map(|d| d.display().to_string()).collect();
     let node = Node::start(config, metrics.clone())

@@ -6,10 +6,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
-use crate::sync::cross;
+use crossbeam_queue::SegQueue;
+use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -18,12 +20,27 @@ pub(crate) struct Helper(Arc<Shared>);
 
 struct Shared {
     name: String,
-    jobs: OnceLock<mpsc::Sender<Job>>,
+    /// `Some(None)` if no thread could be started.
+    worker: OnceLock<Option<Worker>>,
+}
+
+/// The thread, and what it is to do. Neither a push nor an unpark takes a lock: a shard must not
+/// wait for a thread that was put to sleep while it held one.
+struct Worker {
+    queue: Arc<Queue>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: SegQueue<Job>,
+    /// No job will follow those in the queue.
+    closed: AtomicBool,
 }
 
 impl Helper {
     pub(crate) fn new(name: String) -> Helper {
-        Helper(Arc::new(Shared { name, jobs: OnceLock::new() }))
+        Helper(Arc::new(Shared { name, worker: OnceLock::new() }))
     }
 
     /// Makes a call on the helper's thread.
@@ -31,16 +48,20 @@ impl Helper {
         &self,
         call: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (answer, answered) = cross::oneshot();
-        self.submit(Box::new(move || answer.send(call())));
-        answered.await.unwrap_or_else(|| Err(io::Error::other("the helper thread is gone")))
+        let (answer, answered) = oneshot::channel();
+        // Whoever asked may have given up.
+        self.submit(Box::new(move || drop(answer.send(call()))));
+        answered.await.unwrap_or_else(|_| Err(io::Error::other("the helper thread is gone")))
     }
 
     fn submit(&self, job: Job) {
-        let jobs = self.0.jobs.get_or_init(|| start(self.0.name.clone()));
-        if let Err(mpsc::SendError(job)) = jobs.send(job) {
-            // No thread could be started: better late than never.
-            job();
+        match self.0.worker.get_or_init(|| Worker::start(self.0.name.clone())) {
+            Some(worker) => {
+                worker.queue.jobs.push(job);
+                worker.thread.unpark();
+            }
+            // Better late than never.
+            None => job(),
         }
     }
 
@@ -50,13 +71,43 @@ impl Helper {
     }
 }
 
-fn start(name: String) -> mpsc::Sender<Job> {
-    let (sender, jobs) = mpsc::channel::<Job>();
-    let run = move || jobs.into_iter().for_each(|job| job());
-    if let Err(error) = std::thread::Builder::new().name(name).spawn(run) {
-        tracing::warn!(%error, "cannot start a helper thread; its calls will block the shard");
+impl Worker {
+    fn start(name: String) -> Option<Worker> {
+        let queue = Arc::<Queue>::default();
+        let work = Arc::clone(&queue);
+        match std::thread::Builder::new().name(name).spawn(move || work.run()) {
+            Ok(thread) => Some(Worker { queue, thread: thread.thread().clone() }),
+            Err(error) => {
+                tracing::warn!(%error, "cannot start a helper thread; its calls block the shard");
+                None
+            }
+        }
     }
-    sender
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.queue.closed.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Queue {
+    /// Does the jobs until no more will come.
+    fn run(&self) {
+        loop {
+            // Looked at first: what was pushed before it closed is seen below.
+            let closed = self.closed.load(Ordering::Acquire);
+            while let Some(job) = self.jobs.pop() {
+                job();
+            }
+            if closed {
+                return;
+            }
+            // Returns at once if there was an unpark since the last one.
+            std::thread::park();
+        }
+    }
 }
 
 /// Closes descriptors where it does not hold up a shard.
@@ -77,7 +128,7 @@ mod tests {
     #[test]
     fn calls_run_elsewhere_and_in_order() {
         let helper = Helper::new("t-helper".into());
-        assert!(helper.0.jobs.get().is_none(), "no call, no thread");
+        assert!(helper.0.worker.get().is_none(), "no call, no thread");
         let (send, receive) = mpsc::channel();
         for i in 0..3 {
             let send = send.clone();
@@ -90,5 +141,21 @@ mod tests {
         let got: Vec<_> = receive.into_iter().collect();
         let want = |i| (i, Some("t-helper".to_owned()));
         assert_eq!(got, [want(0), want(1), want(2)]);
+    }
+
+    #[test]
+    fn what_was_asked_is_done_before_it_ends() {
+        let helper = Helper::new("t-helper".into());
+        let (send, receive) = mpsc::channel();
+        for i in 0..1000 {
+            let (send, helper) = (send.clone(), helper.clone());
+            // A job may be the last to hold the helper, and its thread then the one to end it.
+            helper.clone().submit(Box::new(move || {
+                send.send(i).unwrap();
+                drop(helper);
+            }));
+        }
+        drop((send, helper));
+        assert!(receive.into_iter().eq(0..1000));
     }
 }

@@ -10,7 +10,7 @@
 //! never the buffer: that stays with the operation until the kernel is done with it.
 //!
 //! This is the only crate with `unsafe` code. It is kept in `buffer` (memory shared between a
-//! writer and readers), `executor::shared` (the ready queue behind a waker), `uring` (what the
+//! writer and readers), `owned` (what one thread keeps where others can see it), `uring` (what the
 //! kernel is told about memory) and `system` (calls without a safe wrapper).
 
 #[cfg(test)]
@@ -26,6 +26,7 @@ mod helper;
 mod launch;
 mod mesh;
 mod net;
+mod owned;
 mod probe;
 mod runtime;
 mod shard_loop;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ringlog_client::ProducerSettings;
 
-use crate::node::{Node, texts, values};
+use crate::metrics::{get, sum};
+use crate::node::{Node, free_address, texts, values};
 
 /// Sends bytes and returns what comes back until the peer closes; `None` when it does not close.
 fn exchange(node: &Node, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -55,6 +56,23 @@ async fn a_bad_peer_is_hung_up_on_and_nobody_else_notices() {
     let sent = values(10, 10);
     node.produce("calm", 0, &sent, ProducerSettings::default()).await;
     assert_eq!(texts(&node.consume("calm", 0, 0).await), sent);
+}
+
+/// Standard error is a pipe that nobody reads here, and it holds 64 KiB.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nobody() {
+    let admin = free_address();
+    let data = Arc::new(tempfile::tempdir().unwrap());
+    let node = Node::start_with(data, &["--shards", "2", "--admin", &admin.to_string()]);
+    for bad in 0..2000 {
+        assert_eq!(exchange(&node, &[0xff; 4]), Some(Vec::new()), "the {bad}th");
+    }
+    node.create("calm", 1, &[]).await;
+    let sent = values(10, 10);
+    node.produce("calm", 0, &sent, ProducerSettings::default()).await;
+    assert_eq!(texts(&node.consume("calm", 0, 0).await), sent);
+    let page = get(admin, "/metrics").1;
+    assert_eq!(sum(&page, "ringlog_log_lines_dropped_total"), 0.0, "they are kept for a while");
 }
 
 #[test]

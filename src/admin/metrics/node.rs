@@ -1,6 +1,7 @@
 //! What is counted and known of the node as a whole.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::instruments::{Counter, Gauge};
@@ -32,6 +33,16 @@ pub struct NodeMetrics {
     pub metadata_records: Counter,
     /// The last metadata offset that the shards know.
     pub metadata_offset: Gauge,
+    dropped_log_lines: OnceLock<Reading>,
+}
+
+/// A number that somebody else counts.
+struct Reading(Box<dyn Fn() -> u64 + Send + Sync>);
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0().fmt(f)
+    }
 }
 
 impl NodeMetrics {
@@ -48,6 +59,7 @@ impl NodeMetrics {
             log_dirs_offline: Gauge::default(),
             metadata_records: Counter::default(),
             metadata_offset: Gauge::default(),
+            dropped_log_lines: OnceLock::new(),
         })
     }
 
@@ -87,6 +99,16 @@ impl NodeMetrics {
     /// The reason under `key` is over.
     pub fn clear_unready(&self, key: &str) {
         self.health.clear(key);
+    }
+
+    /// Where to read how many lines of the log were dropped because nobody read them.
+    pub fn count_dropped_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        // Asked for a second time: it is the same log.
+        drop(self.dropped_log_lines.set(Reading(Box::new(read))));
+    }
+
+    pub(crate) fn dropped_log_lines(&self) -> u64 {
+        self.dropped_log_lines.get().map_or(0, |reading| reading.0())
     }
 
     /// Seconds since the Unix epoch at which the process started to serve metrics.

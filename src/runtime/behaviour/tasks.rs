@@ -88,14 +88,14 @@ async fn results_and_cancelling(rt: Runtime) {
 
 async fn wakes_from_other_threads(_rt: Runtime) {
     for round in 0..200u64 {
-        let (sender, receiver) = crate::sync::cross::oneshot();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             if round % 3 > 0 {
                 std::thread::sleep(Duration::from_micros(round));
             }
-            sender.send(round);
+            sender.send(round).unwrap();
         });
-        assert_eq!(receiver.await, Some(round));
+        assert_eq!(receiver.await, Ok(round));
         thread.join().unwrap();
     }
 }

@@ -1,43 +1,57 @@
 //! The pool: blocks that were used and wait for their next use.
 //!
-//! Sizes are powers of two from 4 KiB to 16 MiB; larger blocks are made and freed each time.
-//! Blocks come back from whatever thread drops their last user (a frame received on one shard is
-//! often finished with on another), so each size is a stack behind a mutex: it is held for a push
-//! or a pop, and nearly always uncontended. What the stacks keep is bounded; beyond that, blocks
-//! are freed: of the sizes that are not in use just now, if there are any.
+//! Sizes are powers of two from 4 KiB to 16 MiB; larger blocks are made and freed each time. The
+//! thread that made the pool has a stack for each size: what was used last is taken first, while
+//! it is in the caches. Blocks come back from whatever thread drops their last user (a frame
+//! received on one shard is often finished with on another): such a thread puts them into a
+//! queue without locks, which is looked into when a stack is empty. What the pool keeps is
+//! bounded (other threads may go a quarter beyond it, until the pool's thread looks); beyond that,
+//! blocks are freed: of the sizes that are not in use just now, if there are any.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_queue::ArrayQueue;
 
 use super::IoBuf;
 use super::memory::{ALIGNMENT, Memory};
+use crate::owned::Owned;
 
-/// The largest size that is kept: 4 KiB shifted by this.
+/// How many sizes are kept: the largest is 4 KiB shifted by one less than this.
 const CLASSES: usize = 13;
 
 /// What one shard's pool keeps for later unless told otherwise.
 const RETAINED_BYTES_MAX: usize = 16 << 20;
+
+/// How many blocks other threads may have brought back that the pool's thread has not seen yet.
+const RETURNED_MAX: usize = 1024;
 
 /// Buffers for one shard. Clones share the same blocks.
 #[derive(Clone)]
 pub struct BufferPool(Arc<Shelves>);
 
 pub(crate) struct Shelves {
-    shelves: [Mutex<Vec<Memory>>; CLASSES],
+    stacks: Owned<Stacks>,
+    /// From other threads.
+    returned: ArrayQueue<Memory>,
+    /// Of all that is kept.
     retained_bytes: AtomicUsize,
     retained_bytes_max: usize,
 }
 
+type Stacks = [Vec<Memory>; CLASSES];
+
 impl BufferPool {
-    /// A pool that keeps up to 16 MiB of unused blocks.
+    /// A pool of this thread that keeps up to 16 MiB of unused blocks.
     pub fn new() -> BufferPool {
         BufferPool::with_retained_bytes(RETAINED_BYTES_MAX)
     }
 
-    /// A pool that keeps up to `retained_bytes_max` of unused blocks.
+    /// A pool of this thread that keeps up to `retained_bytes_max` of unused blocks.
     pub fn with_retained_bytes(retained_bytes_max: usize) -> BufferPool {
         BufferPool(Arc::new(Shelves {
-            shelves: Default::default(),
+            stacks: Owned::new(Stacks::default()),
+            returned: ArrayQueue::new(RETURNED_MAX),
             retained_bytes: AtomicUsize::new(0),
             retained_bytes_max,
         }))
@@ -56,13 +70,9 @@ impl BufferPool {
 
     pub(crate) fn take(&self, capacity: usize) -> Memory {
         let Some(class) = class_of(capacity) else { return Memory::new(round_up(capacity)) };
-        match self.0.shelf(class).pop() {
-            Some(memory) => {
-                self.0.retained_bytes.fetch_sub(memory.capacity(), Ordering::Relaxed);
-                memory
-            }
-            None => Memory::new(ALIGNMENT << class),
-        }
+        // On another thread than its own the pool has nothing to give.
+        let kept = self.0.stacks.with(|stacks| self.0.take(stacks, class)).flatten();
+        kept.unwrap_or_else(|| Memory::new(ALIGNMENT << class))
     }
 
     pub(crate) fn shelves(&self) -> Arc<Shelves> {
@@ -81,29 +91,66 @@ impl Shelves {
     pub(crate) fn put(&self, memory: Memory) {
         let bytes = memory.capacity();
         let Some(class) = class_of(bytes) else { return };
-        let before = self.retained_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.retained_bytes_max && !self.make_room(class) {
-            self.retained_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return;
+        let retained = self.retained_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let mut memory = Some(memory);
+        let here = self.stacks.with(|stacks| {
+            if self.is_within_bound() || self.make_room(stacks, class) {
+                stacks[class].extend(memory.take());
+            }
+        });
+        // Another thread cannot make room: the pool's does, when it next takes something.
+        if here.is_none() && retained <= self.retained_bytes_max + self.in_passing_max() {
+            memory = memory.and_then(|memory| self.returned.push(memory).err());
         }
-        self.shelf(class).push(memory);
+        if memory.is_some() {
+            self.retained_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
-    /// Frees blocks of other sizes than the one that is in use now, largest first, until what is
-    /// kept is within its bound. False if there are not enough of them.
-    fn make_room(&self, class: usize) -> bool {
-        for other in (0..CLASSES).rev().filter(|other| *other != class) {
-            while self.retained_bytes.load(Ordering::Relaxed) > self.retained_bytes_max {
-                let Some(memory) = self.shelf(other).pop() else { break };
-                self.retained_bytes.fetch_sub(memory.capacity(), Ordering::Relaxed);
-            }
+    fn take(&self, stacks: &mut Stacks, class: usize) -> Option<Memory> {
+        let within = self.is_within_bound();
+        if stacks[class].is_empty() {
+            self.sort_returned(stacks);
         }
+        let memory = stacks[class].pop();
+        if let Some(memory) = &memory {
+            self.retained_bytes.fetch_sub(memory.capacity(), Ordering::Relaxed);
+        }
+        if !within {
+            self.make_room(stacks, class);
+        }
+        memory
+    }
+
+    fn is_within_bound(&self) -> bool {
         self.retained_bytes.load(Ordering::Relaxed) <= self.retained_bytes_max
     }
 
-    fn shelf(&self, class: usize) -> MutexGuard<'_, Vec<Memory>> {
-        // A push or a pop that panicked (out of memory) leaves the stack whole.
-        self.shelves[class].lock().unwrap_or_else(PoisonError::into_inner)
+    /// How far beyond the bound other threads may go until the pool's thread looks.
+    fn in_passing_max(&self) -> usize {
+        self.retained_bytes_max / 4
+    }
+
+    /// Puts what other threads brought back where it is looked for.
+    fn sort_returned(&self, stacks: &mut Stacks) {
+        for _ in 0..RETURNED_MAX {
+            let Some(memory) = self.returned.pop() else { return };
+            let class = class_of(memory.capacity()).expect("others are not kept");
+            stacks[class].push(memory);
+        }
+    }
+
+    /// Frees blocks of other sizes than `class`, which is in use just now, the largest first,
+    /// until what is kept is within its bound. False if there are not enough of them.
+    fn make_room(&self, stacks: &mut Stacks, class: usize) -> bool {
+        self.sort_returned(stacks);
+        for other in (0..CLASSES).rev().filter(|other| *other != class) {
+            while !self.is_within_bound() {
+                let Some(memory) = stacks[other].pop() else { break };
+                self.retained_bytes.fetch_sub(memory.capacity(), Ordering::Relaxed);
+            }
+        }
+        self.is_within_bound()
     }
 }
 
@@ -111,7 +158,7 @@ fn round_up(capacity: usize) -> usize {
     capacity.max(1).checked_next_multiple_of(ALIGNMENT).expect("a buffer fits the address space")
 }
 
-/// The shelf for blocks that hold `capacity` bytes; none for the largest.
+/// The stack for blocks that hold `capacity` bytes; none for the largest.
 fn class_of(capacity: usize) -> Option<usize> {
     let blocks = capacity.div_ceil(ALIGNMENT).max(1);
     let class = blocks.next_power_of_two().trailing_zeros() as usize;
@@ -165,5 +212,51 @@ mod tests {
         drop(one);
         assert_eq!(pool.retained_bytes(), 12 << 10, "one of the larger went");
         assert_eq!(pool.get(4096).as_ptr(), address);
+    }
+
+    #[test]
+    fn blocks_come_back_from_other_threads() {
+        let pool = BufferPool::with_retained_bytes(12 << 10);
+        let [one, two] = [pool.get(4096), pool.get(8192)];
+        let [first, second] = [one.as_ptr(), two.as_ptr()];
+        std::thread::spawn(move || drop((one, two))).join().unwrap();
+        assert_eq!(pool.retained_bytes(), 12 << 10);
+        let [one, two] = [pool.get(4096), pool.get(8192)];
+        assert_eq!([one.as_ptr(), two.as_ptr()], [first, second]);
+        assert_eq!(pool.retained_bytes(), 0);
+        let more: Vec<_> = (0..5).map(|_| pool.get(4096)).collect();
+        std::thread::spawn(move || drop((one, two, more))).join().unwrap();
+        assert_eq!(pool.retained_bytes(), 12 << 10, "the bound holds for them too");
+    }
+
+    #[test]
+    fn what_others_bring_back_makes_room() {
+        let pool = BufferPool::with_retained_bytes(32 << 10);
+        drop((pool.get(16 << 10), pool.get(8 << 10)));
+        let many: Vec<_> = (0..4).map(|_| pool.get(4096)).collect();
+        std::thread::spawn(move || drop(many)).join().unwrap();
+        assert_eq!(pool.retained_bytes(), 40 << 10, "a quarter more until this thread looks");
+        let one = pool.get(4096);
+        assert_eq!(pool.retained_bytes(), 20 << 10, "the largest went");
+        drop(one);
+        assert_eq!(pool.retained_bytes(), 24 << 10);
+    }
+
+    #[test]
+    fn all_threads_at_once() {
+        let pool = BufferPool::with_retained_bytes(64 << 10);
+        let (send, receive) = std::sync::mpsc::sync_channel::<super::IoBuf>(16);
+        let other = std::thread::spawn(move || receive.into_iter().for_each(drop));
+        for round in 0..if cfg!(miri) { 50 } else { 20_000 } {
+            let mut buffer = pool.get(4096 << (round % 3));
+            buffer.extend_from_slice(&[round as u8; 100]);
+            let kept = pool.get(4096);
+            send.send(buffer).unwrap();
+            drop(kept);
+            assert!(pool.retained_bytes() <= (80 << 10) + (16 << 10), "one more in passing");
+        }
+        drop(send);
+        other.join().unwrap();
+        assert!(pool.retained_bytes() <= 80 << 10);
     }
 }

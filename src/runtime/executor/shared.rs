@@ -8,33 +8,18 @@
 //! full fence) looks whether the shard sleeps. The shard first says that it sleeps, then (after a
 //! full fence) looks once more for something to do. One of the two sees the other.
 
-#![allow(unsafe_code)]
-
-use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use std::sync::mpsc;
 
 use async_task::Runnable;
 
 use crate::driver::Unparker;
-
-thread_local! {
-    static TOKEN: u64 = {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    };
-}
-
-/// A number no other thread of this process ever has.
-fn thread_token() -> u64 {
-    TOKEN.with(|token| *token)
-}
+use crate::owned::Owned;
 
 pub(crate) struct Shared {
-    owner: u64,
-    /// Tasks ready to run. Only the owner's thread touches it.
-    ready: UnsafeCell<VecDeque<Runnable>>,
+    /// Tasks ready to run.
+    ready: Owned<VecDeque<Runnable>>,
     remote: mpsc::Sender<Runnable>,
     asleep: AtomicBool,
     /// How much of its time the shard lately worked, in percent.
@@ -42,17 +27,12 @@ pub(crate) struct Shared {
     unparker: Unparker,
 }
 
-// SAFETY: the one field that is not `Sync` by itself, `ready`, is only reached through
-// `with_ready`, which checks that it is on the thread of the owner. `Runnable` is `Send`.
-unsafe impl Sync for Shared {}
-
 impl Shared {
     /// For an executor on this thread.
     pub(super) fn new(unparker: Unparker) -> (Shared, mpsc::Receiver<Runnable>) {
         let (remote, incoming) = mpsc::channel();
         let shared = Shared {
-            owner: thread_token(),
-            ready: UnsafeCell::default(),
+            ready: Owned::new(VecDeque::new()),
             remote,
             asleep: AtomicBool::new(false),
             busy: AtomicU8::new(0),
@@ -62,20 +42,16 @@ impl Shared {
     }
 
     /// Calls with the queue. `call` must not come back here: it moves tasks and runs none.
+    ///
+    /// # Panics
+    /// On any other thread than the executor's.
     pub(super) fn with_ready<R>(&self, call: impl FnOnce(&mut VecDeque<Runnable>) -> R) -> R {
-        assert!(self.is_owner(), "the queue belongs to the executor's thread");
-        // SAFETY: on the owner's thread, and the callers here (this file and the executor) pass
-        // closures that only push to and pop from the queue, so there is no second borrow.
-        call(unsafe { &mut *self.ready.get() })
-    }
-
-    fn is_owner(&self) -> bool {
-        self.owner == thread_token()
+        self.ready.with(call).expect("the queue belongs to the executor's thread")
     }
 
     /// Makes a task run, from whatever thread.
     pub(super) fn schedule(&self, task: Runnable) {
-        if self.is_owner() {
+        if self.ready.is_here() {
             self.with_ready(|ready| ready.push_back(task));
         } else if self.remote.send(task).is_ok() {
             self.wake();

@@ -21,6 +21,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use self::poller::Poller;
 use self::pool::Pool;
 use self::sockets::Sockets;
@@ -28,7 +30,6 @@ pub(crate) use self::streams::{FallbackListener, FallbackStream};
 use crate::BufferPool;
 use crate::driver::Unparker;
 use crate::helper::Helper;
-use crate::sync::cross;
 
 /// Threads for the file calls of one shard: enough to overlap a log's write with a read and a
 /// flush, few enough for a machine that has a shard for each core.
@@ -92,9 +93,10 @@ impl Fallback {
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let (answer, answered) = cross::oneshot();
-        self.pool.borrow_mut().submit(Box::new(move || answer.send(call())))?;
-        answered.await.ok_or_else(|| io::Error::other("the file call was not made"))
+        let (answer, answered) = oneshot::channel();
+        // Whoever asked may have given up.
+        self.pool.borrow_mut().submit(Box::new(move || drop(answer.send(call()))))?;
+        answered.await.map_err(|_| io::Error::other("the file call was not made"))
     }
 }
 

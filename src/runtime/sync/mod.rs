@@ -3,7 +3,6 @@
 //! Nothing here may leave its shard. All of it can be given up at any time: a future that is
 //! dropped takes nothing with it. Waiters are served in the order in which they came.
 
-pub(crate) mod cross;
 mod event;
 mod notify;
 pub mod oneshot;

@@ -1,0 +1,60 @@
+//! The log: lines on standard error. `RUST_LOG` wins over the level that a command asks for.
+//!
+//! What reads a server's standard error may stop reading (a full disk under the journal, a pager
+//! that was left open). A shard that then waited to write its line would serve nobody. So the
+//! server's lines go through a bounded queue to a thread that writes them; when that is full,
+//! lines are dropped and counted.
+
+use std::io::{self, IsTerminal};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// How many lines may wait to be written: a few megabytes.
+const WAITING_LINES_MAX: usize = 8192;
+
+/// The log of a server. Dropping it writes what waits, for a second at most.
+#[must_use = "lines are written while it lives"]
+pub(crate) struct ServerLog {
+    _worker: WorkerGuard,
+    errors: ErrorCounter,
+}
+
+impl ServerLog {
+    /// Counts the lines that were dropped.
+    pub(crate) fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let errors = self.errors.clone();
+        move || errors.dropped_lines() as u64
+    }
+}
+
+/// The log of a command that ends: written at once.
+pub(crate) fn for_a_command(level: &str) {
+    set(level, false, BoxMakeWriter::new(io::stderr));
+}
+
+/// The log of a server, as text or JSON.
+pub(crate) fn for_a_server(level: &str, json: bool) -> ServerLog {
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(io::stderr());
+    let errors = writer.error_counter();
+    set(level, json, BoxMakeWriter::new(writer));
+    ServerLog { _worker: worker, errors }
+}
+
+fn set(level: &str, json: bool, writer: BoxMakeWriter) {
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(writer);
+    let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };
+    if let Err(error) = set {
+        eprintln!("warning: nothing is logged: {error}");
+    }
+}
