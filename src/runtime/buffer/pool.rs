@@ -21,7 +21,7 @@ use crate::owned::Owned;
 const CLASSES: usize = 13;
 
 /// What one shard's pool keeps for later unless told otherwise.
-const RETAINED_BYTES_MAX: usize = 16 << 20;
+const RETAINED_BYTES_MAX: usize = 12 << 20;
 
 /// How many blocks other threads may have brought back that the pool's thread has not seen yet.
 const RETURNED_MAX: usize = 1024;
@@ -42,7 +42,7 @@ pub(crate) struct Shelves {
 type Stacks = [Vec<Memory>; CLASSES];
 
 impl BufferPool {
-    /// A pool of this thread that keeps up to 16 MiB of unused blocks.
+    /// A pool of this thread that keeps up to 12 MiB of unused blocks.
     pub fn new() -> BufferPool {
         BufferPool::with_retained_bytes(RETAINED_BYTES_MAX)
     }
