@@ -2,12 +2,8 @@
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// One heap for each thread: a shard that frees what another allocated hands it back without a
-/// lock (`docs/decisions/0007-no-locks-on-a-shard.md`).
 #[global_allocator]
-static GLOBAL: MiMalloc = MiMalloc;
+static ALLOCATOR: ringlog_runtime::Allocator = ringlog_runtime::Allocator;
 
 fn main() -> ExitCode {
     ringlog_cli::main()

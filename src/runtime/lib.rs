@@ -9,10 +9,11 @@
 //! An operation owns its buffers until it has completed. Dropping its future gives up waiting,
 //! never the buffer: that stays with the operation until the kernel is done with it.
 //!
-//! This is the only crate with `unsafe` code. It is kept in `buffer` (memory shared between a
-//! writer and readers), `owned` (what one thread keeps where others can see it), `uring` (what the
-//! kernel is told about memory) and `system` (calls without a safe wrapper).
+//! This is the only crate with `unsafe` code. It is kept in `allocator`, `buffer` (memory shared
+//! between a writer and readers), `owned` (what one thread keeps where others can see it), `uring`
+//! (what the kernel is told about memory) and `system` (calls without a safe wrapper).
 
+mod allocator;
 #[cfg(test)]
 mod behaviour;
 mod buffer;
@@ -35,6 +36,7 @@ pub mod sync;
 mod uring;
 mod whole_file;
 
+pub use self::allocator::Allocator;
 pub use self::buffer::{AppendBuffer, BufferPool, IoBuf};
 pub use self::clock::Instant;
 pub use self::executor::{Elapsed, JoinHandle, Sleep, Timeout};
