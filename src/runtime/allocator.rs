@@ -9,10 +9,12 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut};
 
 use mimalloc::MiMalloc;
-use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap, munmap};
+use rustix::mm::{MremapFlags, mremap, munmap};
+
+use crate::buffer::mapped;
 
 /// From this size on a block is mapped.
 const MAPPED_BYTES_MIN: usize = 1 << 20;
@@ -30,10 +32,7 @@ fn is_mapped(size: usize, align: usize) -> bool {
 
 /// A zeroed mapping, or null.
 fn map(size: usize) -> *mut u8 {
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new private mapping wherever the kernel likes touches nobody's memory.
-    let mapped = unsafe { mmap_anonymous(null_mut(), size, protection, MapFlags::PRIVATE) };
-    mapped.map_or(null_mut(), |address| address.cast())
+    mapped(size).map_or(null_mut(), NonNull::as_ptr)
 }
 
 // SAFETY: every block comes from mimalloc, which keeps this contract, or is a mapping of its own of

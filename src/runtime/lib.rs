@@ -10,8 +10,8 @@
 //! never the buffer: that stays with the operation until the kernel is done with it.
 //!
 //! This is the only crate with `unsafe` code. It is kept in `allocator`, `buffer` (memory shared
-//! between a writer and readers), `owned` (what one thread keeps where others can see it), `uring`
-//! (what the kernel is told about memory) and `system` (calls without a safe wrapper).
+//! between a writer and readers), `owned` (what one thread keeps where others can see it) and
+//! `uring` (what the kernel is told about memory).
 
 mod allocator;
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Memory {
     /// A zeroed block of `capacity` bytes, a positive multiple of [`ALIGNMENT`].
     pub(crate) fn new(capacity: usize) -> Memory {
         assert!(capacity > 0 && capacity.is_multiple_of(ALIGNMENT));
-        let ptr = if is_mapped(capacity) { map(capacity) } else { None };
+        let ptr = if is_mapped(capacity) { mapped(capacity) } else { None };
         let ptr = ptr.unwrap_or_else(|| {
             let layout = layout(capacity);
             assert!(!is_mapped(capacity), "out of memory: {capacity} bytes");
@@ -72,7 +72,8 @@ fn layout(capacity: usize) -> Layout {
     Layout::from_size_align(capacity, ALIGNMENT).expect("a block fits the address space")
 }
 
-fn map(capacity: usize) -> Option<NonNull<u8>> {
+/// A new zeroed mapping of `capacity` bytes, of its own; nothing if there is no memory.
+pub(crate) fn mapped(capacity: usize) -> Option<NonNull<u8>> {
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new private mapping wherever the kernel likes touches nobody's memory.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(crate) use self::memory::Memory;
+pub(crate) use self::memory::{Memory, mapped};
 use self::pool::Shelves;
 
 pub use self::append::AppendBuffer;
