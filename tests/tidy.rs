@@ -1,6 +1,6 @@
 //! The rules of the tree that neither the compiler nor a lint keeps: file heads, sizes, dead files,
-//! `unsafe`, left-over marks, line lengths, the paths that documents name, and settings that claim
-//! an effect without having one.
+//! `unsafe`, locks on a shard, left-over marks, line lengths, the paths that documents name, and
+//! settings that claim an effect without having one.
 //!
 //! Every rule is a function from a file to complaints, and each is tested on a bad example below,
 //! so that a rule that checks nothing is found out.
@@ -18,6 +18,26 @@ const LINE_CHARS_MAX: usize = 100;
 const GENERATED: &str = "src/wire/messages";
 /// The only crate that may hold `unsafe`.
 const UNSAFE: &str = "src/runtime/";
+/// What shards run, where no thread may wait for another (decision 0007). A queue whose sender
+/// takes a lock to wake its receiver counts as one.
+const ON_SHARDS: [&str; 6] = [
+    "src/admin/health.rs",
+    "src/admin/metrics/",
+    "src/broker/",
+    "src/cli/line_queue.rs",
+    "src/runtime/",
+    "src/storage/",
+];
+const LOCKS: [&str; 6] = [
+    ".lock()",
+    "RwLock",
+    "Condvar",
+    "tokio::sync::Notify",
+    "crossbeam_channel",
+    "tracing_appender",
+];
+/// Threads of the fallback without io_uring, and what a shard does once, when it starts.
+const MAY_LOCK: [&str; 2] = ["src/runtime/fallback/pool.rs", "src/admin/metrics/node.rs"];
 /// Nothing below these folders is ours or kept.
 const SKIPPED: [&str; 4] = ["target", "ringlog-data", "node_modules", "corpus"];
 
@@ -110,6 +130,19 @@ fn left_overs(source: &Source) -> Vec<String> {
         }
     }
     found
+}
+
+/// What waits for another thread, in code that shards run.
+fn locks(source: &Source) -> Vec<String> {
+    let path = source.path.as_str();
+    let is_test = path.ends_with("tests.rs") || path.ends_with("testing.rs");
+    let runs = ON_SHARDS.iter().any(|folder| path.starts_with(folder));
+    if !runs || is_test || MAY_LOCK.contains(&path) {
+        return Vec::new();
+    }
+    let bare = bare_code(source);
+    let found = LOCKS.iter().filter(|lock| bare.contains(*lock));
+    found.map(|lock| format!("{path}: {lock}")).collect()
 }
 
 /// Where the modules that a file declares live, as the compiler looks for them.
@@ -328,6 +361,11 @@ fn nothing_is_left_over() {
 }
 
 #[test]
+fn shards_take_no_locks() {
+    refuse(sources("rs").iter().flat_map(locks));
+}
+
+#[test]
 fn every_file_is_reached() {
     let roots = crate_roots(&sources("toml"));
     refuse(dead_files(&sources("rs"), &roots).into_iter());
@@ -364,6 +402,12 @@ fn the_rules_bite() {
         0
     );
     assert_eq!(left_overs(&file("src/a/lib.rs", "dbg!(a); todo!()")).len(), 2);
+
+    let locked = "use tokio::sync::Notify;\nself.counts\n    .lock()\n    .unwrap();";
+    assert_eq!(locks(&file("src/broker/a.rs", locked)).len(), 2);
+    assert_eq!(locks(&file("src/client/a.rs", locked)).len(), 0);
+    let tried = "use crate::sync::signal;\nself.counts.try_lock()\nmod tests {\na.lock()";
+    assert_eq!(locks(&file("src/broker/a.rs", tried)).len(), 0);
 
     let tree = [
         file("src/a/lib.rs", "pub mod b;\nmod e { }\n#[path = \"../x/f.rs\"]\nmod f;"),

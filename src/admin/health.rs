@@ -4,43 +4,57 @@
 //! bounded: they can name paths, but never carry what a client sent.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
 
 /// More reasons than this are not kept; the node is unready anyhow.
 const REASONS_MAX: usize = 64;
 /// Longer texts are cut.
 const REASON_BYTES_MAX: usize = 500;
 
+/// Shards write here and must not wait for the HTTP thread, which reads: each change replaces all.
 #[derive(Debug)]
 pub(crate) struct Health {
-    reasons: Mutex<BTreeMap<String, String>>,
+    reasons: ArcSwap<BTreeMap<String, String>>,
 }
 
 impl Health {
     pub(crate) const STARTING: &'static str = "starting";
 
     pub(crate) fn starting() -> Health {
-        let health = Health { reasons: Mutex::default() };
+        let health = Health { reasons: ArcSwap::default() };
         health.set(Health::STARTING, "the node is starting");
         health
     }
 
     pub(crate) fn set(&self, key: &str, reason: &str) {
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.len() < REASONS_MAX || reasons.contains_key(key) {
-            let end = reason.floor_char_boundary(REASON_BYTES_MAX);
-            reasons.insert(key.to_owned(), reason[..end].to_owned());
+        let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+        if self.reasons.load().get(key).is_some_and(|known| known == reason) {
+            return;
         }
+        self.reasons.rcu(|reasons| {
+            let mut reasons = BTreeMap::clone(reasons);
+            if reasons.len() < REASONS_MAX || reasons.contains_key(key) {
+                reasons.insert(key.to_owned(), reason.to_owned());
+            }
+            reasons
+        });
     }
 
     pub(crate) fn clear(&self, key: &str) {
-        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if !self.reasons.load().contains_key(key) {
+            return;
+        }
+        self.reasons.rcu(|reasons| {
+            let mut reasons = BTreeMap::clone(reasons);
+            reasons.remove(key);
+            reasons
+        });
     }
 
     /// Why the node is not ready; empty when it is.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.values().cloned().collect()
+        self.reasons.load().values().cloned().collect()
     }
 }
 

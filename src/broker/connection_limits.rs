@@ -1,22 +1,27 @@
 //! How many connections the node holds: in all (`max.connections`) and from one address
 //! (`max.connections.per.ip` and its overrides).
 //!
-//! Counted for all shards together, because the kernel shares connections out as it likes. It is
-//! locked when a connection comes or goes, never while one works. As in Kafka
+//! Counted for all shards together, because the kernel shares connections out as it likes. No
+//! shard waits for another with its thread: one that finds the counts in use asks again later, and
+//! one that closes a connection leaves a note for whoever counts next. As in Kafka
 //! (`ConnectionQuotas`), a connection beyond the node's limit waits until another closes, and
 //! meanwhile its shard accepts no more; one beyond its address's limit is closed at once, and
 //! before it could keep others waiting.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
+use crossbeam_queue::SegQueue;
 use ringlog_config::BrokerConfig;
-use tokio::sync::Notify;
+use ringlog_runtime::ShardId;
+use ringlog_runtime::sync::Signal;
 
 /// Why a connection is not served now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// Another shard is counting: to be asked again in a moment.
+    Busy,
     /// The node has as many as it may: one that closes makes room.
     Full,
     /// Its address has as many as it may, which is this many.
@@ -25,9 +30,13 @@ pub(crate) enum Refusal {
 
 /// The connections of a node, and what it may have of them.
 pub(crate) struct ConnectionLimits {
+    /// Never waited for.
     counts: Mutex<Counts>,
-    /// Notified when there may be room; who takes it and leaves some passes it on.
-    room: Notify,
+    /// The addresses of connections that have closed and are still counted: fewer than may be
+    /// open.
+    closed: SegQueue<IpAddr>,
+    /// Given to every shard when there may be room.
+    room: Vec<Signal>,
 }
 
 /// A connection that is counted, until this is dropped.
@@ -38,45 +47,61 @@ pub(crate) struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.limits.counts().give_back(self.address);
-        self.limits.room.notify_one();
+        self.limits.closed.push(self.address);
+        self.limits.there_may_be_room();
     }
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(config: &BrokerConfig) -> Arc<ConnectionLimits> {
-        let counts = Mutex::new(Counts::new(Limits::of(config)));
-        Arc::new(ConnectionLimits { counts, room: Notify::new() })
+    pub(crate) fn new(config: &BrokerConfig, shards: usize) -> Arc<ConnectionLimits> {
+        Arc::new(ConnectionLimits {
+            counts: Mutex::new(Counts::new(Limits::of(config))),
+            closed: SegQueue::new(),
+            room: (0..shards).map(|_| Signal::default()).collect(),
+        })
     }
 
     /// Takes over limits that were changed while running. Connections that are open stay.
-    pub(crate) fn update(&self, config: &BrokerConfig) {
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`], and nothing else.
+    pub(crate) fn update(&self, config: &BrokerConfig) -> Result<(), Refusal> {
         let limits = Limits::of(config);
-        let mut counts = self.counts();
+        let mut counts = self.counts()?;
         if counts.limits != limits {
             counts.limits = limits;
-            self.room.notify_one();
+            self.there_may_be_room();
         }
+        Ok(())
     }
 
     /// Counts a connection if there is room for it.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refusal> {
         let address = address.to_canonical();
-        let mut counts = self.counts();
-        counts.take(address)?;
-        if counts.has_room() {
-            self.room.notify_one();
-        }
+        self.counts()?.take(address)?;
         Ok(Admitted { limits: self.clone(), address })
     }
 
-    /// Waits until [`ConnectionLimits::admit`] is worth another try.
-    pub(crate) async fn wait_for_room(&self) {
-        self.room.notified().await;
+    /// Waits until [`ConnectionLimits::admit`] is worth another try by this shard.
+    pub(crate) async fn wait_for_room(&self, shard: ShardId) {
+        self.room[usize::from(shard.0)].given().await;
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn there_may_be_room(&self) {
+        self.room.iter().for_each(Signal::give);
+    }
+
+    /// The counts, without those who left.
+    fn counts(&self) -> Result<MutexGuard<'_, Counts>, Refusal> {
+        let mut counts = match self.counts.try_lock() {
+            Ok(counts) => counts,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(Refusal::Busy),
+        };
+        while let Some(address) = self.closed.pop() {
+            counts.give_back(address);
+        }
+        Ok(counts)
     }
 }
 
@@ -146,7 +171,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use std::future::Future;
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
     use std::task::{Context, Waker};
 
     use super::*;
@@ -158,11 +183,14 @@ mod tests {
 
     #[test]
     fn all_and_each_address_are_counted() {
-        let limits = ConnectionLimits::new(&config(&[
-            ("max.connections", "4"),
-            ("max.connections.per.ip", "2"),
-            ("max.connections.per.ip.overrides", "10.0.0.2:1,10.0.0.3:3"),
-        ]));
+        let limits = ConnectionLimits::new(
+            &config(&[
+                ("max.connections", "4"),
+                ("max.connections.per.ip", "2"),
+                ("max.connections.per.ip.overrides", "10.0.0.2:1,10.0.0.3:3"),
+            ]),
+            2,
+        );
         let admit = |address: &str| limits.admit(address.parse().unwrap());
         let mut open = vec![admit("10.0.0.1").unwrap(), admit("::ffff:10.0.0.1").unwrap()];
         assert_eq!(admit("10.0.0.1").err(), Some(Refusal::TooManyOfAddress(2)));
@@ -173,30 +201,45 @@ mod tests {
         open.remove(0);
         open.push(admit("10.0.0.3").unwrap());
         assert_eq!(admit("10.0.0.9").err(), Some(Refusal::Full));
-        limits.update(&config(&[("max.connections", "5")]));
+        limits.update(&config(&[("max.connections", "5")])).unwrap();
         open.push(admit("10.0.0.1").unwrap());
         assert_eq!(admit("10.0.0.1").err(), Some(Refusal::Full));
         drop(open);
-        let counts = limits.counts();
+        let counts = limits.counts().unwrap();
         assert!(counts.open == 0 && counts.by_address.is_empty());
     }
 
     /// Room for two is made while nobody waits yet: both who come to wait get on.
     #[test]
-    fn room_is_passed_on() {
-        let limits = ConnectionLimits::new(&config(&[("max.connections", "2")]));
+    fn every_shard_hears_of_room() {
+        let limits = ConnectionLimits::new(&config(&[("max.connections", "2")]), 2);
         let address = IpAddr::from([10, 0, 0, 1]);
+        let poll = |waiting: Pin<&mut dyn Future<Output = ()>>| {
+            waiting.poll(&mut Context::from_waker(Waker::noop()))
+        };
         let open = [limits.admit(address).unwrap(), limits.admit(address).unwrap()];
         drop(open);
         let mut admitted = Vec::new();
-        for _ in 0..2 {
-            let waited = pin!(limits.wait_for_room()).poll(&mut Context::from_waker(Waker::noop()));
-            assert!(waited.is_ready());
+        for shard in [0, 1].map(ShardId) {
+            assert!(poll(pin!(limits.wait_for_room(shard))).is_ready());
             admitted.push(limits.admit(address).expect("there is room"));
         }
-        let mut third = pin!(limits.wait_for_room());
-        assert!(third.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let mut third = pin!(limits.wait_for_room(ShardId(0)));
+        assert!(poll(third.as_mut()).is_pending());
         admitted.pop();
-        assert!(third.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert!(poll(third.as_mut()).is_ready());
+    }
+
+    #[test]
+    fn nobody_waits_for_another_who_counts() {
+        let limits = ConnectionLimits::new(&config(&[]), 1);
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let open = limits.admit(address).unwrap();
+        let counting = limits.counts().unwrap();
+        assert_eq!(limits.admit(address).err(), Some(Refusal::Busy));
+        assert_eq!(limits.update(&config(&[])).err(), Some(Refusal::Busy));
+        drop(open);
+        drop(counting);
+        assert_eq!(limits.counts().unwrap().open, 0);
     }
 }

@@ -6,12 +6,10 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use ringlog_runtime::{Instant, Piece, ShardId};
 use ringlog_storage::{ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
-use tokio::sync::Notify;
 
 use crate::fetch_session::{FetchTarget, TopicRef};
 use crate::partition::{FetchWaiter, Partition};
@@ -135,7 +133,7 @@ async fn fetch_here(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Opti
         if limits.are_met(&reads, shard.rt.now()) {
             return Some(reads);
         }
-        let waiter: FetchWaiter = Arc::new(Notify::new());
+        let waiter = FetchWaiter::default();
         if !register(&shard, &seen_items(&items, &reads), &waiter) {
             continue;
         }
@@ -174,7 +172,7 @@ async fn fetch_there(
     if groups.is_empty() || limits.are_met(&reads, shard.rt.now()) {
         return Some(reads);
     }
-    let waiter: FetchWaiter = Arc::new(Notify::new());
+    let waiter = FetchWaiter::default();
     match wait_on_all(shard, &groups, &reads, &waiter).await {
         true => park(shard, limits, &waiter, reads).await,
         false => None,
@@ -192,7 +190,7 @@ async fn park(
     let empty_handed = reads.iter().all(|(_, read)| read.bytes == 0).then_some(reads);
     shard.metrics.fetch_parked();
     let left = limits.deadline - shard.rt.now();
-    let woken = shard.rt.timeout(left, waiter.notified()).await;
+    let woken = shard.rt.timeout(left, waiter.given()).await;
     shard.metrics.fetch_unparked();
     match woken {
         Ok(()) => None,

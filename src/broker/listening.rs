@@ -8,16 +8,21 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use ringlog_config::BrokerConfig;
 use ringlog_runtime::{Listener, Stream};
 use tokio::sync::oneshot;
 
 use crate::connection::{self, Arrival, Departure};
 use crate::connection_limits::{Admitted, Refusal};
+use crate::controller::CONTROLLER_SHARD;
 use crate::shard::Shard;
 
 /// How long to wait after a failed accept: the usual reason, too many open files, passes when
 /// connections close.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// How long another shard may take to count a connection: far less, if its thread runs.
+const COUNT_RETRY: Duration = Duration::from_micros(50);
 
 /// Keeps the shard's listener open. Dropping it closes the listener.
 pub(crate) struct Listening(
@@ -67,6 +72,16 @@ async fn before<T>(
     .await
 }
 
+/// Takes over limits that were changed while running. They are the node's, so one shard does it.
+pub(crate) async fn update_limits(shard: &Rc<Shard>, config: &BrokerConfig) {
+    if shard.id() != CONTROLLER_SHARD {
+        return;
+    }
+    while let Err(Refusal::Busy) = shard.node.connection_limits.update(config) {
+        shard.rt.sleep(COUNT_RETRY).await;
+    }
+}
+
 /// Serves the connection as soon as the node may have one more, unless its address has too many.
 async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
     let limits = &shard.node.connection_limits;
@@ -74,6 +89,7 @@ async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
     let admitted = loop {
         match limits.admit(peer.ip()) {
             Ok(admitted) => break admitted,
+            Err(Refusal::Busy) => shard.rt.sleep(COUNT_RETRY).await,
             Err(Refusal::TooManyOfAddress(connections_max)) => {
                 shard.metrics.connection_refused();
                 tracing::warn!(%peer, connections_max, "refused: too many of this address");
@@ -84,7 +100,7 @@ async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
                     tracing::warn!(%peer, "max.connections is reached; new connections wait");
                 }
                 has_waited = true;
-                limits.wait_for_room().await;
+                limits.wait_for_room(shard.id()).await;
             }
         }
     };

@@ -6,8 +6,9 @@
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::{BrokerConfig, IoBackend};
@@ -53,7 +54,7 @@ pub(crate) struct Common {
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     directories: OnceLock<LogDirs>,
     /// How many partitions each directory holds, by its place in `log.dirs`.
-    partition_counts: Mutex<Vec<usize>>,
+    partition_counts: Vec<AtomicUsize>,
     /// Host and port that clients are told.
     advertised: OnceLock<(String, u16)>,
 }
@@ -75,16 +76,28 @@ impl Common {
 
     /// The directory for a new partition, which counts from now on.
     pub(crate) fn pick_directory(&self) -> Option<Arc<LogDir>> {
-        let mut counts = self.partition_counts.lock().expect("nobody panics while holding it");
-        let dir = self.directories().pick_dir(&counts)?.clone();
-        count_in(&mut counts, dir.index());
-        Some(dir)
+        loop {
+            let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+            let counts: Vec<usize> = self.partition_counts.iter().map(load).collect();
+            let dir = self.directories().pick_dir(&counts)?;
+            let (counted, known) = (&self.partition_counts[dir.index()], counts[dir.index()]);
+            // Another shard may have chosen it meanwhile; then it may not be the emptiest.
+            let taken =
+                counted.compare_exchange(known, known + 1, Ordering::Relaxed, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(dir.clone());
+            }
+        }
     }
 
     /// Counts a partition that is in a directory already.
     pub(crate) fn count_partition(&self, dir_index: usize) {
-        let mut counts = self.partition_counts.lock().expect("nobody panics while holding it");
-        count_in(&mut counts, dir_index);
+        self.partition_counts[dir_index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a partition off that has left its directory.
+    pub(crate) fn discount_partition(&self, dir_index: usize) {
+        self.partition_counts[dir_index].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Host and port that clients are told; set by startup before the first of them connects.
@@ -102,13 +115,6 @@ impl Common {
         let rack = self.config.broker_rack.clone();
         vec![BrokerEndpoint { id: self.config.node_id, host, port: i32::from(port), rack }]
     }
-}
-
-fn count_in(counts: &mut Vec<usize>, dir_index: usize) {
-    if counts.len() <= dir_index {
-        counts.resize(dir_index + 1, 0);
-    }
-    counts[dir_index] += 1;
 }
 
 /// A running node.
@@ -139,11 +145,11 @@ impl Node {
     pub fn start(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> Result<Node, NodeError> {
         let address = free_address(listen_address(&config)?)?;
         let common = Arc::new(Common {
-            connection_limits: ConnectionLimits::new(&config),
+            connection_limits: ConnectionLimits::new(&config, shard_count(&config)),
+            partition_counts: config.log_dirs.iter().map(|_| AtomicUsize::new(0)).collect(),
             config,
             metrics,
             directories: OnceLock::new(),
-            partition_counts: Mutex::default(),
             advertised: OnceLock::new(),
         });
         let launch = Launch {

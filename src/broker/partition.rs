@@ -10,13 +10,13 @@ use std::rc::{Rc, Weak as RcWeak};
 use std::sync::{Arc, Weak};
 
 use ringlog_admin::metrics::{ShardMetrics, TopicMetrics};
+use ringlog_runtime::sync::Signal;
 use ringlog_storage::{Log, LogObserver, StorageError};
 use ringlog_types::{Offset, TopicPartition};
-use tokio::sync::Notify;
 
 /// A fetch that waits for data. It lives on the shard of its connection; the partitions it waits
 /// for hold weak references, so that a fetch that ended leaves nothing behind.
-pub(crate) type FetchWaiter = Arc<Notify>;
+pub(crate) type FetchWaiter = Arc<Signal>;
 
 /// Dead waiters are swept out when a partition has at least this many.
 const WAITERS_BEFORE_SWEEP: usize = 8;
@@ -27,7 +27,7 @@ pub(crate) struct Partition {
     pub(crate) log: Rc<Log>,
     pub(crate) metrics: Arc<TopicMetrics>,
     shard_metrics: Arc<ShardMetrics>,
-    waiters: RefCell<Vec<Weak<Notify>>>,
+    waiters: RefCell<Vec<Weak<Signal>>>,
     failed: Cell<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Partition {
     pub(crate) fn wake_waiters(&self) {
         for waiter in self.waiters.borrow_mut().drain(..) {
             if let Some(waiter) = waiter.upgrade() {
-                waiter.notify_one();
+                waiter.give();
             }
         }
     }

@@ -14,6 +14,7 @@ use ringlog_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
 use ringlog_storage::{Log, LogDir, OpenHint};
 use ringlog_types::{TopicPartition, Uuid};
 
+use crate::listening;
 use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::startup;
@@ -42,6 +43,7 @@ pub(crate) type Found = HashMap<(Uuid, i32), FoundPartition>;
 pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>) {
     let topics: Vec<Topic> = change.image.topics().cloned().collect();
     begin(&shard, &change);
+    listening::update_limits(&shard, &change.config).await;
     for topic in topics {
         put_topic(&shard, &change, &topic, &found).await;
     }
@@ -51,6 +53,7 @@ pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>)
 /// Applies a change to this shard.
 pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
     begin(&shard, &change);
+    listening::update_limits(&shard, &change.config).await;
     for (_, id) in &change.delta.removed_topics {
         remove_topic(&shard, id).await;
     }
@@ -78,7 +81,6 @@ fn count_partitions(shard: &Shard) {
 fn begin(shard: &Shard, change: &Change) {
     *shard.image.borrow_mut() = change.image.clone();
     *shard.config.borrow_mut() = change.config.clone();
-    shard.node.connection_limits.update(&change.config);
     let expiration_ms = i64::from(change.config.producer_id_expiration_ms);
     shard.storage.set_producer_id_expiration_ms(expiration_ms);
     shard.forget_cached_answers();
@@ -197,7 +199,10 @@ async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
         // Fetches that wait for it find the topic gone.
         partition.wake_waiters();
         match partition.log.delete().await {
-            Ok(()) => tracing::info!(partition = %name, "deleted"),
+            Ok(()) => {
+                shard.node.discount_partition(partition.log.dir().index());
+                tracing::info!(partition = %name, "deleted");
+            }
             Err(error) => tracing::error!(partition = %name, %error, "not deleted"),
         }
     }

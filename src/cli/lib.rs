@@ -13,6 +13,7 @@ mod disk_probe;
 mod doctor;
 mod exit;
 mod line_format;
+mod line_queue;
 mod lines;
 mod logging;
 mod output;

@@ -6,10 +6,12 @@
 //! lines are dropped and counted.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::line_queue::{self, LineQueue, LineWriter};
 
 /// How many lines may wait to be written: a few megabytes.
 const WAITING_LINES_MAX: usize = 8192;
@@ -17,15 +19,15 @@ const WAITING_LINES_MAX: usize = 8192;
 /// The log of a server. Dropping it writes what waits, for a second at most.
 #[must_use = "lines are written while it lives"]
 pub(crate) struct ServerLog {
-    _worker: WorkerGuard,
-    errors: ErrorCounter,
+    _writer: LineWriter,
+    queue: Arc<LineQueue>,
 }
 
 impl ServerLog {
     /// Counts the lines that were dropped.
     pub(crate) fn dropped_lines(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let errors = self.errors.clone();
-        move || errors.dropped_lines() as u64
+        let queue = self.queue.clone();
+        move || queue.dropped()
     }
 }
 
@@ -35,15 +37,13 @@ pub(crate) fn for_a_command(level: &str) {
 }
 
 /// The log of a server, as text or JSON.
-pub(crate) fn for_a_server(level: &str, json: bool) -> ServerLog {
-    let (writer, worker) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES_MAX)
-        .lossy(true)
-        .thread_name("log")
-        .finish(io::stderr());
-    let errors = writer.error_counter();
-    set(level, json, BoxMakeWriter::new(writer));
-    ServerLog { _worker: worker, errors }
+///
+/// # Errors
+/// The thread that writes it cannot be started.
+pub(crate) fn for_a_server(level: &str, json: bool) -> io::Result<ServerLog> {
+    let (queue, writer) = line_queue::start(io::stderr(), WAITING_LINES_MAX)?;
+    set(level, json, BoxMakeWriter::new(queue.clone()));
+    Ok(ServerLog { _writer: writer, queue })
 }
 
 fn set(level: &str, json: bool, writer: BoxMakeWriter) {

@@ -88,7 +88,9 @@ impl IoArg {
 pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
     let begun = Instant::now();
     let config = server_settings::resolve(args)?;
-    let log = logging::for_a_server("info", format == Format::Json);
+    let log = logging::for_a_server("info", format == Format::Json).map_err(|error| {
+        Failure::new(FAILED, format!("cannot start the thread that writes the log: {error}"))
+    })?;
     let stop = StopSignal::listen()?;
     let metrics = NodeMetrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION") });
     metrics.count_dropped_log_lines(log.dropped_lines());

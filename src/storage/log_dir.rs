@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use ringlog_types::Uuid;
 
@@ -20,7 +20,7 @@ pub struct LogDir {
     path: PathBuf,
     id: Uuid,
     clean: bool,
-    failure: Mutex<Option<Arc<str>>>,
+    failure: OnceLock<Arc<str>>,
     offline: AtomicBool,
     /// Less than the reserve is free.
     below_reserve: AtomicBool,
@@ -37,7 +37,7 @@ impl LogDir {
             path,
             id,
             clean,
-            failure: Mutex::new(None),
+            failure: OnceLock::new(),
             offline: AtomicBool::new(false),
             below_reserve: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
@@ -73,15 +73,13 @@ impl LogDir {
 
     /// The failure that took it offline.
     pub fn failure(&self) -> Option<Arc<str>> {
-        self.failure.lock().expect("nobody panics with it").clone()
+        self.failure.get().cloned()
     }
 
     /// Takes it offline for good. Only the first failure is kept.
     pub(crate) fn take_offline(&self, error: &StorageError) {
-        let mut failure = self.failure.lock().expect("nobody panics with it");
-        if failure.is_none() {
+        if self.failure.set(error.to_string().into()).is_ok() {
             tracing::error!(directory = %self.path.display(), %error, "log directory is offline");
-            *failure = Some(error.to_string().into());
         }
         self.offline.store(true, Ordering::Relaxed);
     }

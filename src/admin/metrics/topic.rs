@@ -1,7 +1,9 @@
 //! What one shard moves of one topic.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use imbl::OrdMap;
 
 use super::instruments::Counter;
 
@@ -36,30 +38,35 @@ impl TopicMetrics {
     }
 }
 
-/// The topics of one shard. Locked when a topic comes or goes and when the HTTP thread reads;
-/// never when something is counted.
+/// The topics of one shard. Only its thread changes them, and does not wait for the HTTP thread,
+/// which reads: a change replaces the map, whose copies share what they have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    by_name: Mutex<BTreeMap<String, Arc<TopicMetrics>>>,
+    by_name: ArcSwap<OrdMap<String, Arc<TopicMetrics>>>,
 }
 
 impl Topics {
     pub(crate) fn register(&self, name: &str) -> Arc<TopicMetrics> {
-        let mut topics = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = topics.get(name) {
+        let known = self.by_name.load();
+        if let Some(topic) = known.get(name) {
             return topic.clone();
         }
-        let name = if topics.len() < TOPICS_MAX { name } else { OTHER_TOPICS };
-        topics.entry(name.to_owned()).or_default().clone()
+        let name = if known.len() < TOPICS_MAX { name } else { OTHER_TOPICS };
+        let mut topics = OrdMap::clone(&known);
+        let topic = topics.entry(name.to_owned()).or_default().clone();
+        self.by_name.store(Arc::new(topics));
+        topic
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let mut topics = OrdMap::clone(&self.by_name.load());
+        if topics.remove(name).is_some() {
+            self.by_name.store(Arc::new(topics));
+        }
     }
 
     pub(crate) fn list(&self) -> Vec<(String, Arc<TopicMetrics>)> {
-        let topics = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.iter().map(|(name, topic)| (name.clone(), topic.clone())).collect()
+        self.by_name.load().iter().map(|(name, topic)| (name.clone(), topic.clone())).collect()
     }
 }
 

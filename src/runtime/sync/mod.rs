@@ -1,16 +1,18 @@
 //! Waiting for one another, among the tasks of one shard.
 //!
-//! Nothing here may leave its shard. All of it can be given up at any time: a future that is
-//! dropped takes nothing with it. Waiters are served in the order in which they came.
+//! Nothing here but [`Signal`] may leave its shard. All of it can be given up at any time: a future
+//! that is dropped takes nothing with it. Waiters are served in the order in which they came.
 
 mod event;
 mod notify;
 pub mod oneshot;
 mod semaphore;
+mod signal;
 
 pub use self::event::Event;
 pub use self::notify::{Notified, Notify};
 pub use self::semaphore::{Acquire, Permit, Semaphore};
+pub use self::signal::Signal;
 
 #[cfg(test)]
 mod tests_support {
