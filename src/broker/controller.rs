@@ -18,6 +18,7 @@ use ringlog_storage::Log;
 use ringlog_types::ErrorCode;
 use ringlog_wire::{Message, Reader};
 
+use crate::checkpoints;
 use crate::metadata_log::MetadataLog;
 use crate::shard::Shard;
 use crate::topic_changes::{self, Change};
@@ -67,6 +68,11 @@ impl Controller {
         let _turn = self.turn.acquire(1).await;
         let random = u128::from(shard.rt.random_u64()) << 64 | u128::from(shard.rt.random_u64());
         let decision = decide(&self.decisions.borrow(), random);
+        let created = checkpoints::created_topics(&decision.records);
+        checkpoints::forget_topics(shard, &created).await.map_err(|error| {
+            tracing::error!(%error, "checkpoints may know topics of these names: none is created");
+            ErrorCode::KafkaStorageError
+        })?;
         let mut deltas = Vec::new();
         for batch in decision.batches() {
             let written = self.write(batch).await;
@@ -125,7 +131,12 @@ impl Controller {
     /// Hands the image to all shards and waits until they serve it.
     async fn publish(&self, shard: &Rc<Shard>, delta: Delta) {
         let change = Change { delta: Arc::new(delta), ..self.snapshot() };
+        let delta = change.delta.clone();
         shard.on_every_shard(move |shard| topic_changes::apply(shard.clone(), change)).await;
+        let removed = delta.removed_topics.iter().map(|(name, _)| &**name).collect();
+        if let Err(error) = checkpoints::forget_topics(shard, &removed).await {
+            tracing::error!(%error, "checkpoints still know deleted topics");
+        }
     }
 }
 

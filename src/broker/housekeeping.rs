@@ -1,14 +1,14 @@
 //! What a node does by itself while it runs: retention, checkpoints, snapshots of the metadata,
 //! watching free space.
 //!
-//! Every shard looks after its own logs; shard 0 gathers the checkpoints of all of them, because
-//! a checkpoint file holds all partitions of a directory.
+//! Every shard looks after its own logs; shard 0 writes the checkpoints of all of them.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringlog_storage::{CheckpointFile, LogCheckpoint, LogDirs};
+use ringlog_storage::{CheckpointFile, LogDirs};
 
+use crate::checkpoints;
 use crate::controller::CONTROLLER_SHARD;
 use crate::shard::Shard;
 
@@ -24,7 +24,7 @@ pub(crate) fn start(shard: &Rc<Shard>) {
     shard.rt.spawn(retention(shard.clone()));
     shard.rt.spawn(crate::connection::sweep_idle(shard.clone()));
     if shard.id() == CONTROLLER_SHARD {
-        shard.rt.spawn(checkpoints(shard.clone()));
+        shard.rt.spawn(write_checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
         shard.rt.spawn(snapshots(shard.clone()));
     }
@@ -57,7 +57,7 @@ async fn retention(shard: Rc<Shard>) {
 
 /// Writes the checkpoints of all directories from time to time: each file at its own interval,
 /// those that are due together at once.
-async fn checkpoints(shard: Rc<Shard>) {
+async fn write_checkpoints(shard: Rc<Shard>) {
     let config = &shard.node.config;
     let recovery_points_ms = config.log_flush_offset_checkpoint_interval_ms;
     let start_offsets_ms = config.log_flush_start_offset_checkpoint_interval_ms;
@@ -82,33 +82,8 @@ async fn checkpoints(shard: Rc<Shard>) {
             files.push(file);
             *due = now + interval(ms);
         }
-        write_checkpoints(&shard, &files).await;
+        checkpoints::write(&shard, &files).await;
     }
-}
-
-/// Gathers the offsets of all logs and writes them, directory by directory.
-async fn write_checkpoints(shard: &Rc<Shard>, files: &[CheckpointFile]) {
-    let entries = gather(shard).await;
-    let directories = shard.node.directories();
-    let written = directories.write_some_checkpoints(&shard.rt, &entries, files).await;
-    if let Err(error) = written {
-        // Recovery reads more than it would have to; nothing is lost.
-        tracing::error!(%error, "checkpoints were not written");
-    }
-}
-
-async fn gather(shard: &Rc<Shard>) -> Vec<LogCheckpoint> {
-    let of_shards = shard
-        .on_every_shard(|shard| {
-            let partitions = shard.topics.local_partitions();
-            let entries: Vec<LogCheckpoint> =
-                partitions.iter().map(|partition| partition.log.checkpoint()).collect();
-            std::future::ready(entries)
-        })
-        .await;
-    let mut entries: Vec<LogCheckpoint> = of_shards.into_iter().flatten().collect();
-    entries.extend(shard.controller.get().map(|controller| controller.log().checkpoint()));
-    entries
 }
 
 /// Writes snapshots of the metadata and removes what they stand for.
@@ -152,7 +127,7 @@ pub(crate) async fn close_directories(shard: &Rc<Shard>, mut clean: bool) {
         tracing::error!(%error, "the metadata log was not closed");
         clean = false;
     }
-    write_checkpoints(shard, &CheckpointFile::ALL).await;
+    checkpoints::write(shard, &CheckpointFile::ALL).await;
     if clean && let Err(error) = shard.node.directories().mark_clean_shutdown(&shard.rt).await {
         tracing::error!(%error, "the directories were not marked clean");
     }

@@ -19,7 +19,7 @@ use crate::metadata_snapshots::{self, Found, Snapshots};
 use crate::node::NodeError;
 use crate::startup;
 
-const METADATA_TOPIC: &str = "__cluster_metadata";
+pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
 

@@ -60,6 +60,8 @@ pub(crate) struct Shard {
     pub(crate) request_bytes_max: usize,
     /// On shard 0: keeps other processes out of the directories, as long as the shard lives.
     pub(crate) directory_locks: OnceCell<DirLocks>,
+    /// On shard 0: its holder reads or writes the checkpoint files.
+    pub(crate) checkpoint_turn: Semaphore,
     /// On shard 0, once the metadata log is open.
     pub(crate) controller: OnceCell<Rc<Controller>>,
     pub(crate) last_given: RefCell<LastGiven>,
@@ -101,6 +103,7 @@ impl Shard {
             request_budget: Semaphore::new(request_bytes_max),
             request_bytes_max,
             directory_locks: OnceCell::new(),
+            checkpoint_turn: Semaphore::new(1),
             controller: OnceCell::new(),
             last_given: RefCell::default(),
             stopping: Cell::new(false),

@@ -2,19 +2,27 @@
 //! shard 0.
 //!
 //! There is no formatting step. A fresh directory is made ours by starting on it; another
-//! cluster's or node's is refused, and nothing in it is changed but for the `.lock` file.
+//! cluster's or node's is refused, and nothing in it is changed but for the `.lock` file. So are
+//! partitions without the metadata log that says what they are.
+//!
+//! Directories under a partition's name that the metadata do not know, and checkpoint entries, are
+//! what a node leaves that is killed while it deletes a topic. They make room before anything is
+//! served, so that no later topic takes them for its own.
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_metadata::{
-    BrokerEndpoint, Controller as Decisions, Image, METADATA_VERSION, Registration,
+    BrokerEndpoint, Controller as Decisions, Image, METADATA_VERSION, Registration, Topic,
 };
 use ringlog_storage::{FoundLog, LogDirs, OpenedDirs, RecoveryReport};
 use ringlog_types::{TopicPartition, Uuid};
 
 use crate::controller::Controller;
+use crate::metadata_log::METADATA_TOPIC;
 use crate::node::NodeError;
 use crate::shard::Shard;
 use crate::topic_changes::{self, Found, FoundPartition};
@@ -26,6 +34,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let cluster_id = cluster_id(config.cluster_id.as_deref())?;
     let opened = LogDirs::open(&shard.rt, &config.log_dirs, config.node_id, cluster_id).await?;
     let OpenedDirs { dirs: directories, logs: mut found_logs, locks } = opened;
+    refuse_doubtful_metadata(&directories, &found_logs)?;
     assert!(shard.directory_locks.set(locks).is_ok(), "a node starts once");
     for error in directories.unusable() {
         shard.node.metrics.set_unready("log.dirs", &error.to_string());
@@ -38,19 +47,62 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let opened = metadata_log::open(&shard.storage, directories, config, &mut found_logs);
     let (log, image) = opened.await?;
     refuse_unknown_metadata(&image)?;
+    let matched = match_directories(directories, &image, found_logs)?;
     let decisions = Decisions::new(image, Arc::new(config.clone()));
     let controller = Rc::new(Controller::new(decisions, log));
     assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
 
     advertise(shard, address);
     register(shard, &controller, clean).await?;
-    install(shard, &controller, found_logs).await;
+    let found = settle(shard, directories, matched).await;
+    install(shard, &controller, found).await;
     for listening in shard.on_every_shard(move |shard| serve(shard.clone(), address)).await {
         let cannot = |error| NodeError::Io(format!("cannot listen on {address}"), error);
         listening.map_err(cannot)?;
     }
     shard.node.metrics.set_serving();
     Ok(address)
+}
+
+/// Without the right metadata log, partitions would be nobody's, or another topic's. If a
+/// directory cannot be read, it may be there.
+fn refuse_doubtful_metadata(
+    directories: &LogDirs,
+    found_logs: &[FoundLog],
+) -> Result<(), NodeError> {
+    let name = TopicPartition::new(METADATA_TOPIC, 0);
+    let mut places = found_logs.iter().filter(|log| log.topic_partition == name);
+    match (places.next(), places.next()) {
+        (Some(one), Some(other)) => return Err(in_two_places(directories, one, other)),
+        (Some(_), None) => return Ok(()),
+        (None, _) => {}
+    }
+    if let Some(error) = directories.unusable().first() {
+        return Err(NodeError::Metadata(format!(
+            "{name} is in none of the directories that can be read; repair the other one: {error}"
+        )));
+    }
+    let Some(log) = found_logs.first() else { return Ok(()) };
+    Err(NodeError::Metadata(format!(
+        "there is no {name}, which says what {} and {} more directories of partitions are; put it \
+         back from a backup, or give an empty directory; no partition was changed",
+        path_of(directories, log).display(),
+        found_logs.len() - 1
+    )))
+}
+
+fn path_of(directories: &LogDirs, log: &FoundLog) -> PathBuf {
+    let dir = directories.get(log.dir_index).expect("found in a directory in use");
+    dir.path().join(log.topic_partition.to_string())
+}
+
+/// Nothing says which of them counts (Kafka refuses as well, `LogManager.loadLog`).
+fn in_two_places(directories: &LogDirs, one: &FoundLog, other: &FoundLog) -> NodeError {
+    NodeError::Setting(format!(
+        "log.dirs: {} and {} claim to be the same partition; move the older one away",
+        path_of(directories, one).display(),
+        path_of(directories, other).display()
+    ))
 }
 
 /// A metadata log of a version that this node does not know may hold records that it would
@@ -139,33 +191,72 @@ async fn register(
 }
 
 /// Gives every shard the image and the directories of the partitions it owns.
-async fn install(shard: &Rc<Shard>, controller: &Controller, found_logs: Vec<FoundLog>) {
+async fn install(shard: &Rc<Shard>, controller: &Controller, found: Found) {
     let change = controller.first_image();
-    let found = Arc::new(match_directories(shard, &change.image, found_logs));
+    let found = Arc::new(found);
     shard.on_every_shard(move |shard| topic_changes::install(shard.clone(), change, found)).await;
 }
 
-/// Which directory belongs to which partition of the image. Others are left alone and named.
-fn match_directories(shard: &Shard, image: &Image, found_logs: Vec<FoundLog>) -> Found {
-    let mut found = Found::new();
+/// The directories that were found, sorted out.
+struct Matched {
+    logs: HashMap<(Uuid, i32), FoundLog>,
+    /// Those of no partition, each with the place of its log directory.
+    strays: Vec<(usize, TopicPartition)>,
+}
+
+/// Which directory belongs to which partition of the image. The others are named.
+fn match_directories(
+    directories: &LogDirs,
+    image: &Image,
+    found_logs: Vec<FoundLog>,
+) -> Result<Matched, NodeError> {
+    let mut matched = Matched { logs: HashMap::new(), strays: Vec::new() };
     for log in found_logs {
         let name = &log.topic_partition;
-        let Some(dir) = shard.node.directories().get(log.dir_index) else { continue };
-        let Some(topic) = image.topic(&name.topic) else {
-            tracing::warn!(directory = %name, "no such topic; the directory is left alone");
-            continue;
+        let topic = image.topic(&name.topic);
+        let id_differs = |topic: &Topic| log.topic_id.is_some_and(|id| id != topic.id);
+        let why = match topic {
+            None => "there is no such topic",
+            Some(topic) if id_differs(topic) => "it is of an earlier topic of this name",
+            Some(topic) if !topic.partitions.contains_key(&name.partition) => {
+                "the topic has no such partition"
+            }
+            Some(topic) => {
+                let place = (topic.id, name.partition);
+                if let Some(other) = matched.logs.get(&place) {
+                    return Err(in_two_places(directories, other, &log));
+                }
+                matched.logs.insert(place, log);
+                continue;
+            }
         };
-        let is_other_topic = log.topic_id.is_some_and(|id| id != topic.id);
-        if is_other_topic || !topic.partitions.contains_key(&name.partition) {
-            let known = topic.id;
-            tracing::warn!(directory = %name, %known, "of another topic; left alone");
-            continue;
-        }
-        shard.node.count_partition(log.dir_index);
-        let place = (topic.id, name.partition);
-        found.insert(place, FoundPartition { dir: dir.clone(), hint: log.hint });
+        let directory = path_of(directories, &log);
+        tracing::warn!(directory = %directory.display(), why, "stray");
+        matched.strays.push((log.dir_index, name.clone()));
     }
-    found
+    Ok(matched)
+}
+
+/// Makes room for the partitions of the image: strays are set aside, and the checkpoints forget
+/// what they know of others.
+async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> Found {
+    directories.set_aside(&shard.rt, &matched.strays).await;
+    let mut names: HashSet<(usize, &TopicPartition)> = HashSet::new();
+    for log in matched.logs.values() {
+        names.insert((log.dir_index, &log.topic_partition));
+        shard.node.count_partition(log.dir_index);
+    }
+    let keep = |dir_index: usize, partition: &TopicPartition| {
+        names.contains(&(dir_index, partition)) || &*partition.topic == METADATA_TOPIC
+    };
+    let kept = directories.keep_checkpoints(&shard.rt, keep).await;
+    let unreadable = directories.unusable().first().map(ToString::to_string);
+    let doubt = unreadable.or(kept.err().map(|error| error.to_string()));
+    let with_dir = |(place, log): ((Uuid, i32), FoundLog)| {
+        let dir = directories.get(log.dir_index).expect("found in a directory in use").clone();
+        (place, FoundPartition { dir, hint: log.hint })
+    };
+    Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt }
 }
 
 /// Says what recovery found wrong and what it did about it.

@@ -4,6 +4,9 @@
 //! Every shard applies every change, in the order in which the controller publishes them; the
 //! controller waits for all of them before the next. A log that cannot be opened or created
 //! leaves its partition offline (`KAFKA_STORAGE_ERROR`) and everything else served.
+//!
+//! A log is created once: when its partition is, or at the next start if the node was killed before
+//! it was. A partition whose log could not be opened is never given an empty one in its place.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -36,8 +39,14 @@ pub(crate) struct FoundPartition {
     pub(crate) hint: OpenHint,
 }
 
-/// The directories that were found, by topic and partition.
-pub(crate) type Found = HashMap<(Uuid, i32), FoundPartition>;
+/// What was on disk when the node started.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The partitions' directories, by topic and partition.
+    pub(crate) logs: HashMap<(Uuid, i32), FoundPartition>,
+    /// Why a partition may have a log although none was found, so that none is created.
+    pub(crate) doubt: Option<String>,
+}
 
 /// Serves everything in the image, with the logs that were found on disk. Run once, at start.
 pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>) {
@@ -57,7 +66,7 @@ pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
     for (_, id) in &change.delta.removed_topics {
         remove_topic(&shard, id).await;
     }
-    let nothing_found = Found::new();
+    let nothing_found = Found::default();
     for topic in topics_to_update(&change) {
         put_topic(&shard, &change, &topic, &nothing_found).await;
     }
@@ -129,13 +138,11 @@ async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Fo
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for (&index, registered) in &topic.partitions {
         let owner = owner_of(topic.id, index, shard.mesh.shards());
-        let mut local = before
-            .as_ref()
-            .and_then(|before| before.partition(index))
-            .and_then(|entry| entry.local.clone());
+        let known = before.as_ref().and_then(|before| before.partition(index));
+        let mut local = known.and_then(|entry| entry.local.clone());
         match &local {
             Some(partition) => partition.log.update_config(config.clone()),
-            None if owner == shard.id() => {
+            None if owner == shard.id() && known.is_none() => {
                 local = open_partition(shard, topic, index, &config, found).await;
             }
             None => {}
@@ -161,7 +168,7 @@ async fn open_partition(
     found: &Found,
 ) -> Option<Rc<Partition>> {
     let name = TopicPartition::new(topic.name.clone(), index);
-    let opened = match found.get(&(topic.id, index)) {
+    let opened = match found.logs.get(&(topic.id, index)) {
         Some(found) => {
             let FoundPartition { dir, hint } = found.clone();
             Log::open(&shard.storage, &dir, name.clone(), Some(topic.id), config.clone(), hint)
@@ -172,6 +179,10 @@ async fn open_partition(
                 })
         }
         None => {
+            if let Some(doubt) = &found.doubt {
+                tracing::error!(partition = %name, doubt, "its log was not found; it is offline");
+                return None;
+            }
             let Some(dir) = shard.node.pick_directory() else {
                 tracing::error!(partition = %name, "no log directory is online");
                 return None;
@@ -194,7 +205,12 @@ async fn open_partition(
 async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
     let Some(topic) = shard.topics.remove(id) else { return };
     shard.metrics.remove_topic(&topic.name);
-    for partition in topic.partitions.iter().filter_map(|entry| entry.local.as_ref()) {
+    let owned = topic.partitions.iter().enumerate().filter(|(_, entry)| entry.owner == shard.id());
+    for (index, entry) in owned {
+        let Some(partition) = &entry.local else {
+            set_aside(shard, &TopicPartition::new(topic.name.clone(), index as i32)).await;
+            continue;
+        };
         let name = &partition.topic_partition;
         // Fetches that wait for it find the topic gone.
         partition.wake_waiters();
@@ -206,4 +222,14 @@ async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
             Err(error) => tracing::error!(partition = %name, %error, "not deleted"),
         }
     }
+}
+
+/// What is there of a partition that could not be opened, and whose topic is deleted, makes room
+/// for another topic of the name. It is kept: nobody has seen what is in it.
+async fn set_aside(shard: &Rc<Shard>, name: &TopicPartition) {
+    let directories = shard.node.directories();
+    let places = directories.find(&shard.rt, name).await;
+    let strays: Vec<_> = places.into_iter().map(|dir_index| (dir_index, name.clone())).collect();
+    directories.set_aside(&shard.rt, &strays).await;
+    strays.iter().for_each(|(dir_index, _)| shard.node.discount_partition(*dir_index));
 }

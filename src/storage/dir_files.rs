@@ -1,4 +1,5 @@
-//! The files of a log directory beside its partitions: lock, identity, marker, checkpoints.
+//! The files of a log directory beside its partitions: lock, identity, marker, checkpoints; and
+//! the names of the partitions' directories in it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,16 @@ use crate::checkpoint::{self, MetaProperties};
 use crate::error::StorageError;
 use crate::log_dir::LogDir;
 use crate::log_dirs::{CheckpointFile, FoundLog, Identity, LogCheckpoint};
-use crate::names;
+use crate::names::{self, Directory};
 use crate::open::OpenHint;
 
 const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";
 /// There only between a clean stop and the next start.
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
-const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
-const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+pub(crate) const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
+pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 /// What Kafka 4 writes into the marker; -1 for no broker epoch.
 pub(crate) const CLEAN_SHUTDOWN_TEXT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 /// A checkpoint larger than this is not one.
@@ -177,7 +178,8 @@ async fn take_marker(runtime: &Runtime, path: &Path) -> Result<bool, StorageErro
     }
 }
 
-/// The partitions in a directory. What was being deleted is removed.
+/// The partitions in a directory. What was being deleted is removed; what Kafka or an earlier
+/// start moved aside is left alone and named.
 async fn find_logs(
     runtime: &Runtime,
     path: &Path,
@@ -190,13 +192,24 @@ async fn find_logs(
     let mut found = Vec::new();
     for entry in entries.into_iter().filter(|entry| entry.is_dir) {
         let directory = path.join(&entry.name);
-        if names::is_deleted_directory(&entry.name) {
-            let removed = runtime.remove_dir_all(&directory).await;
-            removed.map_err(StorageError::io("remove", &directory))?;
-            continue;
-        }
-        let Some(topic_partition) = TopicPartition::from_directory_name(&entry.name) else {
-            continue;
+        let topic_partition = match Directory::from_name(&entry.name) {
+            Some(Directory::Partition(topic_partition)) => topic_partition,
+            Some(Directory::Deleted) => {
+                let removed = runtime.remove_dir_all(&directory).await;
+                removed.map_err(StorageError::io("remove", &directory))?;
+                continue;
+            }
+            Some(Directory::Stray) => {
+                tracing::warn!(directory = %directory.display(),
+                    "no partition's; remove it when nothing in it is needed");
+                continue;
+            }
+            Some(Directory::Future) => {
+                tracing::warn!(directory = %directory.display(),
+                    "Apache Kafka was moving a partition here; left alone");
+                continue;
+            }
+            None => continue,
         };
         let metadata = directory.join(names::PARTITION_METADATA);
         let topic_id = match runtime.read_file(&metadata, 4096).await {
@@ -232,6 +245,50 @@ async fn read_offsets(
         let reason = format!("{malformed}; it can be removed, and the logs are then read whole");
         StorageError::unusable(path, reason)
     })
+}
+
+/// Renames partitions' directories to the names of strays, for good when it returns.
+pub(crate) async fn set_aside(
+    runtime: &Runtime,
+    dir: &LogDir,
+    partitions: impl Iterator<Item = &TopicPartition>,
+) -> Result<(), StorageError> {
+    let mut renamed = false;
+    for partition in partitions {
+        let from = dir.path().join(partition.to_string());
+        let to = dir.path().join(names::stray_directory(partition, random_uuid(runtime)));
+        runtime.rename(&from, &to).await.map_err(StorageError::io("rename", &from))?;
+        renamed = true;
+        tracing::warn!(partition = %partition, to = %to.display(), "its directory was set aside; \
+            remove it when nothing in it is needed");
+    }
+    if renamed {
+        runtime.sync_dir(dir.path()).await.map_err(StorageError::io("flush", dir.path()))?;
+    }
+    Ok(())
+}
+
+/// Takes the entries that are not to be kept out of a directory's checkpoint files. Files that
+/// have none of those are not written.
+pub(crate) async fn keep_entries(
+    runtime: &Runtime,
+    dir: &LogDir,
+    keep: impl Fn(&TopicPartition) -> bool,
+) -> Result<(), StorageError> {
+    for name in [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS] {
+        let path = dir.path().join(name);
+        let mut offsets = read_offsets(runtime, &path).await?;
+        let before = offsets.len();
+        offsets.retain(|partition, _| keep(partition));
+        if offsets.len() < before {
+            let mut kept: Vec<_> = offsets.into_iter().collect();
+            kept.sort_unstable();
+            let text = checkpoint::encode_offsets(&kept);
+            let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
+            written.map_err(StorageError::io("write", &path))?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn write_checkpoints(

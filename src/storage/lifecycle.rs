@@ -11,6 +11,7 @@ use crate::log::Log;
 use crate::names;
 use crate::producer_replay::Replay;
 use crate::producer_snapshot;
+use crate::seal::{self, LogFile};
 use crate::segment::{Segment, SegmentIndex, Stage};
 use crate::tail::{BLOCK, Tail, block_floor};
 
@@ -195,7 +196,7 @@ impl Log {
             self.copy_prefix(segment, position).await?;
         }
         segment.write.borrow_mut().file = None;
-        let file = crate::seal::open_log_file(self, segment, false).await?;
+        let file = seal::open_log_file(self, segment, LogFile::Existing).await?;
         let block = block_floor(position);
         let path = segment.path(names::LOG);
         let runtime = self.shard.runtime();

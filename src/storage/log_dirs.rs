@@ -4,7 +4,12 @@
 //! by using it, another's is refused. One process uses it at a time (`.lock`). While it is in use
 //! there is no clean-shutdown marker; it appears with the last act of a clean stop and goes with
 //! the first of a start. A directory that cannot be used when the node starts is reported and
-//! left out; the others serve. Files that are not known are left alone.
+//! left out; the others serve, unless it may be the one that says what cluster this is. Files that
+//! are not known are left alone.
+//!
+//! Checkpoints know partitions by name alone, and so do directories. What a deleted topic leaves
+//! of either must be gone before another topic gets the name ([`LogDirs::keep_checkpoints`],
+//! [`LogDirs::set_aside`]), or its offsets and records would become the new one's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +134,8 @@ impl LogDirs {
     /// without it gets a new one.
     ///
     /// # Errors
-    /// When a directory is another cluster's or node's, is in use, or when none can be used.
+    /// When a directory is another cluster's or node's, is in use, or when none can be used, or
+    /// only new ones.
     pub async fn open(
         runtime: &Runtime,
         paths: &[PathBuf],
@@ -155,6 +161,15 @@ impl LogDirs {
         if usable.is_empty() {
             let none = || StorageError::unusable(Path::new("log.dirs"), "no directory is given");
             return Err(unusable.into_iter().next().unwrap_or_else(none));
+        }
+        if let Some(error) = unusable.first()
+            && usable.iter().all(|(.., meta)| meta.is_none())
+        {
+            let reason = format!(
+                "{error}; the other directories are new, and a new cluster is not begun while \
+                 this one cannot be read: repair it, or take it out of log.dirs"
+            );
+            return Err(StorageError::unusable(Path::new("log.dirs"), reason));
         }
         let metas = usable.iter().filter_map(|(_, path, meta)| Some((*path, meta.as_ref()?)));
         let identity = dir_files::agree(metas, node_id, cluster_id, runtime)?;
@@ -267,6 +282,56 @@ impl LogDirs {
         Ok(())
     }
 
+    /// Takes all other entries out of the checkpoint files, for good when it returns: `keep` is
+    /// asked with a directory's place in `log.dirs` and a partition. Must not run at the same
+    /// time as the writing of checkpoints.
+    pub async fn keep_checkpoints(
+        &self,
+        runtime: &Runtime,
+        keep: impl Fn(usize, &TopicPartition) -> bool,
+    ) -> Result<(), StorageError> {
+        for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
+            let kept =
+                dir_files::keep_entries(runtime, dir, |partition| keep(dir.index(), partition));
+            if let Err(error) = kept.await {
+                if matches!(error, StorageError::Io { .. }) && !error.is_disk_full() {
+                    dir.take_offline(&error);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames directories that were found under a partition's name and are not that partition's
+    /// as Kafka does (`LogManager.isStray`): `<topic>-<partition>.<id>-stray`. Their content is
+    /// kept, and nothing ever opens or removes it. Where that fails the directory keeps its name,
+    /// and [`Log::create`] refuses it.
+    pub async fn set_aside(&self, runtime: &Runtime, strays: &[(usize, TopicPartition)]) {
+        for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
+            let mine = strays.iter().filter(|(dir_index, _)| *dir_index == dir.index());
+            let partitions = mine.map(|(_, partition)| partition);
+            if let Err(error) = dir_files::set_aside(runtime, dir, partitions).await {
+                tracing::error!(%error, "a directory could not be set aside");
+                if !error.is_disk_full() {
+                    dir.take_offline(&error);
+                }
+            }
+        }
+    }
+
+    /// The directories in which there is one of this partition's name.
+    pub async fn find(&self, runtime: &Runtime, partition: &TopicPartition) -> Vec<usize> {
+        let mut found = Vec::new();
+        for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
+            let path = dir.path().join(partition.to_string());
+            if runtime.stat(&path).await.is_ok_and(|stat| stat.is_dir) {
+                found.push(dir.index());
+            }
+        }
+        found
+    }
+
     /// Marks the directories that are still online as cleanly stopped. To be called when every
     /// log is closed and the checkpoints are written, as the last thing.
     pub async fn mark_clean_shutdown(&self, runtime: &Runtime) -> Result<(), StorageError> {
@@ -338,6 +403,48 @@ mod tests {
                     for (other, file) in files.iter().enumerate() {
                         assert_eq!(file.exists(), other == at, "{}", file.display());
                     }
+                }
+                bench.close(opened).await;
+            }
+        });
+    }
+
+    #[test]
+    fn checkpoints_forget_what_is_not_kept_and_are_written_only_then() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let bench = Bench::new(runtime.clone(), &path, TopicConfig::default());
+                let opened = bench.open().await;
+                let (dirs, log) = (&opened.dirs.dirs, opened.log.checkpoint());
+                let named = |topic: &str| LogCheckpoint {
+                    topic_partition: TopicPartition::new(topic, 0),
+                    log_start_offset: 7,
+                    ..log.clone()
+                };
+                let logs = [named("a"), named("b"), named("c")];
+                dirs.write_checkpoints(&runtime, &logs).await.expect("written");
+                let file = path.join(dir_files::LOG_START_OFFSETS);
+                let text = || std::fs::read_to_string(&file).expect("there");
+                let inode = || {
+                    use std::os::unix::fs::MetadataExt;
+                    std::fs::metadata(&file).expect("there").ino()
+                };
+                let before = inode();
+                let keep = |_, partition: &TopicPartition| &*partition.topic != "d";
+                dirs.keep_checkpoints(&runtime, keep).await.expect("read");
+                assert_eq!(inode(), before, "there was nothing to forget");
+                let keep = |_, partition: &TopicPartition| &*partition.topic != "b";
+                dirs.keep_checkpoints(&runtime, keep).await.expect("written");
+                assert_eq!(text(), "0\n2\na 0 7\nc 0 7\n");
+                assert_ne!(inode(), before);
+                let keep = |dir_index, _: &TopicPartition| dir_index != 0;
+                dirs.keep_checkpoints(&runtime, keep).await.expect("written");
+                for file in [dir_files::RECOVERY_POINTS, dir_files::HIGH_WATERMARKS] {
+                    let text = std::fs::read_to_string(path.join(file)).expect("there");
+                    assert_eq!(text, "0\n0\n", "{file}");
                 }
                 bench.close(opened).await;
             }

@@ -23,7 +23,11 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// Suffix of what the cleaner had finished but not put in place.
 pub(crate) const SWAP: &str = ".swap";
 /// Suffix of a partition's directory that is to be removed.
-pub(crate) const DELETE_DIRECTORY: &str = "-delete";
+const DELETE_DIRECTORY: &str = "-delete";
+/// Suffix of a directory that was found under a partition's name and is nobody's.
+const STRAY_DIRECTORY: &str = "-stray";
+/// Suffix of a replica that Kafka is moving to another log directory.
+const FUTURE_DIRECTORY: &str = "-future";
 /// The epochs of a partition.
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 /// The topic id of a partition.
@@ -46,24 +50,63 @@ pub(crate) fn parse_segment_file(name: &str) -> Option<(Offset, &str)> {
     Some((digits.parse().ok()?, suffix))
 }
 
-/// The name under which a partition's directory waits for its removal:
-/// `<topic>-<partition>.<32 hex digits>-delete`, the topic cut so that 255 bytes are enough
-/// (`LocalLog.logDeleteDirName`).
-pub(crate) fn deleted_directory(partition: &TopicPartition, unique: Uuid) -> String {
-    let id: String = unique.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    let suffix = format!("-{}.{id}{DELETE_DIRECTORY}", partition.partition);
-    let room = 255 - suffix.len();
-    let topic = &partition.topic[..partition.topic.len().min(room)];
-    format!("{topic}{suffix}")
+/// What a directory in a log directory is, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Directory {
+    /// A partition's.
+    Partition(TopicPartition),
+    /// It waits for its removal.
+    Deleted,
+    /// It was moved aside because it is no partition's; somebody has to look at it.
+    Stray,
+    /// Kafka was copying a partition here from another log directory.
+    Future,
 }
 
-/// Whether a directory waits for its removal.
-pub(crate) fn is_deleted_directory(name: &str) -> bool {
-    let Some(rest) = name.strip_suffix(DELETE_DIRECTORY) else { return false };
-    let Some((partition, id)) = rest.rsplit_once('.') else { return false };
+impl Directory {
+    /// `None` for what is no partition's and never was.
+    pub(crate) fn from_name(name: &str) -> Option<Directory> {
+        if let Some(partition) = TopicPartition::from_directory_name(name) {
+            return Some(Directory::Partition(partition));
+        }
+        [
+            (DELETE_DIRECTORY, Directory::Deleted),
+            (STRAY_DIRECTORY, Directory::Stray),
+            (FUTURE_DIRECTORY, Directory::Future),
+        ]
+        .into_iter()
+        .find(|(suffix, _)| name.strip_suffix(suffix).is_some_and(is_partition_and_id))
+        .map(|(_, kind)| kind)
+    }
+}
+
+/// `<topic>-<partition>.<32 hex digits>`.
+fn is_partition_and_id(name: &str) -> bool {
+    let Some((partition, id)) = name.rsplit_once('.') else { return false };
     id.len() == 32
         && id.bytes().all(|byte| byte.is_ascii_hexdigit())
         && TopicPartition::from_directory_name(partition).is_some()
+}
+
+/// The name under which a partition's directory waits for its removal
+/// (`LocalLog.logDeleteDirName`).
+pub(crate) fn deleted_directory(partition: &TopicPartition, unique: Uuid) -> String {
+    with_id(partition, unique, DELETE_DIRECTORY)
+}
+
+/// The name under which a directory is kept that is no partition's (`LocalLog.logStrayDirName`).
+pub(crate) fn stray_directory(partition: &TopicPartition, unique: Uuid) -> String {
+    with_id(partition, unique, STRAY_DIRECTORY)
+}
+
+/// `<topic>-<partition>.<32 hex digits><suffix>`, the topic cut so that 255 bytes are enough
+/// (`LocalLog.logDirNameWithSuffixCap`).
+fn with_id(partition: &TopicPartition, unique: Uuid, suffix: &str) -> String {
+    let id: String = unique.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let suffix = format!("-{}.{id}{suffix}", partition.partition);
+    let room = 255 - suffix.len();
+    let topic = &partition.topic[..partition.topic.len().min(room)];
+    format!("{topic}{suffix}")
 }
 
 #[cfg(test)]
@@ -86,13 +129,31 @@ mod tests {
     }
 
     #[test]
-    fn deleted_directories() {
-        let partition = TopicPartition::new("x".repeat(249), 123);
-        let name = deleted_directory(&partition, Uuid::METADATA_TOPIC);
-        assert_eq!(name.len(), 255);
-        assert!(is_deleted_directory(&name));
-        assert!(!is_deleted_directory("my.topic-delete"));
-        assert!(!is_deleted_directory("a-0"));
-        assert!(is_deleted_directory("a-0.0123456789abcdef0123456789abcdef-delete"));
+    fn directories_of_partitions() {
+        let long = TopicPartition::new("x".repeat(249), 123);
+        for (name, kind) in [
+            (deleted_directory(&long, Uuid::METADATA_TOPIC), Directory::Deleted),
+            (stray_directory(&long, Uuid::METADATA_TOPIC), Directory::Stray),
+        ] {
+            assert_eq!(name.len(), 255);
+            assert_eq!(Directory::from_name(&name), Some(kind), "{name}");
+        }
+        let partition = |topic: &str| Directory::Partition(TopicPartition::new(topic, 0));
+        let id = "0123456789abcdef0123456789abcdef";
+        for (name, kind) in [
+            ("a-0".to_owned(), Some(partition("a"))),
+            // A topic may be called like a suffix, or look as if it ended in an id.
+            ("x-delete-0".to_owned(), Some(partition("x-delete"))),
+            (format!("a-0.{id}-delete-0"), Some(partition(&format!("a-0.{id}-delete")))),
+            (format!("a-0.{id}-delete"), Some(Directory::Deleted)),
+            (format!("a-0.{id}-stray"), Some(Directory::Stray)),
+            (format!("a.b-7.{id}-future"), Some(Directory::Future)),
+            (format!("a.{id}-delete"), None),
+            (format!("a-0.{}-delete", &id[1..]), None),
+            ("my.topic-delete".to_owned(), None),
+            ("lost+found".to_owned(), None),
+        ] {
+            assert_eq!(Directory::from_name(&name), kind, "{name}");
+        }
     }
 }

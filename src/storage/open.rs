@@ -23,7 +23,7 @@ use crate::opening::{Listing, Opening, write_partition_metadata};
 use crate::producer_replay;
 use crate::producer_state::ProducerState;
 use crate::recovery::RecoveryReport;
-use crate::seal;
+use crate::seal::{self, LogFile};
 use crate::segment::Segment;
 use crate::shard::StorageShard;
 use crate::tail::{Tail, block_floor};
@@ -41,6 +41,9 @@ pub struct OpenHint {
 
 impl Log {
     /// Makes the log of a new partition, with its directory and first segment.
+    ///
+    /// # Errors
+    /// `Unusable` when there is such a directory and it is not empty: what is in it is somebody's.
     pub async fn create(
         shard: &StorageShard,
         dir: &Arc<LogDir>,
@@ -52,6 +55,14 @@ impl Log {
         let path: Rc<Path> = dir.path().join(topic_partition.to_string()).into();
         let created = runtime.create_dir_all(&path).await;
         created.map_err(StorageError::io("create", &path))?;
+        let there = runtime.read_dir(&path).await.map_err(StorageError::io("list", &path))?;
+        if let Some(entry) = there.first() {
+            let reason = format!(
+                "it is to hold a new partition and is not empty ({} is there); move it away",
+                entry.name
+            );
+            return Err(StorageError::unusable(&path, reason));
+        }
         write_partition_metadata(runtime, &path, topic_id).await?;
         let segment = Rc::new(Segment::open(&path, 0, runtime.wall_clock_ms()));
         let log = Log::assemble(LogParts {
@@ -69,7 +80,7 @@ impl Log {
             epochs: LeaderEpochCache::default(),
             snapshots: BTreeSet::new(),
         });
-        log.create_files(&segment).await?;
+        log.create_first_files(&segment).await?;
         runtime.sync_dir(dir.path()).await.map_err(StorageError::io("flush", dir.path()))?;
         Ok(log)
     }
@@ -141,7 +152,7 @@ impl Log {
             self.create_files(segment).await?;
             return Ok(());
         }
-        let file = seal::open_log_file(self, segment, false).await?;
+        let file = seal::open_log_file(self, segment, LogFile::Existing).await?;
         let size = segment.size.get();
         let block = block_floor(size);
         if block < size {
@@ -178,5 +189,49 @@ impl Log {
             self.trim(segment).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringlog_config::TopicConfig;
+
+    use super::*;
+    use crate::testing::{Bench, on_shard};
+
+    #[test]
+    fn a_new_log_takes_an_empty_directory_and_no_other() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let bench = Bench::new(runtime, &path, TopicConfig::default());
+                let opened = bench.open().await;
+                let dir = opened.dirs.dirs.get(0).expect("in use").clone();
+                let create = |topic: &str| {
+                    let partition = TopicPartition::new(topic, 0);
+                    let id = Uuid::METADATA_TOPIC;
+                    let config = Arc::new(TopicConfig::default());
+                    let (shard, dir) = (bench.shard.clone(), dir.clone());
+                    async move { Log::create(&shard, &dir, partition, id, config).await }
+                };
+                std::fs::create_dir(path.join("empty-0")).expect("made");
+                create("empty").await.expect("there is nothing in it");
+                for name in ["00000000000000000000.log", "partition.metadata", "anything"] {
+                    let directory = path.join("full-0");
+                    std::fs::create_dir(&directory).expect("made");
+                    std::fs::write(directory.join(name), "somebody's").expect("written");
+                    let error = create("full").await.map(drop).expect_err("it is not empty");
+                    assert!(error.to_string().contains(name), "{error}");
+                    let left: Vec<_> = std::fs::read_dir(&directory).expect("there").collect();
+                    assert_eq!(left.len(), 1);
+                    let text = std::fs::read_to_string(directory.join(name)).expect("there");
+                    assert_eq!(text, "somebody's");
+                    std::fs::remove_dir_all(&directory).expect("removed");
+                }
+                bench.close(opened).await;
+            }
+        });
     }
 }

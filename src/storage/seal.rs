@@ -28,10 +28,24 @@ enum Index {
 }
 
 impl Log {
-    /// Makes the files of a new segment and opens its `.log` for writing.
+    /// Makes the files of a new segment and opens its `.log` for writing. Some may be there
+    /// already, empty: with a full disk it is tried again.
     pub(crate) async fn create_files(&self, segment: &Segment) -> Result<File, StorageError> {
+        self.create_files_as(segment, LogFile::NewOrEmpty).await
+    }
+
+    /// The same for the first segment of a new log, whose `.log` must not be there.
+    pub(crate) async fn create_first_files(&self, segment: &Segment) -> Result<(), StorageError> {
+        self.create_files_as(segment, LogFile::New).await.map(drop)
+    }
+
+    async fn create_files_as(
+        &self,
+        segment: &Segment,
+        expected: LogFile,
+    ) -> Result<File, StorageError> {
         let runtime = self.shard.runtime();
-        let file = open_log_file(self, segment, true).await?;
+        let file = open_log_file(self, segment, expected).await?;
         for suffix in [names::INDEX, names::TIME_INDEX] {
             let options =
                 OpenOptions { write: true, create: true, truncate: true, ..Default::default() };
@@ -163,16 +177,33 @@ impl Log {
     }
 }
 
+/// What a `.log` must be when it is opened for writing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFile {
+    /// There.
+    Existing,
+    /// Not there.
+    New,
+    /// Not there, or there from an attempt before.
+    NewOrEmpty,
+}
+
 /// Opens a segment's `.log` for `O_DIRECT` writes.
 pub(crate) async fn open_log_file(
     log: &Log,
     segment: &Segment,
-    create: bool,
+    expected: LogFile,
 ) -> Result<File, StorageError> {
     let runtime = log.shard.runtime();
     let path = segment.path(names::LOG);
-    let options =
-        OpenOptions { read: true, write: true, create, direct: true, ..Default::default() };
+    let options = OpenOptions {
+        read: true,
+        write: true,
+        create: expected == LogFile::NewOrEmpty,
+        create_new: expected == LogFile::New,
+        direct: true,
+        ..Default::default()
+    };
     runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))
 }
 

@@ -6,6 +6,7 @@
 mod administration;
 mod bad_input;
 mod delivery;
+mod leftovers;
 mod limits;
 mod metrics;
 mod moves;

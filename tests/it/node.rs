@@ -38,7 +38,7 @@ impl Node {
         let deadline = Instant::now() + START_TIME_MAX;
         while TcpStream::connect(address).is_err() {
             if let Some(status) = process.try_wait().unwrap() {
-                panic!("the broker ended with {status}: {}", log_of(process));
+                panic!("the broker ended with {status}: {}", log_of(&mut process));
             }
             assert!(Instant::now() < deadline, "the broker does not serve");
             std::thread::sleep(Duration::from_millis(5));
@@ -75,12 +75,17 @@ impl Node {
     }
 
     /// A clean stop.
-    pub(crate) fn stop(mut self) -> Arc<TempDir> {
+    pub(crate) fn stop(self) -> Arc<TempDir> {
+        self.stop_and_tell().0
+    }
+
+    /// A clean stop, and what the broker has logged.
+    pub(crate) fn stop_and_tell(mut self) -> (Arc<TempDir>, String) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let status = self.process.wait().unwrap();
         assert!(status.success(), "a clean stop ends with {status}");
-        self.data.clone()
+        (self.data.clone(), log_of(&mut self.process))
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -158,7 +163,10 @@ impl Drop for Node {
 
 fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
-    command.arg("server").arg("--data").arg(data).args(["--listen", &address.to_string()]);
+    command.arg("server").args(["--listen", &address.to_string()]);
+    if !flags.contains(&"--data") {
+        command.arg("--data").arg(data);
+    }
     if !flags.contains(&"--admin") {
         command.args(["--admin", "off"]);
     }
@@ -170,9 +178,9 @@ fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
     command
 }
 
-fn log_of(process: Child) -> String {
+fn log_of(process: &mut Child) -> String {
     let mut text = String::new();
-    if let Some(mut log) = process.stderr {
+    if let Some(log) = &mut process.stderr {
         drop(log.read_to_string(&mut text));
     }
     text
