@@ -62,7 +62,7 @@ pub(crate) async fn open(
             let id = Some(Uuid::METADATA_TOPIC);
             let opened = Log::open(storage, dir, name.clone(), id, topic_config, hint);
             let (log, report) = opened.await?;
-            startup::tell_recovery(&name, &report);
+            startup::tell_recovery(&log, &hint, &report);
             log
         }
         None => {

@@ -321,6 +321,8 @@ fn a_snapshot_alone_is_enough() {
 
     let (mut sim, node, model) = start(4, 30);
     lock(&model).topics = expected;
+    let meta = b"version=1\nnode.id=1\ncluster.id=restored\n";
+    sim.disk(node).write("/data/meta.properties", meta).unwrap();
     sim.disk(node).write(format!("{LOG}/{}", newest.file_name()), &file).unwrap();
     finish_life(&mut sim, &model);
     assert_kept(&model, "from the snapshot");

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ringlog_metadata::{
     BrokerEndpoint, Controller as Decisions, Image, METADATA_VERSION, Registration, Topic,
 };
-use ringlog_storage::{FoundLog, LogDirs, OpenedDirs, RecoveryReport};
+use ringlog_storage::{FoundLog, Log, LogDirs, OpenHint, OpenedDirs, RecoveryReport};
 use ringlog_types::{TopicPartition, Uuid};
 
 use crate::controller::Controller;
@@ -259,8 +259,9 @@ async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> F
     Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt }
 }
 
-/// Says what recovery found wrong and what it did about it.
-pub(crate) fn tell_recovery(name: &TopicPartition, report: &RecoveryReport) {
+/// Says what recovery found, what was wrong, and what it did about it.
+pub(crate) fn tell_recovery(log: &Log, hint: &OpenHint, report: &RecoveryReport) {
+    let name = log.topic_partition();
     for cut in &report.cuts {
         tracing::warn!(
             partition = %name,
@@ -279,7 +280,10 @@ pub(crate) fn tell_recovery(name: &TopicPartition, report: &RecoveryReport) {
             "damaged batches were fenced off; what follows them is served"
         );
     }
-    if report.scanned_bytes > 0 {
-        tracing::info!(partition = %name, scanned_bytes = report.scanned_bytes, "recovered");
+    // A little is read of every log, to see that it ends where its index says.
+    let log_end_offset = log.log_end_offset();
+    if !hint.clean && log_end_offset > hint.recovery_point {
+        let scanned_bytes = report.scanned_bytes;
+        tracing::info!(partition = %name, scanned_bytes, log_end_offset, "recovered");
     }
 }

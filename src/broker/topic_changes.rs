@@ -174,7 +174,7 @@ async fn open_partition(
             Log::open(&shard.storage, &dir, name.clone(), Some(topic.id), config.clone(), hint)
                 .await
                 .map(|(log, report)| {
-                    startup::tell_recovery(&name, &report);
+                    startup::tell_recovery(&log, &hint, &report);
                     log
                 })
         }

@@ -26,10 +26,12 @@ pub(crate) const CLEAN_SHUTDOWN_TEXT: &str = r#"{"version":0,"brokerEpoch":-1}"#
 /// A checkpoint larger than this is not one.
 const CHECKPOINT_BYTES_MAX: u64 = 256 << 20;
 
-/// Makes the directory if need be, locks it, and reads whose it is.
+/// Makes the directory if need be, locks it, and reads whose it is. One that holds partitions and
+/// does not say whose they are is refused.
 pub(crate) async fn prepare(
     runtime: &Runtime,
     path: &Path,
+    node_id: i32,
 ) -> Result<(FileLock, Option<MetaProperties>), StorageError> {
     create_durably(runtime, path).await?;
     let lock_path = path.join(LOCK);
@@ -45,7 +47,10 @@ pub(crate) async fn prepare(
     let meta_path = path.join(META_PROPERTIES);
     let bytes = match runtime.read_file(&meta_path, CHECKPOINT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((lock, None)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            refuse_ownerless(runtime, path, node_id).await?;
+            return Ok((lock, None));
+        }
         Err(error) => return Err(StorageError::io("read", &meta_path)(error)),
     };
     let text = String::from_utf8_lossy(&bytes);
@@ -56,6 +61,30 @@ pub(crate) async fn prepare(
             Err(StorageError::unusable(&meta_path, reason))
         }
     }
+}
+
+/// A directory gets its `meta.properties` before its first partition: where there are partitions
+/// and no such file, it was lost. Under a new cluster's id they would be nobody's.
+async fn refuse_ownerless(
+    runtime: &Runtime,
+    path: &Path,
+    node_id: i32,
+) -> Result<(), StorageError> {
+    let entries = runtime.read_dir(path).await.map_err(StorageError::io("list", path))?;
+    let is_partition = |name: &str| Directory::from_name(name).is_some();
+    let mut partitions = entries.iter().filter(|entry| entry.is_dir && is_partition(&entry.name));
+    let Some(first) = partitions.next() else { return Ok(()) };
+    let also = match partitions.count() {
+        0 => String::new(),
+        more => format!(" and {more} more like it"),
+    };
+    let reason = format!(
+        "it holds {}{also}, but no {META_PROPERTIES} that says whose they are; put that file back \
+         (lines: version=1, node.id={node_id}, cluster.id=<the cluster's, as in its other \
+         directories or a backup>), or give an empty directory; nothing was changed",
+        first.name
+    );
+    Err(StorageError::unusable(path, reason))
 }
 
 /// Makes a directory and sees to it that a loss of power does not take it away. Its name is

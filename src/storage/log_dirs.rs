@@ -134,8 +134,8 @@ impl LogDirs {
     /// without it gets a new one.
     ///
     /// # Errors
-    /// When a directory is another cluster's or node's, is in use, or when none can be used, or
-    /// only new ones.
+    /// When a directory is another cluster's or node's, or holds partitions and does not say
+    /// whose; when one is in use; when none can be used, or only new ones.
     pub async fn open(
         runtime: &Runtime,
         paths: &[PathBuf],
@@ -146,7 +146,7 @@ impl LogDirs {
         let mut unusable = Vec::new();
         let mut usable = Vec::new();
         for (index, path) in paths.iter().enumerate() {
-            match dir_files::prepare(runtime, path).await {
+            match dir_files::prepare(runtime, path, node_id).await {
                 Ok((lock, meta)) => {
                     locks.push(lock);
                     usable.push((index, path, meta));

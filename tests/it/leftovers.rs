@@ -299,6 +299,48 @@ async fn a_deletion_reaches_the_checkpoints_of_every_directory() {
     for directory in [&one, &two] {
         assert!(!entries(directory).contains(": t "), "{}", entries(directory));
     }
+    let (_, log) = node.stop_and_tell();
+    assert!(!log.contains("recovered"), "nothing had to be: {log}");
+}
+
+#[tokio::test]
+async fn partitions_without_what_says_whose_they_are_are_refused() {
+    let node = Node::start();
+    node.create("t", 1, &[]).await;
+    let sent = produce(&node, "t", 10).await;
+    let data = node.stop();
+    for (lost, directories_left) in [
+        ("meta.properties", vec!["t-0", "__cluster_metadata-0"]),
+        ("meta.properties", vec!["t-0"]),
+        ("meta.properties", vec!["__cluster_metadata-0"]),
+        ("__cluster_metadata-0", vec!["t-0"]),
+    ] {
+        let case = tempfile::tempdir().unwrap();
+        let mut some = files(data.path());
+        some.retain(|path, _| {
+            let is_kept = path.components().count() == 1
+                || directories_left.iter().any(|directory| path.starts_with(directory));
+            is_kept && !path.starts_with(lost)
+        });
+        put_back(case.path(), &some);
+        let said = Node::start_refused(case.path(), &FLAGS);
+        assert!(said.contains(lost) && said.contains("give an empty directory"), "{said}");
+        assert!(said.contains(directories_left[0]), "{said}");
+        let mut after = files(case.path());
+        if lost != "meta.properties" {
+            // It was taken into use before its partitions were looked at.
+            some.remove(Path::new(".kafka_cleanshutdown"));
+            after.remove(Path::new(".kafka_cleanshutdown"));
+        }
+        assert_eq!(after, some, "nothing was changed");
+    }
+    // With the file in place again, by hand, everything is there.
+    let meta = std::fs::read_to_string(data.path().join("meta.properties")).unwrap();
+    let cluster = meta.lines().find(|line| line.starts_with("cluster.id=")).unwrap();
+    let by_hand = format!("version=1\nnode.id=1\n{cluster}\n");
+    std::fs::write(data.path().join("meta.properties"), by_hand).unwrap();
+    let node = Node::start_with(data, &FLAGS);
+    assert_eq!(texts(&node.consume("t", 0, 0).await), sent);
 }
 
 #[tokio::test]
@@ -322,4 +364,20 @@ async fn directories_that_kafka_set_aside_are_left_alone() {
         assert_eq!(data.path().join(file).exists(), there, "{suffix}");
         assert_eq!(log.contains(&format!("{id}-{suffix}")), there, "{suffix}: {log}");
     }
+}
+
+#[tokio::test]
+async fn recovery_is_told_of_where_something_was_recovered() {
+    let node = Node::start();
+    node.create("busy", 1, &[]).await;
+    node.create("idle", 1, &[]).await;
+    produce(&node, "idle", 100).await;
+    let node = Node::start_with(node.stop(), &FLAGS);
+    produce(&node, "busy", 100).await;
+    let node = Node::start_with(node.kill(), &FLAGS);
+    assert_eq!(node.consume("busy", 0, 0).await.len(), 100);
+    let (_, log) = node.stop_and_tell();
+    let recovered: Vec<&str> = log.lines().filter(|line| line.contains("recovered")).collect();
+    assert!(recovered.iter().any(|line| line.contains("busy-0")), "{log}");
+    assert!(!recovered.iter().any(|line| line.contains("idle-0")), "{log}");
 }
