@@ -20,27 +20,29 @@ use crate::shard::Shard;
 pub(crate) async fn write(shard: &Rc<Shard>, files: &[CheckpointFile]) {
     assert_eq!(shard.id(), CONTROLLER_SHARD, "one shard writes checkpoints");
     let _turn = shard.checkpoint_turn.acquire(1).await;
-    let entries = gather(shard).await;
+    let (entries, unopened) = gather(shard).await;
     let directories = shard.node.directories();
-    let written = directories.write_some_checkpoints(&shard.rt, &entries, files).await;
+    let written = directories.write_some_checkpoints(&shard.rt, &entries, &unopened, files).await;
     if let Err(error) = written {
         // Recovery reads more than it would have to; nothing is lost.
         tracing::error!(%error, "checkpoints were not written");
     }
 }
 
-async fn gather(shard: &Rc<Shard>) -> Vec<LogCheckpoint> {
+/// The offsets of all logs, and the partitions whose logs could not be opened.
+async fn gather(shard: &Rc<Shard>) -> (Vec<LogCheckpoint>, HashSet<TopicPartition>) {
     let of_shards = shard
         .on_every_shard(|shard| {
             let partitions = shard.topics.local_partitions();
             let entries: Vec<LogCheckpoint> =
                 partitions.iter().map(|partition| partition.log.checkpoint()).collect();
-            std::future::ready(entries)
+            std::future::ready((entries, shard.topics.unopened_partitions(shard.id())))
         })
         .await;
-    let mut entries: Vec<LogCheckpoint> = of_shards.into_iter().flatten().collect();
+    let (entries, unopened): (Vec<_>, Vec<_>) = of_shards.into_iter().unzip();
+    let mut entries: Vec<LogCheckpoint> = entries.into_iter().flatten().collect();
     entries.extend(shard.controller.get().map(|controller| controller.log().checkpoint()));
-    entries
+    (entries, unopened.into_iter().flatten().collect())
 }
 
 /// Takes out what the checkpoints say of topics with these names.

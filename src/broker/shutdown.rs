@@ -64,7 +64,8 @@ async fn drain_connections(shard: Rc<Shard>) {
 /// Closes the logs of this shard. Returns whether all of them closed cleanly.
 async fn close_logs(shard: Rc<Shard>) -> bool {
     let deadline = shard.rt.now() + WRITES_TIME_MAX;
-    let mut clean = true;
+    // The next start must not believe files that this one has not looked at.
+    let mut clean = shard.topics.unopened_partitions(shard.id()).is_empty();
     for partition in shard.topics.local_partitions() {
         if partition.is_offline() {
             clean = false;

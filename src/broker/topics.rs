@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ringlog_config::TopicConfig;
 use ringlog_runtime::ShardId;
-use ringlog_types::{BrokerId, LeaderEpoch, Uuid};
+use ringlog_types::{BrokerId, LeaderEpoch, TopicPartition, Uuid};
 
 use crate::partition::Partition;
 
@@ -101,6 +101,19 @@ impl Topics {
         let by_id = self.by_id.borrow();
         let entries = by_id.values().flat_map(|topic| &topic.partitions);
         entries.filter_map(|partition| partition.local.clone()).collect()
+    }
+
+    /// The partitions that `shard` owns and whose logs could not be opened, in no order.
+    pub(crate) fn unopened_partitions(&self, shard: ShardId) -> Vec<TopicPartition> {
+        let mut unopened = Vec::new();
+        for topic in self.by_id.borrow().values() {
+            let is_unopened =
+                |entry: &PartitionEntry| entry.owner == shard && entry.local.is_none();
+            let entries = topic.partitions.iter().enumerate();
+            let here = entries.filter(|(_, entry)| is_unopened(entry));
+            unopened.extend(here.map(|(at, _)| TopicPartition::new(topic.name.clone(), at as i32)));
+        }
+        unopened
     }
 }
 

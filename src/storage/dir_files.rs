@@ -1,7 +1,7 @@
 //! The files of a log directory beside its partitions: lock, identity, marker, checkpoints; and
 //! the names of the partitions' directories in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use ringlog_runtime::{FileLock, Runtime};
@@ -324,23 +324,28 @@ pub(crate) async fn write_checkpoints(
     runtime: &Runtime,
     dir: &LogDir,
     logs: &[LogCheckpoint],
+    unopened: &HashSet<TopicPartition>,
     files: &[CheckpointFile],
 ) -> Result<(), StorageError> {
-    let mut mine: Vec<_> = logs.iter().filter(|log| log.dir_index == dir.index()).collect();
-    mine.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
+    let mine: Vec<_> = logs.iter().filter(|log| log.dir_index == dir.index()).collect();
     for file in files {
         let (name, offset_of): (_, fn(&LogCheckpoint) -> Offset) = match file {
             CheckpointFile::RecoveryPoints => (RECOVERY_POINTS, |log| log.recovery_point),
             CheckpointFile::LogStartOffsets => (LOG_START_OFFSETS, |log| log.log_start_offset),
             CheckpointFile::HighWatermarks => (HIGH_WATERMARKS, |log| log.high_watermark),
         };
-        let offsets: Vec<_> = mine
+        let path = dir.path().join(name);
+        let mut offsets: Vec<_> = mine
             .iter()
             .map(|log| (log.topic_partition.clone(), offset_of(log)))
             // Kafka writes a start offset only where it says more than the first segment's name.
             .filter(|(_, offset)| *file != CheckpointFile::LogStartOffsets || *offset > 0)
             .collect();
-        let path = dir.path().join(name);
+        if !unopened.is_empty() {
+            let before = read_offsets(runtime, &path).await?;
+            offsets.extend(before.into_iter().filter(|(name, _)| unopened.contains(name)));
+        }
+        offsets.sort_unstable();
         let text = checkpoint::encode_offsets(&offsets);
         let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
         written.map_err(StorageError::io("write", &path))?;

@@ -11,6 +11,7 @@
 //! of either must be gone before another topic gets the name ([`LogDirs::keep_checkpoints`],
 //! [`LogDirs::set_aside`]), or its offsets and records would become the new one's.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -260,18 +261,20 @@ impl LogDirs {
         runtime: &Runtime,
         logs: &[LogCheckpoint],
     ) -> Result<(), StorageError> {
-        self.write_some_checkpoints(runtime, logs, &CheckpointFile::ALL).await
+        self.write_some_checkpoints(runtime, logs, &HashSet::new(), &CheckpointFile::ALL).await
     }
 
-    /// Writes some of the checkpoint files of every directory.
+    /// Writes some of the checkpoint files of every directory. What a file says of `unopened`,
+    /// the partitions that have a log which could not be opened, stays.
     pub async fn write_some_checkpoints(
         &self,
         runtime: &Runtime,
         logs: &[LogCheckpoint],
+        unopened: &HashSet<TopicPartition>,
         files: &[CheckpointFile],
     ) -> Result<(), StorageError> {
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
-            let result = dir_files::write_checkpoints(runtime, dir, logs, files).await;
+            let result = dir_files::write_checkpoints(runtime, dir, logs, unopened, files).await;
             if let Err(error) = result {
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
@@ -398,7 +401,8 @@ mod tests {
                 for (at, file) in CheckpointFile::ALL.into_iter().enumerate() {
                     files.iter().for_each(|file| drop(std::fs::remove_file(file)));
                     let (dirs, file) = (&opened.dirs.dirs, [file]);
-                    let written = dirs.write_some_checkpoints(&runtime, &logs, &file).await;
+                    let written =
+                        dirs.write_some_checkpoints(&runtime, &logs, &HashSet::new(), &file).await;
                     written.expect("written");
                     for (other, file) in files.iter().enumerate() {
                         assert_eq!(file.exists(), other == at, "{}", file.display());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, ProducerSettings};
+use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, OffsetSpec, ProducerSettings};
 use ringlog_types::TopicPartition;
 use tempfile::TempDir;
 
@@ -181,10 +181,7 @@ async fn a_topic_of_which_only_the_record_was_written_starts_empty() {
 
 #[tokio::test]
 async fn a_log_that_cannot_be_opened_is_not_replaced() {
-    let node = Node::start();
-    node.create("t", 1, &[]).await;
-    let sent = produce(&node, "t", 10).await;
-    let data = node.stop();
+    let data = with_start_offset().await;
     let swap = data.path().join("t-0/00000000000000000000.log.swap");
     std::fs::write(&swap, "").unwrap();
     let node = Node::start_with(data, &FLAGS);
@@ -194,12 +191,19 @@ async fn a_log_that_cannot_be_opened_is_not_replaced() {
     };
     let topic = ConfigResource::Topic("t".into());
     node.client().await.alter_configs(&topic, &[change], false).await.unwrap();
-    let data = node.kill();
+    let data = node.stop();
+    assert!(entries(data.path()).contains("log-start-offset-checkpoint: t 0 90\n"));
+    assert!(!data.path().join(".kafka_cleanshutdown").exists(), "not all of it was looked at");
     let after: Vec<_> = files(&data.path().join("t-0")).into_keys().collect();
     assert!(after.iter().any(|name| name.ends_with("00000000000000000000.log.swap")), "{after:?}");
     std::fs::remove_file(&swap).unwrap();
     let node = Node::start_with(data, &FLAGS);
-    assert_eq!(texts(&node.consume("t", 0, 0).await), sent);
+    let read = node.consume("t", 0, 90).await;
+    assert_eq!(texts(&read), values(100, 40)[90..]);
+    let partition = TopicPartition::new("t", 0);
+    let earliest = [partition.clone()];
+    let listed = node.client().await.list_offsets(&earliest, OffsetSpec::Earliest).await.unwrap();
+    assert_eq!(listed[&partition].offset, Some(90), "what was deleted is not back");
 
     let data = node.stop();
     std::fs::write(&swap, "").unwrap();
