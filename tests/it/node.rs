@@ -48,7 +48,13 @@ impl Node {
 
     /// Starts a broker that must refuse to run; returns what it says.
     pub(crate) fn start_refused(data: &Path, flags: &[&str]) -> String {
-        let process = command(data, free_address(), flags).spawn().unwrap();
+        let mut process = command(data, free_address(), flags).spawn().unwrap();
+        let deadline = Instant::now() + START_TIME_MAX;
+        while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // One that serves would do so for ever.
+        drop(process.kill());
         let output = process.wait_with_output().unwrap();
         assert!(!output.status.success(), "the broker should not have started");
         String::from_utf8_lossy(&output.stderr).into_owned()
