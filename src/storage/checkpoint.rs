@@ -125,7 +125,7 @@ pub(crate) fn decode_fences(text: &str) -> Result<Vec<(Offset, Fence)>, Malforme
             first_offset: next()?,
             end_offset: next()?,
         };
-        let sane = fence.position < fence.end_position && fence.first_offset <= fence.end_offset;
+        let sane = fence.position <= fence.end_position && fence.first_offset <= fence.end_offset;
         (sane && numbers.next().is_none()).then_some((base_offset, fence))
     })
 }
@@ -234,7 +234,9 @@ mod tests {
         let fence = Fence { position: 10, end_position: 20, first_offset: 5, end_offset: 9 };
         assert_eq!(encode_fences(&[(3, fence)]), "0\n1\n3 10 20 5 9\n");
         assert_eq!(decode_fences("0\n1\n3 10 20 5 9\n"), Ok(vec![(3, fence)]));
-        for bad in ["3 10 10 5 9", "3 10 20 5", "3 10 20 5 9 9", "3 10 20 -5 9"] {
+        let of_offsets_alone = Fence { end_position: 10, ..fence };
+        assert_eq!(decode_fences("0\n1\n3 10 10 5 9\n"), Ok(vec![(3, of_offsets_alone)]));
+        for bad in ["3 10 9 5 9", "3 10 20 5", "3 10 20 5 9 9", "3 10 20 -5 9"] {
             assert!(decode_fences(&format!("0\n1\n{bad}\n")).is_err(), "{bad}");
         }
         let text = encode_partition_metadata(Uuid::METADATA_TOPIC);

@@ -254,6 +254,7 @@ async fn find_logs(
             clean,
             recovery_point: offset_in(&recovery_points),
             log_start_offset: offset_in(&start_offsets),
+            refuse_damage_from: None,
         };
         found.push(FoundLog { dir_index, topic_partition, topic_id, hint });
     }

@@ -53,6 +53,23 @@ pub enum StorageError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// What was durable is damaged, in a log that may not have a hole. Nothing was changed.
+    #[error(
+        "{path} is damaged at position {position}: {reason}. Offsets {first_offset} to \
+         {end_offset} (exclusive) were on disk and cannot be read; nothing was changed"
+    )]
+    Damaged {
+        /// The `.log`.
+        path: PathBuf,
+        /// The first damaged byte.
+        position: u64,
+        /// The first offset that cannot be read.
+        first_offset: Offset,
+        /// The first offset after it that can, or the end of the log.
+        end_offset: Offset,
+        /// What is wrong there.
+        reason: &'static str,
+    },
     /// An argument that does not fit the log, such as an offset beyond its end.
     #[error("offset {offset} is outside the log ({start} to {end})")]
     OffsetOutOfRange {

@@ -11,6 +11,8 @@ mod append;
 mod appender;
 mod batch_header;
 mod checkpoint;
+#[cfg(test)]
+mod damage_tests;
 mod dir_files;
 mod error;
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! After a clean stop the files are believed, their sizes and the last batches checked. After any
 //! other end, segments that reach beyond the recovery point are walked (see `recovery`) and their
-//! indexes made anew. Producer state comes from the newest snapshot that fits and the batches
-//! behind it. Nothing that is not understood is removed.
+//! indexes made anew. Whatever is damaged, the log does not end before what is known to have been
+//! durable, so that no offset is given out twice. Producer state comes from the newest snapshot
+//! that fits and the batches behind it. Nothing that is not understood is removed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,6 +38,9 @@ pub struct OpenHint {
     pub recovery_point: Offset,
     /// From the log-start-offset checkpoint; 0 if it says nothing.
     pub log_start_offset: Offset,
+    /// The log is of no use with a hole at or beyond this offset: opening it fails with
+    /// [`StorageError::Damaged`] where another log's damage would be fenced.
+    pub refuse_damage_from: Option<Offset>,
 }
 
 impl Log {
@@ -120,7 +124,7 @@ impl Log {
         for fenced in &report.fenced {
             tracing::error!(partition = %topic_partition, path = %fenced.path.display(),
                 fence = ?fenced.fence, reason = fenced.reason,
-                "damage in the middle of a log; its offsets cannot be read");
+                "durable records are damaged; their offsets cannot be read");
         }
         let log = Log::assemble(LogParts {
             shard: shard.clone(),

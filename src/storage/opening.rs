@@ -43,6 +43,14 @@ pub(crate) struct Opening<'a> {
     pub(crate) hint: OpenHint,
 }
 
+/// What is known of where a segment that is walked ends.
+struct Bounds {
+    /// See [`Walk::next_base`].
+    next_base: Option<Offset>,
+    /// See [`Walk::durable_end`].
+    durable_end: Offset,
+}
+
 impl Opening<'_> {
     fn runtime(&self) -> &Runtime {
         self.shard.runtime()
@@ -135,6 +143,18 @@ impl Opening<'_> {
         }
     }
 
+    /// Up to where everything was on disk once, by two witnesses: the recovery point, which has no
+    /// checksum and may be of another log of the same name, and the newest producer snapshot,
+    /// which is written before the recovery point moves to its offset. A clean stop writes the
+    /// snapshot of the log's end (Kafka's does too).
+    fn durable_end(&self, listing: &Listing) -> Offset {
+        match listing.snapshots.last() {
+            Some(&snapshot) if self.hint.clean => snapshot,
+            Some(&snapshot) => snapshot.min(self.hint.recovery_point),
+            None => 0,
+        }
+    }
+
     /// The segments, all sealed but the last, with everything beyond the recovery point checked.
     pub(crate) async fn segments(
         &self,
@@ -143,8 +163,9 @@ impl Opening<'_> {
         report: &mut RecoveryReport,
     ) -> Result<Vec<Rc<Segment>>, StorageError> {
         let now_ms = self.runtime().wall_clock_ms();
+        let durable_end = self.durable_end(listing);
         if listing.segments.is_empty() {
-            let base = self.hint.log_start_offset;
+            let base = self.hint.log_start_offset.max(durable_end);
             return Ok(vec![Rc::new(Segment::open(self.path, base, now_ms))]);
         }
         let mut segments = Vec::with_capacity(listing.segments.len());
@@ -158,7 +179,8 @@ impl Opening<'_> {
                 Some(next_base) if trusted => Segment::sealed(self.path, base, size, next_base),
                 _ => {
                     let segment = Segment::open(self.path, base, now_ms);
-                    self.walk(&segment, next_base, epochs, report).await?;
+                    let bounds = Bounds { next_base, durable_end };
+                    self.walk(&segment, bounds, epochs, report).await?;
                     if let Some(next_base) = next_base {
                         self.seal_recovered(&segment, next_base).await?;
                     }
@@ -166,6 +188,13 @@ impl Opening<'_> {
                 }
             };
             segments.push(Rc::new(segment));
+        }
+        let newest = segments.last().expect("there is one for each file").clone();
+        let end_offset = newest.end_offset.get();
+        if newest.fences.borrow().iter().any(|fence| fence.end_position == newest.size.get()) {
+            // Damage is at its end. It stays as it is; appends go elsewhere.
+            self.seal_recovered(&newest, end_offset).await?;
+            segments.push(Rc::new(Segment::open(self.path, end_offset, now_ms)));
         }
         Ok(segments)
     }
@@ -210,7 +239,7 @@ impl Opening<'_> {
     async fn walk(
         &self,
         segment: &Segment,
-        next_base: Option<Offset>,
+        bounds: Bounds,
         epochs: &mut LeaderEpochCache,
         report: &mut RecoveryReport,
     ) -> Result<(), StorageError> {
@@ -223,7 +252,9 @@ impl Opening<'_> {
         let recovery_point = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
         let mut walk = Walk {
             recovery_point,
-            next_base,
+            durable_end: bounds.durable_end,
+            refuse_damage_from: self.hint.refuse_damage_from,
+            next_base: bounds.next_base,
             index_interval_bytes: self.config.index_interval_bytes.max(0) as u64,
             epochs,
             report,

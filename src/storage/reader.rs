@@ -255,6 +255,12 @@ impl Log {
         }
     }
 
+    /// The file that holds `offset`, and the position of its batch: for who finds it damaged.
+    pub async fn place_of(&self, offset: Offset) -> Result<Option<(PathBuf, u64)>, ReadError> {
+        let located = self.locate(offset).await?;
+        Ok(located.map(|(segment, found)| (segment.path(names::LOG), found.position)))
+    }
+
     /// Walks from a batch boundary to the first batch that reaches `offset`.
     async fn walk(
         &self,

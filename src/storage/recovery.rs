@@ -3,13 +3,20 @@
 //! A walk starts at a batch boundary and checks every batch: header, contiguity, CRC. At the first
 //! that is not whole there are three cases:
 //!
-//! * Nothing whole follows: that is the end of the log. Zeros to the end of the file are space
-//!   prepared for appends; anything else is a write that was cut off, and is cut off here.
+//! * Nothing whole follows, and nothing more was ever durable: that is the end of the log. Zeros
+//!   to the end of the file are space prepared for appends; anything else is a write that was cut
+//!   off, and is cut off here.
+//! * Nothing whole follows, but more was durable ([`Walk::durable_end`]): what is missing was
+//!   acknowledged. Its offsets are fenced and never given to other records: the segment ends as it
+//!   is, and the log goes on in a new one at the durable end.
 //! * Whole batches follow, but a sector in between is missing and all of it fits one write: a
 //!   crash in mid-write. None of it was acknowledged (there is one write in flight at a time), and
 //!   it is cut off too.
 //! * Whole batches follow otherwise: damage in the middle. It is *fenced*: its offsets cannot be
 //!   read, those around it can, and the bytes stay for whoever wants to look at them.
+//!
+//! A log that is of no use with a hole in it is opened with `refuse_damage_from`: where others
+//! are fenced it is refused, before anything in it is changed.
 
 use std::path::PathBuf;
 
@@ -39,7 +46,7 @@ pub struct Cut {
     pub reason: &'static str,
 }
 
-/// Damage that was fenced off.
+/// Damage that was fenced off: what was durable cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fenced {
     /// The `.log`.
@@ -57,7 +64,7 @@ pub struct RecoveryReport {
     pub scanned_bytes: u64,
     /// Ends that were cut off.
     pub cuts: Vec<Cut>,
-    /// Damage in the middle.
+    /// Damage to what was durable.
     pub fenced: Vec<Fenced>,
     /// Segments whose indexes were made anew.
     pub indexes_rebuilt: usize,
@@ -65,8 +72,13 @@ pub struct RecoveryReport {
 
 /// How a walk over one segment is to be done.
 pub(crate) struct Walk<'a> {
-    /// Batches from here on may be torn; damage before this offset is always in the middle.
+    /// Batches from here on may be torn; damage before this offset never is a torn write.
     pub(crate) recovery_point: Offset,
+    /// Everything below was on disk once. Unlike the recovery point it is never more than that,
+    /// so the log cannot end before it.
+    pub(crate) durable_end: Offset,
+    /// See [`OpenHint::refuse_damage_from`](crate::OpenHint::refuse_damage_from).
+    pub(crate) refuse_damage_from: Option<Offset>,
     /// The base offset of the next segment, if there is one: whatever is damaged up to it is in
     /// the middle.
     pub(crate) next_base: Option<Offset>,
@@ -77,17 +89,15 @@ pub(crate) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Walks `segment` from where its state says it is to its end, and brings the state there.
-    /// Returns whether everything up to the end of the file was whole, so that there is nothing
-    /// to trim.
     pub(crate) async fn run(
         &mut self,
         segment: &Segment,
         scanner: &mut Scanner,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<(), StorageError> {
         loop {
             let position = segment.size.get();
             if position >= scanner.length() {
-                return Ok(true);
+                break;
             }
             match self.next(segment, scanner, position).await? {
                 Ok(header) => {
@@ -97,11 +107,42 @@ impl Walk<'_> {
                 }
                 Err(reason) => {
                     if !self.judge(segment, scanner, position, reason).await? {
-                        return Ok(false);
+                        break;
                     }
                 }
             }
         }
+        let (position, expected) = (segment.size.get(), segment.end_offset.get());
+        if self.next_base.is_none() && expected < self.durable_end {
+            // No byte of them is left: the fence is of offsets alone.
+            let end_offset = self.durable_end;
+            let fence =
+                Fence { position, end_position: position, first_offset: expected, end_offset };
+            self.fence(segment, fence, "the file ends early")?;
+        }
+        Ok(())
+    }
+
+    /// Steps over damage to what was durable.
+    fn fence(
+        &mut self,
+        segment: &Segment,
+        fence: Fence,
+        reason: &'static str,
+    ) -> Result<(), StorageError> {
+        let path = segment.path(names::LOG);
+        if self.refuse_damage_from.is_some_and(|from| fence.end_offset > from) {
+            return Err(StorageError::Damaged {
+                path,
+                position: fence.position,
+                first_offset: fence.first_offset,
+                end_offset: fence.end_offset,
+                reason,
+            });
+        }
+        segment.note_fence(fence);
+        self.report.fenced.push(Fenced { path, fence, reason });
+        Ok(())
     }
 
     /// The batch at `position`, if it is whole and follows the ones before.
@@ -129,7 +170,11 @@ impl Walk<'_> {
         if header.base_offset < expected || !segment_can_hold(segment, &header) {
             return Ok(Err("the offset does not follow"));
         }
-        // A gap is what compaction leaves, or damage to the one field before the CRC that counts.
+        // A gap is what compaction leaves, or damage to the one field before the CRC that counts:
+        // then the batch reaches beyond what is known to end one, or into its successor.
+        if self.known_end(expected).is_some_and(|end| header.next_offset() > end) {
+            return Ok(Err("the offset does not follow"));
+        }
         let after = position + header.size as u64;
         let as_if_no_gap = expected + i64::from(header.last_offset_delta) + 1;
         match scanner.header(after).await? {
@@ -142,6 +187,12 @@ impl Walk<'_> {
         }
     }
 
+    /// Up to where the segment is known to have been whole, if the walk, at offset `expected`, is
+    /// not there yet.
+    fn known_end(&self, expected: Offset) -> Option<Offset> {
+        self.next_base.or((expected < self.durable_end).then_some(self.durable_end))
+    }
+
     /// Decides what to do about bytes that are not a whole batch. Returns whether the walk goes
     /// on behind them.
     async fn judge(
@@ -152,7 +203,6 @@ impl Walk<'_> {
         reason: &'static str,
     ) -> Result<bool, StorageError> {
         let expected = segment.end_offset.get();
-        let path = segment.path(names::LOG);
         let data_end = scanner.trailing_zeros(position).await?;
         if data_end > position
             && let Some((found, header)) = scanner.find_batch(position + 1, expected).await?
@@ -164,24 +214,23 @@ impl Walk<'_> {
                 first_offset: expected,
                 end_offset: header.base_offset,
             };
-            segment.note_fence(fence);
-            self.report.fenced.push(Fenced { path, fence, reason });
+            self.fence(segment, fence, reason)?;
             return Ok(true);
         }
-        if let Some(next_base) = self.next_base
+        if let Some(end_offset) = self.known_end(expected)
             && data_end > position
         {
             let fence = Fence {
                 position,
                 end_position: scanner.length(),
                 first_offset: expected,
-                end_offset: next_base,
+                end_offset,
             };
-            segment.note_fence(fence);
-            self.report.fenced.push(Fenced { path, fence, reason });
+            self.fence(segment, fence, reason)?;
             return Ok(true);
         }
         if data_end > position {
+            let path = segment.path(names::LOG);
             let bytes = data_end - position;
             self.report.cuts.push(Cut { path, position, bytes, offset: expected, reason });
         }

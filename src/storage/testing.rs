@@ -195,7 +195,7 @@ impl Bench {
         let dirs = LogDirs::open(self.runtime(), std::slice::from_ref(&self.root), 1, None).await;
         let dir = dirs.expect("the directory is ours").dirs.get(0).expect("usable").clone();
         let config = Arc::new(self.config.lock().expect("one thread").clone());
-        let hint = OpenHint { clean: false, recovery_point, log_start_offset: 0 };
+        let hint = OpenHint { recovery_point, ..OpenHint::default() };
         let partition = TopicPartition::new("t", 0);
         let opened = Log::open(&self.shard, &dir, partition, None, config, hint).await;
         opened.expect("the log opens")
