@@ -17,16 +17,15 @@ use crate::controller::CONTROLLER_SHARD;
 use crate::shard::Shard;
 
 /// Gathers the offsets of all logs and writes them, directory by directory.
-pub(crate) async fn write(shard: &Rc<Shard>, files: &[CheckpointFile]) {
+pub(crate) async fn write(
+    shard: &Rc<Shard>,
+    files: &[CheckpointFile],
+) -> Result<(), StorageError> {
     assert_eq!(shard.id(), CONTROLLER_SHARD, "one shard writes checkpoints");
     let _turn = shard.checkpoint_turn.acquire(1).await;
     let (entries, unopened) = gather(shard).await;
     let directories = shard.node.directories();
-    let written = directories.write_some_checkpoints(&shard.rt, &entries, &unopened, files).await;
-    if let Err(error) = written {
-        // Recovery reads more than it would have to; nothing is lost.
-        tracing::error!(%error, "checkpoints were not written");
-    }
+    directories.write_some_checkpoints(&shard.rt, &entries, &unopened, files).await
 }
 
 /// The offsets of all logs, and the partitions whose logs could not be opened.

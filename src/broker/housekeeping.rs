@@ -82,7 +82,10 @@ async fn write_checkpoints(shard: Rc<Shard>) {
             files.push(file);
             *due = now + interval(ms);
         }
-        checkpoints::write(&shard, &files).await;
+        if let Err(error) = checkpoints::write(&shard, &files).await {
+            // Recovery reads more than it would have to; nothing is lost.
+            tracing::error!(%error, "checkpoints were not written");
+        }
     }
 }
 
@@ -127,7 +130,11 @@ pub(crate) async fn close_directories(shard: &Rc<Shard>, mut clean: bool) {
         tracing::error!(%error, "the metadata log was not closed");
         clean = false;
     }
-    checkpoints::write(shard, &CheckpointFile::ALL).await;
+    if let Err(error) = checkpoints::write(shard, &CheckpointFile::ALL).await {
+        // The marker vouches for the checkpoints: what lies below them was on disk.
+        tracing::error!(%error, "checkpoints were not written");
+        clean = false;
+    }
     if clean && let Err(error) = shard.node.directories().mark_clean_shutdown(&shard.rt).await {
         tracing::error!(%error, "the directories were not marked clean");
     }

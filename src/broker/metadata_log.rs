@@ -4,15 +4,19 @@
 //! Snapshots (`metadata_snapshots.rs`) stand for its beginning, which goes when they allow it. A
 //! start reads the newest snapshot and the log behind it; a damaged snapshot is made up for by an
 //! older one or by the log, if it reaches back far enough, and nothing is removed to that end.
+//! Damage to what the log had on disk is never stepped over: a topic, or a block of producer ids,
+//! would be forgotten, and records lost with it. The node says what is damaged and does not start.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_config::{BrokerConfig, CleanupPolicy, Flush, TopicConfig};
-use ringlog_metadata::{Delta, Image, MetadataRecord};
+use ringlog_metadata::{Delta, Image, MetadataError, MetadataRecord};
 use ringlog_record::{BatchBuilder, BatchSummary, leader_change_batch};
 use ringlog_runtime::{Piece, Runtime};
-use ringlog_storage::{AppendOrigin, Appended, FoundLog, Log, LogDirs, StorageShard};
+use ringlog_storage::{
+    AppendOrigin, Appended, FoundLog, Log, LogDirs, OpenHint, ReadError, StorageError, StorageShard,
+};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 
 use crate::metadata_snapshots::{self, Found, Snapshots};
@@ -54,14 +58,13 @@ pub(crate) async fn open(
         Some(found) => {
             let dir = directories.get(found.dir_index).expect("found in a directory in use");
             snapshots = metadata_snapshots::find(rt, &dir.path().join(name.to_string())).await?;
-            let mut hint = found.hint;
-            if !snapshots.has_log {
-                // A snapshot alone, as a backup may be: the log goes on where it ends.
-                hint.log_start_offset = snapshots.image.last_offset() + 1;
-            }
+            let hint = hint(found.hint, &snapshots)?;
             let id = Some(Uuid::METADATA_TOPIC);
             let opened = Log::open(storage, dir, name.clone(), id, topic_config, hint);
-            let (log, report) = opened.await?;
+            let (log, report) = opened.await.map_err(|error| match error {
+                error @ StorageError::Damaged { .. } => damaged(&error, &snapshots),
+                error => error.into(),
+            })?;
             startup::tell_recovery(&log, &hint, &report);
             log
         }
@@ -72,7 +75,10 @@ pub(crate) async fn open(
     };
     check_reach(&log, &snapshots)?;
     let mut image = std::mem::take(&mut snapshots.image);
-    let bytes = replay(rt, &log, &mut image).await?;
+    let bytes = replay(rt, &log, &mut image).await.map_err(|error| match error {
+        ReplayError::Damage(what) => damaged(&what, &snapshots),
+        ReplayError::Other(error) => error,
+    })?;
     let leader_epoch = image.last_epoch().max(log.latest_epoch().unwrap_or(0)) + 1;
     let snapshots = Snapshots::new(rt, &log, config, snapshots).await;
     let metadata_log = MetadataLog { log, leader_epoch, snapshots, rt: rt.clone() };
@@ -120,25 +126,101 @@ fn check_reach(log: &Log, snapshots: &Found) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// What the log is opened with, given the snapshots.
+fn hint(found: OpenHint, snapshots: &Found) -> Result<OpenHint, NodeError> {
+    let known_end = snapshots.image.last_offset() + 1;
+    let hint = OpenHint { refuse_damage_from: Some(known_end), ..found };
+    match (snapshots.has_log, known_end) {
+        (true, _) => Ok(hint),
+        (false, 0) if found.recovery_point > 0 => Err(NodeError::Metadata(format!(
+            "all of its .log files are missing, which reached to offset {}, and no snapshot can \
+             be read. Put the directory {METADATA_TOPIC}-0 back from a backup; nothing was changed",
+            found.recovery_point
+        ))),
+        // A snapshot alone, as a backup may be: the log goes on where it ends, whatever is known
+        // of another one.
+        (false, known_end) => {
+            let log_start_offset = known_end;
+            Ok(OpenHint { clean: false, recovery_point: 0, log_start_offset, ..hint })
+        }
+    }
+}
+
+/// Why the node does not start with a damaged log, and what can be done.
+fn damaged(what: &dyn std::fmt::Display, snapshots: &Found) -> NodeError {
+    let directory = format!("{METADATA_TOPIC}-0");
+    let from_snapshot = match snapshots.newest_end_offset {
+        0 => String::new(),
+        end => format!(
+            ", or move all .log files of {directory} away to start from its newest snapshot \
+             alone, which forgets every change from offset {end} on"
+        ),
+    };
+    NodeError::Metadata(format!(
+        "{what}. Put the file back from a backup{from_snapshot}; nothing was removed"
+    ))
+}
+
+/// Why a log cannot be read.
+enum ReplayError {
+    /// What is damaged, where.
+    Damage(String),
+    Other(NodeError),
+}
+
+impl From<NodeError> for ReplayError {
+    fn from(error: NodeError) -> ReplayError {
+        ReplayError::Other(error)
+    }
+}
+
+impl From<ReadError> for ReplayError {
+    fn from(error: ReadError) -> ReplayError {
+        match error {
+            ReadError::Corrupt { .. } => ReplayError::Damage(error.to_string()),
+            error => ReplayError::Other(NodeError::Metadata(error.to_string())),
+        }
+    }
+}
+
 /// Applies what the log has beyond the image. Returns how many bytes that was.
-async fn replay(rt: &Runtime, log: &Log, image: &mut Image) -> Result<usize, NodeError> {
+async fn replay(rt: &Runtime, log: &Log, image: &mut Image) -> Result<usize, ReplayError> {
     let mut offset: Offset = log.log_start_offset().max(image.last_offset() + 1);
     let mut delta = Delta::default();
     let mut size = 0;
     while offset < log.log_end_offset() {
-        let read = log.read(offset, READ_BYTES, log.log_end_offset(), true).await;
-        let read = read.map_err(|error| NodeError::Metadata(error.to_string()))?;
+        let read = log.read(offset, READ_BYTES, log.log_end_offset(), true).await?;
         let bytes = gather(rt, read.pieces).await?;
         let bytes = whole_batches(&bytes);
-        image.replay(bytes, &mut delta).map_err(|error| NodeError::Metadata(error.to_string()))?;
-        size += bytes.len();
+        let replayed = image.replay(bytes, &mut delta);
         let next = image.last_offset() + 1;
-        if next <= offset {
-            return Err(NodeError::Metadata(format!("no batch can be read at offset {offset}")));
+        match replayed {
+            Err(error @ MetadataError::Batch { .. }) => {
+                return Err(located(log, next, &error).await?);
+            }
+            Err(error) => return Err(NodeError::Metadata(error.to_string()).into()),
+            Ok(()) if next <= offset => {
+                return Err(located(log, offset, &"no batch can be read").await?);
+            }
+            Ok(()) => size += bytes.len(),
         }
         offset = next;
     }
     Ok(size)
+}
+
+/// The damage at `offset`, with file and position.
+async fn located(
+    log: &Log,
+    offset: Offset,
+    why: &dyn std::fmt::Display,
+) -> Result<ReplayError, ReadError> {
+    Ok(ReplayError::Damage(match log.place_of(offset).await? {
+        Some((path, position)) => {
+            format!("{} is damaged at position {position} (offset {offset}): {why}", path.display())
+        }
+        None => format!("it is damaged at offset {offset}: {why}"),
+    }))
 }
 
 /// Cuts off a last batch that is not whole: a read ends where its limit is.

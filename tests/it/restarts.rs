@@ -109,6 +109,38 @@ async fn the_metadata_survives_as_snapshots() {
     assert!(said.contains("from a backup") && said.contains(".checkpoint"), "{said}");
 }
 
+/// A topic was forgotten when the last batch of the metadata log was damaged, and the records of
+/// the next topic of its name were written over its own.
+#[tokio::test]
+async fn a_damaged_metadata_log_is_refused_and_left_as_it_is() {
+    let node = Node::start();
+    node.create("early", 1, &[]).await;
+    node.create("late", 1, &[]).await;
+    let sent = values(20, 20);
+    node.produce("late", 0, &sent, ProducerSettings::default()).await;
+    let metadata = node.partition_dir("__cluster_metadata-0");
+    let data = node.stop();
+    let path = metadata.join(first_in(&metadata, ".log").await);
+    let whole = std::fs::read(&path).unwrap();
+    // In the last batch; then in one with others behind it; then all of the last batch.
+    let mut damages = vec![whole.clone(), whole.clone(), whole[..whole.len() - 30].to_vec()];
+    damages[0][whole.len() - 10] ^= 4;
+    damages[1][whole.len() / 2] ^= 4;
+    for damaged in damages {
+        std::fs::write(&path, &damaged).unwrap();
+        for _ in 0..2 {
+            let said = Node::start_refused(data.path(), &[]);
+            for part in [&*path.to_string_lossy(), "at position ", "from a backup"] {
+                assert!(said.contains(part), "{said}");
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing is changed");
+        }
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let node = Node::start_with(data, &[]);
+    assert_eq!(texts(&node.consume("late", 0, 0).await), sent);
+}
+
 /// The first file of a directory with this ending, by name; waits until there is one.
 async fn first_in(directory: &Path, ending: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
