@@ -120,6 +120,12 @@ impl Log {
         let path = || segment.path(names::LOG);
         let runtime = self.shard.runtime();
         let begun = runtime.now();
+        if self.shard.options().acknowledge_before_written
+            && sync
+            && let Some((_, end_offset)) = batch_end
+        {
+            self.advance_durable(end_offset);
+        }
         runtime
             .write_at(&file, bufs, start, durability)
             .await

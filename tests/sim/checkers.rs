@@ -45,6 +45,7 @@ pub(crate) async fn read_at_random(bench: Bench) {
 
 /// One read, compared. Returns the offset behind the whole batches in it.
 async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Option<i64> {
+    let is_promise = bench.is_sync() && up_to <= bench.log.committed_offset();
     let result = bench.log.read(offset, max_bytes, up_to, true).await;
     let read = match result {
         Ok(read) => read,
@@ -70,7 +71,12 @@ async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Optio
         if whole == 0 && offset < up_to {
             return Err(format!("no whole batch in a read at {offset} up to {up_to}"));
         }
-        Ok(model.entries.get(first + whole).map_or(model.end(), |entry| entry.base))
+        let next = model.entries.get(first + whole).map_or(model.end(), |entry| entry.base);
+        if is_promise {
+            // What a reader was given cannot be taken back.
+            model.promised(next.min(up_to))?;
+        }
+        Ok(next)
     })
 }
 

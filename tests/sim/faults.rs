@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ringlog_runtime::sim::{DiskFaults, Prng};
 
-use crate::history::{self, End, History, Plan, Round};
-use crate::workload;
+use crate::history::{self, End, History, PATIENCE, Plan, Round};
+use crate::opening;
 
 /// What goes wrong while the program runs, apart from how it ends.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +15,11 @@ pub(crate) enum Fault {
     CrashAfterStart(u64),
     /// Power fails at this disk operation after the logs are served.
     CrashWhileServing(u64),
-    /// Operations fail by chance.
-    Errors(DiskFaults),
+    /// The disk is not in order during one phase.
+    Errors {
+        phase: Phase,
+        trouble: Trouble,
+    },
     /// The disk has this much room left for a while.
     Full(u64),
     /// Some operations take a thousand times as long.
@@ -28,6 +31,36 @@ pub(crate) enum Fault {
     },
 }
 
+/// A part of the program's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// From the first operation on, until logs are served.
+    Start,
+    /// While logs are opened.
+    Recovery,
+    Serving,
+    /// While checkpoint files are written.
+    Checkpoint,
+    /// While the program stops.
+    Close,
+}
+
+/// How a disk is not in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Trouble {
+    /// Operations fail by chance, with EIO.
+    Chance(DiskFaults),
+    /// This operation fails with this error, and no other.
+    Once { operation: u64, errno: i32 },
+    /// There is no more room than this: ENOSPC.
+    Full(u64),
+}
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+/// More than all histories need.
+const CAPACITY_BYTES: u64 = 1 << 30;
+
 /// The files that damage is tried on.
 const DAMAGED: [&str; 5] = [".log", ".index", ".timeindex", ".snapshot", "checkpoint"];
 
@@ -37,34 +70,96 @@ pub(crate) fn draw_round(prng: &mut Prng, last: bool) -> Round {
         0..3 => Fault::None,
         3..5 => Fault::CrashAfterStart(1 + prng.below(60)),
         5..8 => Fault::CrashWhileServing(1 + prng.below(400)),
-        8 => Fault::Errors(DiskFaults {
+        8 => draw_errors(prng),
+        9 | 10 => Fault::Full(prng.between(20_000..=600_000)),
+        11 => Fault::Slow,
+        _ => Fault::Rot { suffix: DAMAGED[prng.index(DAMAGED.len())], bytes: 1 + prng.index(4) },
+    };
+    let end = match &fault {
+        Fault::Errors { phase: Phase::Close, .. } => End::Clean,
+        Fault::Errors { .. } => End::Crash,
+        _ => *prng.pick(&[End::Crash, End::Crash, End::Kill, End::Clean]),
+    };
+    Round { fault, end, millis: prng.between(10..=250) }
+}
+
+fn draw_errors(prng: &mut Prng) -> Fault {
+    let phases = [Phase::Start, Phase::Recovery, Phase::Serving, Phase::Checkpoint, Phase::Close];
+    let phase = *prng.pick(&phases);
+    let trouble = match prng.below(4) {
+        0 => Trouble::Once { operation: 1 + prng.below(40), errno: EIO },
+        1 => Trouble::Once { operation: 1 + prng.below(40), errno: ENOSPC },
+        2 => Trouble::Full(prng.below(60_000)),
+        _ => Trouble::Chance(DiskFaults {
             read_error: *prng.pick(&[0.0, 0.01]),
             write_error: *prng.pick(&[0.0, 0.01, 0.05]),
             sync_error: *prng.pick(&[0.0, 0.02, 0.1]),
             metadata_error: *prng.pick(&[0.0, 0.0, 0.01]),
             slow: 0.0,
         }),
-        9 | 10 => Fault::Full(prng.between(20_000..=600_000)),
-        11 => Fault::Slow,
-        _ => Fault::Rot { suffix: DAMAGED[prng.index(DAMAGED.len())], bytes: 1 + prng.index(4) },
     };
-    let end = match &fault {
-        // After a failed flush the page cache is no witness of what is stored.
-        Fault::Errors(_) => End::Crash,
-        _ => *prng.pick(&[End::Crash, End::Crash, End::Kill, End::Clean]),
-    };
-    Round { fault, end, millis: prng.between(10..=250) }
+    Fault::Errors { phase, trouble }
+}
+
+impl Trouble {
+    fn begin(&self, history: &mut History) {
+        let node = history.node;
+        match self {
+            Trouble::Chance(faults) => history.sim.set_disk_faults(node, *faults),
+            Trouble::Once { operation, errno } => {
+                history.sim.fail_after_ops(node, *operation, *errno);
+            }
+            Trouble::Full(spare) => {
+                let used = history.sim.disk(node).used_bytes();
+                history.sim.disk(node).set_capacity_bytes(used + spare);
+            }
+        }
+    }
+}
+
+/// Ends what [`Trouble::begin`] began; an operation that is to fail still may.
+fn end_trouble(history: &mut History) {
+    history.sim.set_disk_faults(history.node, DiskFaults::default());
+    history.sim.disk(history.node).set_capacity_bytes(CAPACITY_BYTES);
 }
 
 impl Fault {
+    fn trouble_in(&self, when: Phase) -> Option<&Trouble> {
+        match self {
+            Fault::Errors { phase, trouble } if *phase == when => Some(trouble),
+            _ => None,
+        }
+    }
+
     pub(crate) fn before_start(&self, history: &mut History) {
-        let errors = matches!(self, Fault::Errors(_) | Fault::Full(_));
+        let errors = matches!(self, Fault::Errors { .. } | Fault::Full(_));
         history.shared.errors_expected.set(errors);
     }
 
-    pub(crate) fn at_start(&self, history: &mut History) {
+    pub(crate) fn at_start(&self, history: &mut History) -> Result<(), String> {
         if let Fault::CrashAfterStart(n) = self {
             history.sim.crash_after_ops(history.node, *n);
+        }
+        if let Some(trouble) = self.trouble_in(Phase::Start) {
+            trouble.begin(history);
+        }
+        if let Some(trouble) = self.trouble_in(Phase::Recovery) {
+            history.run_until(PATIENCE, |shared| shared.recovering.get())?;
+            trouble.begin(history);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn at_serving(&self, history: &mut History) {
+        end_trouble(history);
+        if let Some(trouble) = self.trouble_in(Phase::Serving) {
+            trouble.begin(history);
+        }
+    }
+
+    pub(crate) fn at_stop(&self, history: &mut History) {
+        if let Some(trouble) = self.trouble_in(Phase::Close) {
+            trouble.begin(history);
         }
     }
 
@@ -76,7 +171,9 @@ impl Fault {
         let node = history.node;
         match self {
             Fault::CrashWhileServing(n) => history.sim.crash_after_ops(node, *n),
-            Fault::Errors(faults) => history.sim.set_disk_faults(node, *faults),
+            Fault::Errors { phase: Phase::Checkpoint, trouble } => {
+                return run_checkpoints(history, trouble, time);
+            }
             Fault::Slow => {
                 let slow = DiskFaults { slow: 0.01, ..DiskFaults::default() };
                 history.sim.set_disk_faults(node, slow);
@@ -88,12 +185,29 @@ impl Fault {
     }
 
     pub(crate) fn after_end(&self, history: &mut History) {
-        history.sim.set_disk_faults(history.node, DiskFaults::default());
+        end_trouble(history);
         history.shared.errors_expected.set(false);
         if let Fault::Rot { suffix, bytes } = self {
             rot(history, suffix, *bytes);
         }
     }
+}
+
+/// Runs for a time in which the disk is in order but for when checkpoints are written.
+fn run_checkpoints(history: &mut History, trouble: &Trouble, time: Duration) -> Result<(), String> {
+    let end = history.sim.now() + time;
+    while history.sim.now() < end && !history.shared.is_over() {
+        history.run_until(end - history.sim.now(), |shared| shared.checkpointing.get())?;
+        if history.shared.checkpointing.get() {
+            trouble.begin(history);
+            history.run_until(PATIENCE, |shared| !shared.checkpointing.get())?;
+            end_trouble(history);
+        }
+        if !history.sim.is_running(history.node) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The disk fills up, and then there is room again: appends must go on by themselves.
@@ -102,7 +216,7 @@ fn run_full(history: &mut History, spare: u64, time: Duration) -> Result<(), Str
     let used = history.sim.disk(node).used_bytes();
     history.sim.disk(node).set_capacity_bytes(used + spare);
     history.run_for(time)?;
-    history.sim.disk(node).set_capacity_bytes(1 << 30);
+    history.sim.disk(node).set_capacity_bytes(CAPACITY_BYTES);
     let before = history.shared.acknowledged.get();
     let shared = history.shared.clone();
     let resumed = || shared.is_over() || shared.acknowledged.get() > before;
@@ -114,7 +228,7 @@ fn run_full(history: &mut History, spare: u64, time: Duration) -> Result<(), Str
 }
 
 fn rot(history: &mut History, suffix: &str, bytes: usize) {
-    let files = history.sim.disk(history.node).files(workload::DATA).unwrap_or_default();
+    let files = history.sim.disk(history.node).files(opening::DATA).unwrap_or_default();
     let mut fits: Vec<_> =
         files.into_iter().filter(|path| path.to_string_lossy().ends_with(suffix)).collect();
     let mut prng = Prng::new(history.sim.random_u64());
@@ -140,6 +254,7 @@ pub(crate) fn crash_everywhere(seed: u64) -> Result<(), String> {
     let mut plan = Plan::from_seed(seed);
     plan.partitions = 1;
     plan.lying_disk = false;
+    plan.recreate = false;
     plan.segment_bytes = 60_000;
     plan.checkpoint_micros = 5_000;
     plan.housekeeping_micros = 5_000;

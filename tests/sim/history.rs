@@ -13,7 +13,7 @@ use crate::model::{LogModel, Producer, Shared};
 use crate::workload;
 
 /// Opening and recovering takes less than this, and so does a stop.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a start of the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,13 @@ pub(crate) struct Plan {
     pub durable_write_flushes_file: bool,
     pub direct_alignment: u64,
     pub lying_disk: bool,
+    /// The storage code acknowledges before a write returns.
+    pub planted_bug: bool,
+    pub directories: usize,
+    pub retention_ms: i64,
+    pub segment_ms: i64,
+    /// Topics are deleted and made again now and then.
+    pub recreate: bool,
     pub rounds: Vec<Round>,
 }
 
@@ -84,12 +91,23 @@ impl Plan {
             durable_write_flushes_file: p.chance(0.3),
             direct_alignment: *p.pick(&[512, 4096]),
             lying_disk: false,
+            planted_bug: false,
+            directories: 1 + p.index(2),
+            retention_ms: *p.pick(&[-1, -1, 15, 60]),
+            segment_ms: *p.pick(&[i64::MAX, i64::MAX, 10, 40]),
+            recreate: p.chance(0.3),
             rounds: (0..rounds).map(|i| faults::draw_round(p, i + 1 == rounds)).collect(),
         }
     }
 
     pub(crate) fn storage_options(&self) -> StorageOptions {
-        workload::small_budgets(self.open_segments_max, self.tail_cache_bytes)
+        // Small enough that the tail does not hold everything.
+        StorageOptions {
+            tail_cache_bytes: self.tail_cache_bytes,
+            open_segments_max: self.open_segments_max,
+            acknowledge_before_written: self.planted_bug,
+            ..StorageOptions::default()
+        }
     }
 
     /// The topics' settings. With `change_flush` the starts differ in the flush policy.
@@ -106,6 +124,8 @@ impl Plan {
             segment_bytes: self.segment_bytes,
             index_interval_bytes: self.index_interval_bytes,
             retention_bytes: self.retention_bytes,
+            retention_ms: self.retention_ms,
+            segment_ms: self.segment_ms,
             file_delete_delay_ms: 20,
             ..TopicConfig::default()
         }
@@ -138,7 +158,7 @@ pub(crate) struct History {
     pub node: NodeId,
     pub shared: Shared,
     started: bool,
-    plan: Rc<Plan>,
+    pub plan: Rc<Plan>,
 }
 
 /// Runs a history to its end or to the first broken promise.
@@ -178,6 +198,8 @@ impl History {
         let shared = &self.shared;
         shared.stopped.set(false);
         shared.serving.set(false);
+        shared.recovering.set(false);
+        shared.checkpointing.set(false);
         shared.incarnation.set(shared.incarnation.get() + 1);
         if std::mem::replace(&mut self.started, true) {
             return self.sim.restart(self.node);
@@ -202,6 +224,17 @@ impl History {
         self.verdict()
     }
 
+    /// Runs until something is so, or the program ended or crashed, at most so long.
+    pub(crate) fn run_until(
+        &mut self,
+        time: Duration,
+        done: impl Fn(&Shared) -> bool,
+    ) -> Result<(), String> {
+        let shared = self.shared.clone();
+        self.sim.run_until(|| shared.is_over() || done(&shared), time);
+        self.verdict()
+    }
+
     /// Runs until logs are served, or the program ended or crashed before that.
     fn run_until_serving(&mut self) -> Result<(), String> {
         let shared = self.shared.clone();
@@ -217,15 +250,19 @@ impl History {
         self.shared.stop.set(false);
         round.fault.before_start(self);
         self.start();
-        round.fault.at_start(self);
+        round.fault.at_start(self)?;
         self.run_until_serving()?;
+        round.fault.at_serving(self);
         if self.sim.is_running(self.node) && !self.shared.stopped.get() {
             round.fault.while_serving(self, Duration::from_millis(round.millis))?;
         }
         if self.sim.is_running(self.node) && round.end == End::Clean {
+            round.fault.at_stop(self);
             self.stop_clean()?;
         }
         match round.end {
+            // After a failed flush the page cache is no witness of what is stored.
+            _ if matches!(round.fault, Fault::Errors { .. }) => self.sim.crash(self.node),
             End::Crash => self.sim.crash(self.node),
             End::Kill | End::Clean => self.sim.kill(self.node),
         }

@@ -6,7 +6,7 @@ use ringlog_record::BatchView;
 
 use crate::history::History;
 use crate::model::LogModel;
-use crate::workload;
+use crate::opening;
 
 /// A batch in a `.log`: where it starts, its first and last offset and its largest timestamp.
 struct Stored {
@@ -27,7 +27,7 @@ pub(crate) fn check(history: &History) -> Result<(), String> {
 }
 
 fn check_partition(history: &History, index: usize, model: &LogModel) -> Result<(), String> {
-    let directory = workload::directory(index);
+    let directory = opening::directory(&history.plan, index);
     let mut files: BTreeMap<(i64, String), Vec<u8>> = BTreeMap::new();
     let names = history.sim.disk(history.node).list(&directory);
     for name in names.map_err(|e| e.to_string())? {

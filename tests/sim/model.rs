@@ -55,9 +55,27 @@ pub(crate) struct LogModel {
     pub start: i64,
     pub start_asked: i64,
     pub checkpointed_start: i64,
+    /// Retention by time is at work: what is older may go, even if it is appended only now.
+    pub retention_limit_ms: Option<i64>,
     pub producers: Vec<Producer>,
+    /// Which of the topics of this name it is, counted from 0.
+    pub generation: u32,
+    /// What the metadata say of it; they are kept elsewhere, and never lost.
+    pub topic: Topic,
+    /// The last stop was clean: nothing is torn.
+    pub stopped_clean: bool,
+}
+
+/// Where in its life a topic is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// It is to have a log; whether that is there yet is not known.
+    #[default]
+    Wanted,
     /// `Log::create` has returned: the partition survives.
-    pub created: bool,
+    Created,
+    /// It was deleted. Its log may still be there.
+    Deleted,
 }
 
 impl LogModel {
@@ -91,6 +109,10 @@ impl LogModel {
         if got.base_offset != self.end() {
             return Err(format!("appended at {} of {}", got.base_offset, self.end()));
         }
+        let is_old = self.retention_limit_ms.is_some_and(|limit| batch.max_timestamp < limit);
+        if is_old && self.start_asked >= got.base_offset {
+            self.start_asked = last + 1;
+        }
         self.entries.push(Entry { base: got.base_offset, epoch, batch: batch.clone() });
         Ok(())
     }
@@ -104,10 +126,13 @@ impl LogModel {
         Ok(())
     }
 
-    /// The start of the log only moves up while it is open.
+    /// The start of the log only moves up while it is open, and no further than was asked.
     pub(crate) fn started_at(&mut self, start: i64) -> Result<(), String> {
         if start < self.start {
             return Err(format!("the log start went back from {} to {start}", self.start));
+        }
+        if start > self.start.max(self.start_asked) {
+            return Err(format!("the log starts at {start}, asked was {}", self.start_asked));
         }
         self.start = start;
         Ok(())
@@ -141,6 +166,7 @@ impl LogModel {
         self.entries.truncate(kept);
         self.start = start;
         self.start_asked = start;
+        self.retention_limit_ms = None;
         // What recovery has accepted it serves, so it has to stay from now on.
         self.durable_end = end;
         self.renumber();
@@ -169,6 +195,23 @@ impl LogModel {
                 producer.unacknowledged.clear();
             }
         }
+    }
+
+    /// Another topic gets the name: nothing of the one before counts for it.
+    pub(crate) fn recreated(&mut self) {
+        let mut producers = std::mem::take(&mut self.producers);
+        for producer in &mut producers {
+            producer.next_sequence = if producer.id >= 0 { 0 } else { -1 };
+            producer.unacknowledged.clear();
+        }
+        let generation = self.generation + 1;
+        *self = LogModel { producers, generation, ..LogModel::default() };
+    }
+
+    /// How far retention by time may move the start: to the first record that is not too old.
+    pub(crate) fn expired_end(&self, limit_ms: i64) -> i64 {
+        let young = self.entries.iter().find(|entry| entry.batch.max_timestamp >= limit_ms);
+        young.map_or(self.end(), |entry| entry.base)
     }
 
     /// The first record at or after `start` whose timestamp is at or after `timestamp`.
@@ -224,6 +267,10 @@ pub(crate) struct State {
     pub stopped: Cell<bool>,
     /// Logs are open and serve.
     pub serving: Cell<bool>,
+    /// The directories are open, and logs are being opened.
+    pub recovering: Cell<bool>,
+    /// Checkpoint files are being written.
+    pub checkpointing: Cell<bool>,
     /// Errors of the disk are expected: a log may go offline.
     pub errors_expected: Cell<bool>,
     /// Stored bytes were damaged: reads may fail, and ends may be cut, but nothing false is told.

@@ -4,27 +4,23 @@
 //! was not acknowledged and send it again after a restart, as Kafka's do.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringlog_config::{Flush, TopicConfig};
+use ringlog_config::Flush;
 use ringlog_runtime::sim::Prng;
 use ringlog_runtime::{JoinHandle, Mesh, Runtime};
-use ringlog_storage::{
-    AppendError, AppendOrigin, Log, LogDir, LogDirs, OpenHint, OpenedDirs, StorageError,
-    StorageOptions, StorageShard,
-};
-use ringlog_types::{TopicPartition, Uuid};
+use ringlog_storage::{AppendError, AppendOrigin, Log, LogDirs, OpenedDirs, StorageError};
 
 use crate::batches::{self, Batch, Sender};
 use crate::checkers;
 use crate::history::Plan;
 use crate::model::Shared;
+use crate::opening;
 
-/// The data directory of the simulated node.
-pub(crate) const DATA: &str = "/var/ringlog";
+/// How long a stop waits for what is in work.
+const STOP_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// One log, and what its tasks work with.
 #[derive(Clone)]
@@ -58,7 +54,17 @@ impl Bench {
     pub(crate) fn note_promises(&self) {
         let (durable, start) = (self.log.durable_offset(), self.log.log_start_offset());
         self.model(|model| model.promised(durable));
+        if self.is_sync() {
+            let committed = self.log.committed_offset();
+            self.model(|model| model.promised(committed));
+        }
         self.model(|model| model.started_at(start));
+    }
+
+    /// Whether acknowledgements, and what readers are given, are promises (`flush=sync`).
+    pub(crate) fn is_sync(&self) -> bool {
+        let config = self.log.config();
+        config.flush == Flush::Sync || config.flush_messages <= 1
     }
 
     /// Where the batch that holds `offset` ends, by the model.
@@ -87,33 +93,12 @@ impl Bench {
     }
 }
 
-pub(crate) fn topic_id(index: usize) -> Uuid {
-    Uuid::from_u128(0x6b1f_27c0_1a2b_4c3d_8e4f_0000_0000_0000 + index as u128)
-}
-
-pub(crate) fn partition(index: usize) -> TopicPartition {
-    TopicPartition::new("t", index as i32)
-}
-
 /// The program of one incarnation.
 pub(crate) async fn run(rt: Runtime, _mesh: Mesh<()>, shared: Shared, plan: Rc<Plan>) {
-    let prng = Rc::new(RefCell::new(Prng::new(rt.random_u64())));
-    let shard = StorageShard::new(rt.clone(), plan.storage_options());
-    let dirs = match LogDirs::open(&rt, &[PathBuf::from(DATA)], 1, None).await {
-        Ok(dirs) => dirs,
-        Err(error) => return unusable(&shared, "opening the directory", &error),
+    let Some((benches, dirs)) = opening::open(&rt, &shared, &plan).await else {
+        shared.stopped.set(true);
+        return;
     };
-    let Some(dir) = dirs.dirs.get(0).cloned() else { return };
-    let mut benches = Vec::new();
-    for index in 0..plan.partitions {
-        let Some(log) = open(&shard, &dirs, &dir, &shared, &plan, index).await else { return };
-        let (rt, shared) = (rt.clone(), shared.clone());
-        let (plan, prng) = (Rc::clone(&plan), Rc::clone(&prng));
-        benches.push(Bench { rt, log, index, shared, plan, prng });
-    }
-    for bench in &benches {
-        checkers::check_all(bench).await;
-    }
     shared.serving.set(true);
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     for bench in &benches {
@@ -128,80 +113,25 @@ pub(crate) async fn run(rt: Runtime, _mesh: Mesh<()>, shared: Shared, plan: Rc<P
         tasks.push(rt.spawn(keep_house(bench.clone())));
     }
     tasks.push(rt.spawn(checkpoint(benches.clone(), dirs.dirs.clone())));
-    for task in tasks {
-        task.await;
-    }
+    wait_for_tasks(&rt, &shared, tasks).await;
     if shared.violation().is_none() {
         stop(&benches, &dirs).await;
     }
     shared.stopped.set(true);
 }
 
-fn unusable(shared: &Shared, what: &str, error: &StorageError) {
-    if !shared.errors_expected.get() && !shared.rotted.get() {
-        shared.check(Err::<(), _>(format!("{what} failed on a sound disk: {error}")));
+/// Waits until all have ended. When the program stops, who still waits for the disk, which may be
+/// full, is left behind.
+async fn wait_for_tasks(rt: &Runtime, shared: &Shared, tasks: Vec<JoinHandle<()>>) {
+    while !shared.stop.get() && !shared.is_over() {
+        rt.sleep(Duration::from_millis(1)).await;
     }
-    shared.stopped.set(true);
-}
-
-async fn open(
-    shard: &StorageShard,
-    dirs: &OpenedDirs,
-    dir: &Arc<LogDir>,
-    shared: &Shared,
-    plan: &Plan,
-    index: usize,
-) -> Option<Rc<Log>> {
-    let partition = partition(index);
-    let found = dirs.logs.iter().find(|found| found.topic_partition == partition);
-    let config = Arc::new(plan.topic_config(shared.incarnation.get()));
-    let result = match found.map(|found| found.hint) {
-        Some(hint) => open_found(shard, dir, shared, index, config, hint).await,
-        None if shared.logs.borrow()[index].created && !shared.rotted.get() => {
-            shared.check(Err::<(), _>(format!("{partition} is gone")));
-            return None;
+    let all = async {
+        for task in tasks {
+            task.await;
         }
-        None => Log::create(shard, dir, partition, topic_id(index), config).await,
     };
-    match result {
-        Ok(log) => {
-            shared.logs.borrow_mut()[index].created = true;
-            Some(log)
-        }
-        Err(error) => {
-            unusable(shared, "opening a log", &error);
-            None
-        }
-    }
-}
-
-async fn open_found(
-    shard: &StorageShard,
-    dir: &Arc<LogDir>,
-    shared: &Shared,
-    index: usize,
-    config: Arc<TopicConfig>,
-    hint: OpenHint,
-) -> Result<Rc<Log>, StorageError> {
-    let id = Some(topic_id(index));
-    let (log, report) = Log::open(shard, dir, partition(index), id, config, hint).await?;
-    let (start, end) = (log.log_start_offset(), log.log_end_offset());
-    let mut logs = shared.logs.borrow_mut();
-    let model = &mut logs[index];
-    if shared.rotted.get() {
-        // Damage may have cost anything, but the log must not make up what never was.
-        let known = model.end();
-        shared.check(if end <= known { Ok(()) } else { Err(format!("{end} of {known}")) });
-        return Ok(log);
-    }
-    let result = model.recovered(start, end);
-    shared.check(result.map_err(|why| {
-        format!("t-{index}, start {}: {why}; {hint:?}; {report:?}", shared.incarnation.get())
-    }));
-    if !report.fenced.is_empty() {
-        shared.check(Err::<(), _>(format!("a crash is taken for damage: {report:?}")));
-    }
-    Ok(log)
+    let _ = rt.timeout(STOP_TIME_MAX, all).await;
 }
 
 /// Sends batches until the end, keeping a few unacknowledged.
@@ -298,11 +228,12 @@ async fn wait_acknowledged(bench: &Bench, producer: usize, sent: &mut usize) -> 
         let entry = model.entries.iter().rev().find(|e| e.batch.bytes == last.bytes);
         entry.map_or(0, |entry| entry.end())
     };
+    let was_sync = bench.is_sync();
     if let Err(error) = bench.log.wait_committed(end).await {
         bench.failed("a commit", &error);
         return Err(());
     }
-    if bench.log.config().flush == Flush::Sync {
+    if was_sync && bench.is_sync() {
         bench.model(|model| model.promised(end));
     }
     bench.note_promises();
@@ -326,10 +257,13 @@ async fn keep_house(bench: Bench) {
                 log.delete_records(before).await.map(|_| ())
             }
             1 | 2 => {
-                if log.config().retention_bytes >= 0 {
-                    ask_start(&bench, log.log_end_offset());
-                }
-                log.apply_retention(now_ms).await.map(|_| ())
+                ask_retention(&bench, now_ms);
+                let applied = log.apply_retention(now_ms).await.map(|_| ());
+                bench.model(|model| {
+                    model.retention_limit_ms = None;
+                    Ok(())
+                });
+                applied
             }
             3 => {
                 log.roll_if_old(now_ms);
@@ -360,6 +294,22 @@ fn ask_start(bench: &Bench, offset: i64) {
     });
 }
 
+/// The start may move up to where retention allows.
+fn ask_retention(bench: &Bench, now_ms: i64) {
+    let config = bench.log.config();
+    if config.retention_bytes >= 0 {
+        ask_start(bench, bench.log.log_end_offset());
+    }
+    if config.retention_ms >= 0 {
+        let limit_ms = now_ms - config.retention_ms;
+        let expired = bench.model(|model| {
+            model.retention_limit_ms = Some(limit_ms);
+            Ok(model.expired_end(limit_ms))
+        });
+        ask_start(bench, expired.unwrap_or(0));
+    }
+}
+
 /// An offset that may be deleted up to: near the start, mostly.
 fn some_offset(bench: &Bench) -> i64 {
     let (start, end) = (bench.log.log_start_offset(), bench.log.committed_offset());
@@ -374,12 +324,17 @@ async fn checkpoint(benches: Vec<Bench>, dirs: LogDirs) {
     while !first.is_ending() {
         first.pause(first.plan.checkpoint_micros).await;
         dirs.check_space(&first.rt).await;
+        first.shared.checkpointing.set(true);
         // A full disk passes; a failed one is offline and is not written to again.
         let _ = write_checkpoints(&benches, &dirs).await;
+        first.shared.checkpointing.set(false);
     }
 }
 
-async fn write_checkpoints(benches: &[Bench], dirs: &LogDirs) -> Result<(), StorageError> {
+pub(crate) async fn write_checkpoints(
+    benches: &[Bench],
+    dirs: &LogDirs,
+) -> Result<(), StorageError> {
     let Some(first) = benches.first() else { return Ok(()) };
     let checkpoints: Vec<_> = benches.iter().map(|bench| bench.log.checkpoint()).collect();
     match dirs.write_checkpoints(&first.rt, &checkpoints).await {
@@ -421,19 +376,13 @@ async fn stop(benches: &[Bench], dirs: &OpenedDirs) {
     if write_checkpoints(benches, &dirs.dirs).await.is_err() {
         return;
     }
-    if let Some(first) = benches.first()
-        && let Err(error) = dirs.dirs.mark_clean_shutdown(&first.rt).await
-    {
-        failed("the marker", &error);
+    let Some(first) = benches.first() else { return };
+    match dirs.dirs.mark_clean_shutdown(&first.rt).await {
+        Ok(()) => {
+            for model in first.shared.logs.borrow_mut().iter_mut() {
+                model.stopped_clean = true;
+            }
+        }
+        Err(error) => failed("the marker", &error),
     }
-}
-
-/// Where a partition's files are.
-pub(crate) fn directory(index: usize) -> PathBuf {
-    Path::new(DATA).join(partition(index).to_string())
-}
-
-/// Budgets small enough that the tail does not hold everything.
-pub(crate) fn small_budgets(open_segments_max: usize, tail_cache_bytes: usize) -> StorageOptions {
-    StorageOptions { tail_cache_bytes, open_segments_max, ..StorageOptions::default() }
 }
