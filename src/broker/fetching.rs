@@ -8,7 +8,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use ringlog_runtime::{Instant, Piece, ShardId};
-use ringlog_storage::{ReadError, ReadPlan};
+use ringlog_storage::{Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
 use crate::fetch_session::{FetchTarget, TopicRef};
@@ -310,20 +310,15 @@ async fn plan_one(
         return (PartitionRead::failed(ErrorCode::KafkaStorageError), None);
     }
     let log = &partition.log;
-    let mut read = PartitionRead {
+    let read = PartitionRead {
         high_watermark: partition.high_watermark(),
         log_start_offset: log.log_start_offset(),
         ..PartitionRead::failed(ErrorCode::None)
     };
-    if item.last_fetched_epoch >= 0 {
-        let (epoch, end_offset) = log.epoch_end_offset(item.last_fetched_epoch);
-        if epoch < item.last_fetched_epoch || end_offset < item.fetch_offset {
-            read.diverging = Some((epoch, end_offset));
-            return (read, None);
-        }
-    }
-    if item.fetch_offset < read.log_start_offset || item.fetch_offset > log.log_end_offset() {
-        return (PartitionRead::failed(ErrorCode::OffsetOutOfRange), None);
+    match check_position(log, item) {
+        Ok(None) => {}
+        Ok(diverging) => return (PartitionRead { diverging, ..read }, None),
+        Err(error) => return (PartitionRead::failed(error), None),
     }
     let bytes_max = item.bytes_max.min(left);
     if item.fetch_offset >= read.high_watermark || (bytes_max == 0 && !whole_first_batch) {
@@ -334,6 +329,26 @@ async fn plan_one(
     match plan {
         Ok(plan) => (read, Some(plan)),
         Err(error) => (PartitionRead::failed(read_error_code(partition, &error)), None),
+    }
+}
+
+/// Whether the log has what the reader asks for, or at which epoch and end offset the log that it
+/// has read parted from this one (`Partition.readRecords`).
+fn check_position(log: &Log, item: ReadItem) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let ReadItem { fetch_offset, last_fetched_epoch, .. } = item;
+    let end = (last_fetched_epoch >= 0).then(|| log.epoch_end_offset(last_fetched_epoch));
+    // An epoch newer than any here is of another log, and nothing in common can be named: the
+    // reader has to start over.
+    let is_of_another_log = end.is_some_and(|(epoch, offset)| epoch < 0 || offset < 0);
+    if is_of_another_log || fetch_offset < log.log_start_offset() {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    let parts = |&(epoch, end_offset): &(LeaderEpoch, Offset)| {
+        epoch < last_fetched_epoch || end_offset < fetch_offset
+    };
+    match end.filter(parts) {
+        None if fetch_offset > log.log_end_offset() => Err(ErrorCode::OffsetOutOfRange),
+        diverging => Ok(diverging),
     }
 }
 

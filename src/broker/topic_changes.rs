@@ -147,6 +147,11 @@ async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Fo
             }
             None => {}
         }
+        if let Some(partition) = &local {
+            // From here on the log knows where the epoch begins, records or none, so that a reader
+            // of an older one learns where that ended (`Partition.makeLeader`).
+            partition.log.begin_epoch(registered.leader_epoch);
+        }
         partitions.push(PartitionEntry {
             owner,
             leader: registered.leader,

@@ -11,4 +11,6 @@ mod limits;
 mod metrics;
 mod moves;
 mod node;
+mod positions;
+mod raw_client;
 mod restarts;
