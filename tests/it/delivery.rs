@@ -6,8 +6,10 @@ use ringlog_client::{Acks, Consumer, ConsumerSettings, OffsetSpec};
 use ringlog_client::{ProducerSettings, StartFrom, Until};
 use ringlog_record::Compression;
 use ringlog_types::TopicPartition;
+use ringlog_wire::messages::produce_response::ProduceResponse;
 
 use crate::node::{Node, texts, values};
+use crate::raw_client::{RawClient, batch, produce};
 
 #[tokio::test]
 async fn every_acks_and_codec() {
@@ -33,6 +35,22 @@ async fn every_acks_and_codec() {
         }
     }
     assert_eq!(texts(&node.consume("codecs", 0, 0).await), expected);
+}
+
+/// A client with a short patience for other replicas was told of a time-out, for records that were
+/// there all the same, and sent them again.
+#[tokio::test]
+async fn a_timeout_is_for_other_replicas() {
+    let node = Node::start();
+    node.create("t", 1, &[]).await;
+    let mut client = RawClient::connect(&node);
+    for (sent, timeout_ms) in (0..100).step_by(4).zip([0, 1, -1].into_iter().cycle()) {
+        let records = batch(&values(4, 50_000));
+        let frame = client.ask(9, &produce("t", 0, records, timeout_ms));
+        let response: ProduceResponse<'_> = frame.decode();
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!((answer.error_code, answer.base_offset), (0, sent));
+    }
 }
 
 /// Waits until partition 0 ends where it is to end.

@@ -40,12 +40,16 @@ impl RawClient {
 
     /// Sends a request and waits for its answer.
     pub(crate) fn ask<'a, M: Message<'a>>(&mut self, version: i16, request: &M) -> Frame {
-        self.send(version, request);
+        self.send(version, request).unwrap();
         self.receive::<M>(version).expect("the connection stays open")
     }
 
     /// Sends a request.
-    pub(crate) fn send<'a, M: Message<'a>>(&mut self, version: i16, request: &M) {
+    pub(crate) fn send<'a, M: Message<'a>>(
+        &mut self,
+        version: i16,
+        request: &M,
+    ) -> std::io::Result<()> {
         self.correlation_id += 1;
         let header = RequestHeader {
             api: ApiKey::from_number(M::API_KEY).unwrap(),
@@ -54,7 +58,7 @@ impl RawClient {
             client_id: None,
         };
         let request = frame::encode_request(&header, request).unwrap();
-        self.stream.write_all(&frame::concat(&request)).unwrap();
+        self.stream.write_all(&frame::concat(&request))
     }
 
     /// The next answer, which is one to a request `M`; nothing if the broker hangs up.

@@ -6,11 +6,10 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_record::BatchSummary;
-use ringlog_runtime::{Runtime, ShardId};
+use ringlog_runtime::ShardId;
 use ringlog_storage::{AppendOrigin, Appended};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, Uuid};
 use ringlog_wire::DecodeError;
@@ -75,7 +74,6 @@ struct Layout {
 struct Acks {
     /// -1 (all), 0 or 1.
     acks: i16,
-    timeout: Duration,
 }
 
 /// A request whose batches have been checked and sorted by owner. Nothing is appended yet.
@@ -123,10 +121,7 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
 fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeError> {
     let mut reader = ProduceRequestReader::begin(&request.body, request.version)?;
     let mut prepared = Prepared {
-        acks: Acks {
-            acks: reader.acks,
-            timeout: Duration::from_millis(reader.timeout_ms.max(0) as u64),
-        },
+        acks: Acks { acks: reader.acks },
         layout: Layout { topics: Vec::new() },
         outcomes: Vec::new(),
         appends: Vec::new(),
@@ -223,12 +218,11 @@ fn append_all(
         let partition = shard.local_partition(&append.topic_id, append.partition);
         appended.push((append.slot, append_one(shard, partition, &append, now_ms)));
     }
-    let rt = shard.rt.clone();
     async move {
         let mut outcomes = Vec::with_capacity(appended.len());
         for (slot, result) in appended {
             let outcome = match result {
-                Ok((partition, appended)) => acknowledge(&rt, &partition, appended, acks).await,
+                Ok((partition, appended)) => acknowledge(&partition, appended, acks).await,
                 Err(outcome) => outcome,
             };
             outcomes.push((slot, outcome));
@@ -265,25 +259,16 @@ fn append_one(
 }
 
 /// Waits until the append is as safe as the client asked for.
-async fn acknowledge(
-    rt: &Runtime,
-    partition: &Partition,
-    appended: Appended,
-    acks: Acks,
-) -> Outcome {
+async fn acknowledge(partition: &Partition, appended: Appended, acks: Acks) -> Outcome {
     let log = &partition.log;
     // Producers that do not wait for the disk are slowed down to its speed here.
     log.wait_writable().await;
     if acks.acks != 0 {
-        let wait = log.wait_committed(appended.last_offset + 1);
-        let waited = match acks.acks {
-            // The timeout of a request bounds only the wait for all replicas, as in Kafka.
-            -1 => match rt.timeout(acks.timeout, wait).await {
-                Ok(waited) => waited,
-                Err(_) => return Outcome::failed(ErrorCode::RequestTimedOut, None),
-            },
-            _ => wait.await,
-        };
+        // The timeout of a request bounds the wait for other replicas, and there are none. It never
+        // bounds the leader's own disk, as in Kafka, where a `DelayedProduce` that only the leader
+        // is part of is complete before it waits: an error for what is there in a moment would make
+        // the client send it twice.
+        let waited = log.wait_committed(appended.last_offset + 1).await;
         if let Err(error) = waited {
             return Outcome::failed(error.error_code(), error.to_string());
         }
