@@ -56,6 +56,12 @@ impl Partition {
         self.log.committed_offset()
     }
 
+    /// The first offset that readers of committed transactions may not read yet. There are no
+    /// transactions here, but the log may be one that Kafka began.
+    pub(crate) fn last_stable_offset(&self) -> Offset {
+        self.log.last_stable_offset()
+    }
+
     /// Whether the log failed and the partition can only answer `KAFKA_STORAGE_ERROR`.
     pub(crate) fn is_offline(&self) -> bool {
         self.failed.get()

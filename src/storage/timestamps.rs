@@ -41,6 +41,40 @@ impl Log {
         Ok(None)
     }
 
+    /// The starts of up to `count_max` segments that were last written to at or before
+    /// `timestamp`, newest first, and before them the log's end if that was reached by then (it is
+    /// at `now_ms`). What `ListOffsets` 0 asks for (Kafka 3.9's `legacyFetchOffsetsBefore`).
+    pub async fn offsets_before(
+        &self,
+        timestamp: TimestampMs,
+        count_max: usize,
+        now_ms: TimestampMs,
+    ) -> Vec<Offset> {
+        let segments = self.segments.borrow().clone();
+        let end = self.log_end_offset.get();
+        let mut offsets = Vec::new();
+        if now_ms <= timestamp && segments.last().is_some_and(|last| last.size.get() > 0) {
+            offsets.push(end);
+        }
+        for segment in segments.iter().rev() {
+            if offsets.len() >= count_max {
+                break;
+            }
+            // Those before one that is old enough are taken as they come.
+            if !offsets.is_empty() || self.last_written_ms(segment).await <= timestamp {
+                offsets.push(segment.base_offset.max(self.log_start_offset.get()));
+            }
+        }
+        offsets.truncate(count_max);
+        offsets
+    }
+
+    /// When a segment was written to last. One without a file yet was not.
+    async fn last_written_ms(&self, segment: &Segment) -> TimestampMs {
+        let stat = self.shard.runtime().stat(&segment.path(names::LOG)).await;
+        stat.map_or(segment.created_ms.get(), |stat| stat.modified_ms)
+    }
+
     async fn find_in_segment(
         &self,
         segment: &Rc<Segment>,

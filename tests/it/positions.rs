@@ -8,7 +8,9 @@ use ringlog_wire::messages::fetch_response::{EpochEndOffset, FetchResponse};
 use ringlog_wire::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
-use ringlog_wire::messages::list_offsets_response::ListOffsetsResponse;
+use ringlog_wire::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsResponse,
+};
 use ringlog_wire::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -40,19 +42,24 @@ fn end_of_epoch(client: &mut RawClient, leader_epoch: i32) -> (i32, i64) {
     (end.leader_epoch, end.end_offset)
 }
 
-/// The offset and the leader epoch at a time, or at a special position.
-fn offset_at(client: &mut RawClient, timestamp: i64) -> (i64, i32) {
-    let partition = ListOffsetsPartition {
-        partition_index: 0,
-        current_leader_epoch: -1,
-        timestamp,
-        ..Default::default()
-    };
+/// What is answered for a time, or a special position.
+fn at_time(
+    client: &mut RawClient,
+    version: i16,
+    timestamp: i64,
+    max_num_offsets: i32,
+) -> ListOffsetsPartitionResponse {
+    let partition = ListOffsetsPartition { timestamp, max_num_offsets, ..Default::default() };
     let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
     let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
-    let frame = client.ask(7, &request);
+    let frame = client.ask(version, &request);
     let response: ListOffsetsResponse<'_> = frame.decode();
-    let answer = &response.topics[0].partitions[0];
+    response.topics[0].partitions[0].clone()
+}
+
+/// The offset and the leader epoch at a time, or at a special position.
+fn offset_at(client: &mut RawClient, timestamp: i64) -> (i64, i32) {
+    let answer = at_time(client, 7, timestamp, 1);
     assert_eq!(answer.error_code, 0);
     (answer.offset, answer.leader_epoch)
 }
@@ -88,4 +95,71 @@ async fn a_reader_of_another_log_starts_over() {
     node.client().await.delete_topic("t").await.unwrap();
     node.create("t", 1, &[]).await;
     assert_eq!(position_of(&mut client, 0, epoch), lost, "it is another topic");
+}
+
+#[tokio::test]
+async fn special_positions_are_known_from_a_version_on() {
+    let node = Node::start();
+    node.create("t", 1, &[]).await;
+    node.produce("t", 0, &values(10, 10), ProducerSettings::default()).await;
+    let mut client = RawClient::connect(&node);
+    let unsupported = ErrorCode::UnsupportedVersion.code();
+    for (timestamp, first_version, expected) in
+        [(-1, 1, 10), (-2, 1, 0), (-4, 8, 0), (-5, 9, -1), (-6, 11, -1), (-7, 12, -1)]
+    {
+        for version in 1..=11 {
+            let answer = at_time(&mut client, version, timestamp, 1);
+            let is_known = version >= first_version;
+            let expected = if is_known { (0, expected) } else { (unsupported, -1) };
+            assert_eq!((answer.error_code, answer.offset), expected, "{timestamp} in {version}");
+            assert_eq!(answer.timestamp, -1);
+        }
+    }
+    for (version, error) in [(6, unsupported), (7, 0)] {
+        assert_eq!(at_time(&mut client, version, -3, 1).error_code, error);
+    }
+    for timestamp in [-3, -4, -5, -6] {
+        let answer = at_time(&mut client, 0, timestamp, 1);
+        assert_eq!((answer.error_code, answer.old_style_offsets), (unsupported, vec![]));
+    }
+}
+
+/// Version 0 asks for what was there before a time, not for the first record after it.
+#[tokio::test]
+async fn the_oldest_clients_ask_for_segments() {
+    let node = Node::start();
+    node.create("t", 1, &[("segment.bytes", "1048576")]).await;
+    let mut client = RawClient::connect(&node);
+    assert_eq!(at_time(&mut client, 0, -1, 5).old_style_offsets, [0], "it is empty");
+    node.produce("t", 0, &values(3_000, 1_000), ProducerSettings::default()).await;
+    let mut starts = segment_starts(&node);
+    assert!(starts.len() >= 3, "{starts:?}");
+    starts.reverse();
+    let all = [&[3_000], &starts[..]].concat();
+    let mut offsets =
+        |timestamp, count| at_time(&mut client, 0, timestamp, count).old_style_offsets;
+    assert_eq!(offsets(-1, 1), [3_000]);
+    assert_eq!(offsets(-1, 2), all[..2]);
+    assert_eq!(offsets(-1, 1_000_000), all);
+    assert_eq!(offsets(-1, 0), []);
+    assert_eq!(offsets(-1, -1), []);
+    assert_eq!(offsets(-2, 5), [0]);
+    assert_eq!(offsets(i64::MAX, 1), [3_000], "the future has all of it");
+    assert_eq!(offsets(i64::MAX, 1_000), all);
+    assert_eq!(offsets(0, 1_000), [], "and 1970 nothing");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(5_000);
+    let second = node.partition_dir("t-0").join(format!("{:020}.log", starts[starts.len() - 2]));
+    std::fs::File::options().write(true).open(second).unwrap().set_modified(long_ago).unwrap();
+    assert_eq!(offsets(5_000, 1_000), all[all.len() - 2..]);
+    assert_eq!(offsets(4_999, 1_000), []);
+}
+
+/// The base offsets of a log's segments.
+pub(crate) fn segment_starts(node: &Node) -> Vec<i64> {
+    let entries = std::fs::read_dir(node.partition_dir("t-0")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut starts: Vec<i64> =
+        names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    starts.sort();
+    starts
 }

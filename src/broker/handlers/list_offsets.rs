@@ -1,8 +1,13 @@
 //! ListOffsets (key 2): offsets by timestamp, and the special positions.
 //!
 //! -1 latest, -2 earliest, -3 the record with the highest timestamp (KIP-734), -4 earliest local
-//! and -5 latest tiered (KIP-405; nothing is tiered here), -6 earliest not yet uploaded (KIP-1023).
+//! and -5 latest tiered (KIP-405; nothing is tiered here), -6 earliest not yet uploaded (KIP-1023;
+//! nothing is to be).
+//!
+//! Version 0 is another API: it asks for the starts of segments written to *before* a time, as a
+//! list (Kafka 3.9's `handleListOffsetRequestV0`).
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use ringlog_storage::Log;
@@ -28,14 +33,26 @@ const EARLIEST_PENDING_UPLOAD: TimestampMs = -6;
 
 /// From this version the answer tells the leader epoch (KIP-320).
 const VERSION_LEADER_EPOCH: i16 = 4;
-/// From this version -3 is known.
-const VERSION_MAX_TIMESTAMP: i16 = 7;
+/// From this version an answer is one offset and its time.
+const VERSION_ONE_OFFSET: i16 = 1;
+
+/// `IsolationLevel.READ_COMMITTED`.
+const READ_COMMITTED: i8 = 1;
 
 /// What is asked of one partition.
 struct Query {
     topic_id: Uuid,
     partition: i32,
     timestamp: TimestampMs,
+    read_committed: bool,
+    /// In version 0: how many offsets of segments are asked for.
+    segments_max: Option<usize>,
+}
+
+/// What was found: one offset, or those of segments, newest first.
+enum Answered {
+    One(Found),
+    Segments(Vec<Offset>),
 }
 
 /// A position in a log.
@@ -55,17 +72,23 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     };
     let mut response = ListOffsetsResponse::default();
     let mut queries = Vec::new();
+    let mut times_asked = times_asked(&asked);
     // Where the result of each query goes: topic and partition of the response.
     let mut places = Vec::new();
     for topic in &asked.topics {
         let mut answered =
             ListOffsetsTopicResponse { name: topic.name.clone(), ..Default::default() };
         for partition in &topic.partitions {
-            let mut answer = ListOffsetsPartitionResponse {
-                partition_index: partition.partition_index,
-                ..Default::default()
+            let partition_index = partition.partition_index;
+            let Some(times) = times_asked.remove(&(&*topic.name, partition_index)) else {
+                continue;
             };
-            match route(&shard, &request, &topic.name, partition) {
+            let mut answer = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
+            let routed = match times {
+                1 => route(&shard, &request, &asked, &topic.name, partition),
+                _ => Err(ErrorCode::InvalidRequest),
+            };
+            match routed {
                 Ok(query) => {
                     places.push((response.topics.len(), answered.partitions.len()));
                     queries.push(query);
@@ -80,11 +103,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     for ((topic, partition), found) in places.into_iter().zip(found) {
         let answer = &mut response.topics[topic].partitions[partition];
         match found {
-            // Version 0 has a list of segment offsets, of which clients take the first.
-            Ok(found) if request.version == 0 => {
-                answer.old_style_offsets.extend((found.offset >= 0).then_some(found.offset));
-            }
-            Ok(found) => {
+            Ok(Answered::Segments(offsets)) => answer.old_style_offsets = offsets,
+            Ok(Answered::One(found)) => {
                 answer.offset = found.offset;
                 answer.timestamp = found.timestamp;
                 if request.version >= VERSION_LEADER_EPOCH {
@@ -97,32 +117,68 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     request.respond(&response)
 }
 
+/// How often each partition is asked for. One that is more than once is refused, and its answer
+/// is there once (`ListOffsetsRequest.duplicatePartitions`).
+fn times_asked<'a>(asked: &'a ListOffsetsRequest<'_>) -> HashMap<(&'a str, i32), usize> {
+    let mut times = HashMap::new();
+    for topic in &asked.topics {
+        for partition in &topic.partitions {
+            *times.entry((&*topic.name, partition.partition_index)).or_default() += 1;
+        }
+    }
+    times
+}
+
+/// Whether a timestamp has a meaning in this version
+/// (`ReplicaManager.timestampMinSupportedVersion`).
+fn is_known(timestamp: TimestampMs, version: i16) -> bool {
+    match timestamp {
+        MAX_TIMESTAMP => version >= 7,
+        EARLIEST_LOCAL => version >= 8,
+        LATEST_TIERED => version >= 9,
+        EARLIEST_PENDING_UPLOAD => version >= 11,
+        timestamp => timestamp >= EARLIEST,
+    }
+}
+
 fn route(
     shard: &Shard,
     request: &Request,
+    asked: &ListOffsetsRequest<'_>,
     topic: &str,
     partition: &ListOffsetsPartition,
 ) -> Result<(ringlog_runtime::ShardId, Query), ErrorCode> {
     let timestamp = partition.timestamp;
-    let known = match timestamp {
-        MAX_TIMESTAMP => request.version >= VERSION_MAX_TIMESTAMP,
-        timestamp => timestamp >= EARLIEST_PENDING_UPLOAD,
-    };
-    if !known {
+    if !is_known(timestamp, request.version) {
         return Err(ErrorCode::UnsupportedVersion);
     }
     let topic = find_topic(shard, &TopicRef::Name(topic.into()))?;
     let index = partition.partition_index;
     let entry = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(partition.current_leader_epoch, entry.leader_epoch)?;
-    Ok((entry.owner, Query { topic_id: topic.id, partition: index, timestamp }))
+    let query = Query {
+        topic_id: topic.id,
+        partition: index,
+        timestamp,
+        read_committed: asked.isolation_level == READ_COMMITTED,
+        segments_max: (request.version < VERSION_ONE_OFFSET)
+            .then_some(partition.max_num_offsets.max(0) as usize),
+    };
+    Ok((entry.owner, query))
 }
 
-async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<Result<Found, ErrorCode>> {
+async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<Result<Answered, ErrorCode>> {
     let mut found = Vec::with_capacity(queries.len());
     for query in queries {
         found.push(match shard.local_partition(&query.topic_id, query.partition) {
-            Some(partition) if !partition.is_offline() => find(&partition, query.timestamp).await,
+            Some(partition) if !partition.is_offline() => match query.segments_max {
+                Some(count) => {
+                    let now_ms = shard.rt.wall_clock_ms();
+                    let offsets = segments_before(&partition, query.timestamp, count, now_ms).await;
+                    Ok(Answered::Segments(offsets))
+                }
+                None => find(&partition, &query).await.map(Answered::One),
+            },
             _ => Err(ErrorCode::KafkaStorageError),
         });
     }
@@ -136,24 +192,48 @@ fn epoch_at(log: &Log, offset: Offset) -> LeaderEpoch {
     after.checked_sub(1).map_or(-1, |at| epochs[at].epoch)
 }
 
-async fn find(partition: &Partition, timestamp: TimestampMs) -> Result<Found, ErrorCode> {
+/// The answer of version 0.
+async fn segments_before(
+    partition: &Partition,
+    timestamp: TimestampMs,
+    count_max: usize,
+    now_ms: TimestampMs,
+) -> Vec<Offset> {
+    let log = &partition.log;
+    let mut offsets = match timestamp {
+        EARLIEST if count_max > 0 => vec![log.log_start_offset()],
+        EARLIEST => Vec::new(),
+        LATEST => log.offsets_before(TimestampMs::MAX, count_max, now_ms).await,
+        timestamp => log.offsets_before(timestamp, count_max, now_ms).await,
+    };
+    // What cannot be read yet is not told of.
+    let high_watermark = partition.high_watermark();
+    let unreadable = offsets.iter().take_while(|offset| **offset > high_watermark).count();
+    if unreadable > 0 {
+        offsets.splice(..unreadable, [high_watermark]);
+    }
+    offsets
+}
+
+async fn find(partition: &Partition, query: &Query) -> Result<Found, ErrorCode> {
     let log = &partition.log;
     let at = |offset: Offset| Found { offset, timestamp: -1, leader_epoch: epoch_at(log, offset) };
-    let high_watermark = partition.high_watermark();
-    let searched = match timestamp {
+    let end = match query.read_committed {
+        true => partition.last_stable_offset(),
+        false => partition.high_watermark(),
+    };
+    let searched = match query.timestamp {
         LATEST => {
             let leader_epoch = log.latest_epoch().unwrap_or(-1);
-            return Ok(Found { leader_epoch, ..at(high_watermark) });
+            return Ok(Found { leader_epoch, ..at(end) });
         }
-        EARLIEST | EARLIEST_LOCAL | EARLIEST_PENDING_UPLOAD => {
-            return Ok(at(log.log_start_offset()));
-        }
-        LATEST_TIERED => return Ok(NOT_FOUND),
+        EARLIEST | EARLIEST_LOCAL => return Ok(at(log.log_start_offset())),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOT_FOUND),
         MAX_TIMESTAMP => log.max_timestamp_offset().await,
         timestamp => log.offset_for_timestamp(timestamp).await,
     };
     match searched {
-        Ok(Some(found)) if found.offset < high_watermark => Ok(Found {
+        Ok(Some(found)) if found.offset < end => Ok(Found {
             offset: found.offset,
             timestamp: found.timestamp,
             leader_epoch: found.leader_epoch,
