@@ -20,11 +20,15 @@ use crate::topics::TopicEntry;
 pub(crate) struct PartitionRead {
     pub(crate) error: ErrorCode,
     pub(crate) high_watermark: Offset,
+    pub(crate) last_stable_offset: Offset,
     pub(crate) log_start_offset: Offset,
     /// The epoch and end offset at which the reader's log parts from ours (KIP-595).
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
     pub(crate) pieces: Vec<Piece>,
     pub(crate) bytes: usize,
+    /// Bytes that the client could have had of it, were there room for all of them in the response
+    /// and did no batch end behind the limit of its own (`DelayedFetch.tryComplete`).
+    available: usize,
     /// Waiting would not bring more: there is more already.
     pub(crate) cut_short: bool,
 }
@@ -34,10 +38,12 @@ impl PartitionRead {
         PartitionRead {
             error,
             high_watermark: -1,
+            last_stable_offset: -1,
             log_start_offset: -1,
             diverging: None,
             pieces: Vec::new(),
             bytes: 0,
+            available: 0,
             cut_short: false,
         }
     }
@@ -56,6 +62,8 @@ pub(crate) struct FetchLimits {
     /// The first partition with data may exceed the limits by its first batch, so that a
     /// consumer gets past any batch (KIP-74).
     pub(crate) whole_first_batch: bool,
+    /// Only what no open transaction could still take back.
+    pub(crate) read_committed: bool,
     pub(crate) deadline: Instant,
 }
 
@@ -78,7 +86,7 @@ struct ReadItem {
 impl FetchLimits {
     /// Whether the client gets its answer now.
     fn are_met(&self, reads: &[(usize, PartitionRead)], now: Instant) -> bool {
-        let bytes: usize = reads.iter().map(|(_, read)| read.bytes).sum();
+        let bytes = reads.iter().map(|(_, read)| read.bytes.max(read.available)).sum::<usize>();
         bytes >= self.bytes_min
             || reads.iter().any(|(_, read)| read.is_urgent())
             || now >= self.deadline
@@ -127,9 +135,7 @@ pub(crate) async fn fetch(
 /// one of them is gone.
 async fn fetch_here(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Option<Reads> {
     loop {
-        let reads =
-            read_items(shard.clone(), items.clone(), limits.bytes_max, limits.whole_first_batch)
-                .await;
+        let reads = read_items(shard.clone(), items.clone(), limits).await;
         if limits.are_met(&reads, shard.rt.now()) {
             return Some(reads);
         }
@@ -156,14 +162,12 @@ async fn fetch_there(
     limits: FetchLimits,
 ) -> Option<Reads> {
     // Each shard may use its part of the limit.
-    let bytes_max = limits.bytes_max / groups.len().max(1);
+    let share = FetchLimits { bytes_max: limits.bytes_max / groups.len().max(1), ..limits };
     let mut started = Vec::with_capacity(groups.len());
     for (owner, items) in &groups {
         let items = items.clone();
-        let whole_first_batch = limits.whole_first_batch;
-        started.push(shard.start_on(*owner, move |shard| {
-            read_items(shard.clone(), items, bytes_max, whole_first_batch)
-        }));
+        let reading = shard.start_on(*owner, move |shard| read_items(shard.clone(), items, share));
+        started.push(reading);
     }
     let mut reads = failed;
     for group in started {
@@ -263,13 +267,8 @@ fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Items)> {
 
 /// Reads partitions that this shard owns, within a common limit: what each may take is decided one
 /// after the other, what is on disk is then read at once.
-async fn read_items(
-    shard: Rc<Shard>,
-    items: Items,
-    bytes_max: usize,
-    mut whole_first_batch: bool,
-) -> Reads {
-    let mut left = bytes_max;
+async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Reads {
+    let mut left = limits;
     let mut results = Vec::with_capacity(items.len());
     let mut waiting = Vec::new();
     for (slot, item) in items {
@@ -277,10 +276,10 @@ async fn read_items(
             results.push((slot, PartitionRead::failed(ErrorCode::KafkaStorageError)));
             continue;
         };
-        let (mut read, plan) = plan_one(&partition, item, left, whole_first_batch).await;
+        let (mut read, plan) = plan_one(&partition, item, left).await;
         if let Some(plan) = plan {
-            left = left.saturating_sub(plan.bytes());
-            whole_first_batch &= plan.bytes() == 0;
+            left.bytes_max = left.bytes_max.saturating_sub(plan.bytes());
+            left.whole_first_batch &= plan.bytes() == 0;
             if plan.waits() {
                 let reading = async move {
                     read_planned(&partition, plan, &mut read).await;
@@ -303,15 +302,15 @@ async fn read_items(
 async fn plan_one(
     partition: &Partition,
     item: ReadItem,
-    left: usize,
-    whole_first_batch: bool,
+    left: FetchLimits,
 ) -> (PartitionRead, Option<ReadPlan>) {
     if partition.is_offline() {
         return (PartitionRead::failed(ErrorCode::KafkaStorageError), None);
     }
     let log = &partition.log;
-    let read = PartitionRead {
+    let mut read = PartitionRead {
         high_watermark: partition.high_watermark(),
+        last_stable_offset: partition.last_stable_offset(),
         log_start_offset: log.log_start_offset(),
         ..PartitionRead::failed(ErrorCode::None)
     };
@@ -320,14 +319,25 @@ async fn plan_one(
         Ok(diverging) => return (PartitionRead { diverging, ..read }, None),
         Err(error) => return (PartitionRead::failed(error), None),
     }
-    let bytes_max = item.bytes_max.min(left);
-    if item.fetch_offset >= read.high_watermark || (bytes_max == 0 && !whole_first_batch) {
+    let up_to = match left.read_committed {
+        true => read.last_stable_offset,
+        false => read.high_watermark,
+    };
+    let bytes_max = item.bytes_max.min(left.bytes_max);
+    if item.fetch_offset >= up_to {
         return (read, None);
     }
-    let plan =
-        log.plan_read(item.fetch_offset, bytes_max, read.high_watermark, whole_first_batch).await;
+    if bytes_max == 0 && !left.whole_first_batch {
+        // There is something, and no more room for it.
+        read.cut_short = left.bytes_max == 0;
+        return (read, None);
+    }
+    let plan = log.plan_read(item.fetch_offset, bytes_max, up_to, left.whole_first_batch).await;
     match plan {
-        Ok(plan) => (read, Some(plan)),
+        Ok(plan) => {
+            read.available = item.bytes_max.min(plan.available() as usize);
+            (read, Some(plan))
+        }
         Err(error) => (PartitionRead::failed(read_error_code(partition, &error)), None),
     }
 }

@@ -52,17 +52,24 @@ pub struct ReadPlan {
     offset: Offset,
     first_batch_base: Option<Offset>,
     stretch: Option<Stretch>,
+    available: u64,
     cut_short: bool,
 }
 
 impl ReadPlan {
     fn nothing(offset: Offset) -> ReadPlan {
-        ReadPlan { offset, first_batch_base: None, stretch: None, cut_short: false }
+        ReadPlan { offset, first_batch_base: None, stretch: None, available: 0, cut_short: false }
     }
 
     /// How many bytes it will be, at most.
     pub fn bytes(&self) -> usize {
         self.stretch.as_ref().map_or(0, |stretch| (stretch.end - stretch.start) as usize)
+    }
+
+    /// How many bytes there are in the segment, however few of them fit into the read. Of a first
+    /// batch that did not fit at all, its size.
+    pub fn available(&self) -> u64 {
+        self.available
     }
 
     /// Whether it takes a wait for the disk.
@@ -160,7 +167,7 @@ impl Log {
         }
         let first_size = first.header.size as u64;
         if first_size > max_bytes as u64 && !min_one {
-            return Ok(ReadPlan::nothing(offset));
+            return Ok(ReadPlan { available: first_size, ..ReadPlan::nothing(offset) });
         }
         let limit = self.end_position(&segment, up_to).await?;
         let wanted = limit.min(first.position + (max_bytes as u64).max(first_size));
@@ -169,7 +176,10 @@ impl Log {
             Way::Disk => wanted.min(first.position + DISK_READ_BYTES_MAX.max(first_size)),
             Way::Memory | Way::Page => wanted,
         };
-        let cut_short = end < wanted;
+        // What follows in another segment takes another read, too.
+        let next = self.segment_after(segment.base_offset);
+        let goes_on = next.is_some_and(|next| next.base_offset < up_to);
+        let cut_short = end < wanted || goes_on;
         if end < limit {
             // Ending where a batch starts spares the client a torn one.
             let boundary = match segment.index.borrow().as_ref() {
@@ -185,7 +195,8 @@ impl Log {
         }
         let stretch = Stretch { segment, start: first.position, end, way };
         let first_batch_base = Some(first.header.base_offset);
-        Ok(ReadPlan { offset, first_batch_base, stretch: Some(stretch), cut_short })
+        let available = limit - first.position;
+        Ok(ReadPlan { offset, first_batch_base, stretch: Some(stretch), available, cut_short })
     }
 
     /// How to read from `start` on.

@@ -7,6 +7,7 @@ mod administration;
 mod bad_input;
 mod delivery;
 mod leftovers;
+mod fetches;
 mod limits;
 mod metrics;
 mod moves;

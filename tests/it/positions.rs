@@ -1,9 +1,12 @@
 //! Where readers stand in a log, and what they are told when the log is no longer the one they
 //! have read.
 
+use std::io::Write;
+
 use ringlog_client::ProducerSettings;
+use ringlog_record::BatchBuilder;
 use ringlog_types::ErrorCode;
-use ringlog_wire::messages::fetch_request::FetchPartition;
+use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest};
 use ringlog_wire::messages::fetch_response::{EpochEndOffset, FetchResponse};
 use ringlog_wire::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
@@ -17,7 +20,7 @@ use ringlog_wire::messages::offset_for_leader_epoch_request::{
 use ringlog_wire::messages::offset_for_leader_epoch_response::OffsetForLeaderEpochResponse;
 
 use crate::node::{Node, values};
-use crate::raw_client::{RawClient, fetch, from_offset};
+use crate::raw_client::{RawClient, bytes_of_each, fetch, from_offset};
 
 const FETCH: i16 = 12;
 
@@ -162,4 +165,48 @@ pub(crate) fn segment_starts(node: &Node) -> Vec<i64> {
         names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     starts.sort();
     starts
+}
+
+/// A directory that Kafka had may end inside a transaction.
+#[tokio::test]
+async fn an_open_transaction_is_for_the_uncommitted_only() {
+    let node = Node::start();
+    node.create("t", 1, &[]).await;
+    node.produce("t", 0, &values(10, 10), ProducerSettings::default()).await;
+    let log = node.partition_dir("t-0").join(format!("{:020}.log", 0));
+    let data = node.stop();
+    std::fs::remove_file(data.path().join(".kafka_cleanshutdown")).unwrap();
+    let mut open = BatchBuilder::new(0).transactional().producer(77, 0, 0);
+    (0..5).for_each(|_| open.push(0, None, Some(b"undecided"), &[]));
+    let mut open = open.build().unwrap().0;
+    open[..8].copy_from_slice(&10i64.to_be_bytes());
+    open[12..16].copy_from_slice(&0i32.to_be_bytes());
+    std::fs::File::options().append(true).open(log).unwrap().write_all(&open).unwrap();
+
+    let node = Node::start_with(data, &["--shards", "2"]);
+    let mut client = RawClient::connect(&node);
+    let frame = client.ask(FETCH, &fetch("t", &[from_offset(0, 0)]));
+    let all: FetchResponse<'_> = frame.decode();
+    let committed = FetchRequest { isolation_level: 1, ..fetch("t", &[from_offset(0, 0)]) };
+    let frame = client.ask(FETCH, &committed);
+    let stable: FetchResponse<'_> = frame.decode();
+    for response in [&all, &stable] {
+        let answer = &response.responses[0].partitions[0];
+        assert_eq!((answer.high_watermark, answer.last_stable_offset), (15, 10));
+    }
+    let (all, stable) = (bytes_of_each(&all)[0], bytes_of_each(&stable)[0]);
+    assert_eq!(all - stable, open.len());
+    for (isolation_level, end) in [(0, 15), (1, 10)] {
+        let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+        let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            isolation_level,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let frame = client.ask(2, &request);
+        let response: ListOffsetsResponse<'_> = frame.decode();
+        assert_eq!(response.topics[0].partitions[0].offset, end);
+    }
 }

@@ -8,16 +8,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringlog_runtime::Piece;
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, LeaderEpoch, Uuid};
 use ringlog_wire::fetch::{ResponseHead, ResponseWriter};
 use ringlog_wire::messages::fetch_request::FetchRequest;
-use ringlog_wire::messages::fetch_response::{EpochEndOffset, FetchResponse, PartitionData};
+use ringlog_wire::messages::fetch_response::{
+    EpochEndOffset, FetchResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
 use ringlog_wire::{EncodeError, Records, Writer};
 
 use crate::answers::Answer;
 use crate::connection::Peer;
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
-use crate::fetching::{FetchLimits, Fetched, PartitionRead, fetch};
+use crate::fetching::{FetchLimits, Fetched, PartitionRead, fetch, find_topic};
 use crate::request::Request;
 use crate::shard::Shard;
 
@@ -28,6 +30,11 @@ const VERSION_BYTES_MAX: i16 = 3;
 const VERSION_TOPIC_IDS: i16 = 13;
 /// From this version the replica id is a tagged field.
 const VERSION_REPLICA_STATE: i16 = 15;
+/// From this version a client that asked the wrong leader is told who is the right one (KIP-951).
+const VERSION_CURRENT_LEADER: i16 = 16;
+
+/// `IsolationLevel.READ_COMMITTED`.
+const READ_COMMITTED: i8 = 1;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let asked = match request.decode::<FetchRequest>() {
@@ -60,14 +67,16 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         request.peer.touched(&shard, owner, bytes);
         reads
     };
-    let news = news(&shard, &plan, reads);
+    let news = news(&shard, &plan, reads, request.version);
+    let endpoints = endpoints(&shard, &news);
     let head = ResponseHead {
         session_id: plan.session_id,
         topic_count: by_topic(&news).count(),
         ..ResponseHead::default()
     };
-    request
-        .respond_with_records(|writer, records| write(writer, request.version, head, news, records))
+    request.respond_with_records(|writer, records| {
+        write(writer, request.version, head, news, &endpoints, records)
+    })
 }
 
 /// Fetches, but waits for nothing that the peer does not wait for: when its side of the
@@ -141,6 +150,7 @@ fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLi
         bytes_min: (asked.min_bytes.max(0) as usize).min(bytes_max),
         bytes_max,
         whole_first_batch: request.version >= VERSION_BYTES_MAX,
+        read_committed: asked.isolation_level == READ_COMMITTED,
         deadline: request.arrived + Duration::from_millis(wait_ms),
     }
 }
@@ -150,10 +160,17 @@ struct News<'p> {
     topic: &'p TopicRef,
     partition: i32,
     read: PartitionRead,
+    /// Who leads it, if the client should learn that.
+    leader: Option<(BrokerId, LeaderEpoch)>,
 }
 
 /// What the client is told: in a session only what is new to it.
-fn news<'p>(shard: &Shard, plan: &'p FetchPlan, reads: Vec<PartitionRead>) -> Vec<News<'p>> {
+fn news<'p>(
+    shard: &Shard,
+    plan: &'p FetchPlan,
+    reads: Vec<PartitionRead>,
+    version: i16,
+) -> Vec<News<'p>> {
     let mut sessions = shard.fetch_sessions.borrow_mut();
     let mut news = Vec::with_capacity(if plan.incremental { 0 } else { reads.len() });
     for (index, (target, read)) in plan.targets.iter().zip(reads).enumerate() {
@@ -165,10 +182,42 @@ fn news<'p>(shard: &Shard, plan: &'p FetchPlan, reads: Vec<PartitionRead>) -> Ve
         let has_news =
             is_news || read.bytes > 0 || read.error.is_error() || read.diverging.is_some();
         if has_news || !plan.incremental {
-            news.push(News { topic: &target.topic, partition: target.partition, read });
+            let leader = (version >= VERSION_CURRENT_LEADER)
+                .then(|| current_leader(shard, target, read.error))
+                .flatten();
+            news.push(News { topic: &target.topic, partition: target.partition, read, leader });
         }
     }
     news
+}
+
+/// The leader of a partition that was asked of another, or as it was under another epoch.
+fn current_leader(
+    shard: &Shard,
+    target: &FetchTarget,
+    error: ErrorCode,
+) -> Option<(BrokerId, LeaderEpoch)> {
+    if !matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
+        return None;
+    }
+    let topic = find_topic(shard, &target.topic).ok()?;
+    let partition = topic.partition(target.partition)?;
+    Some((partition.leader, partition.leader_epoch))
+}
+
+/// Where the leaders listen that the client is told of.
+fn endpoints(shard: &Shard, news: &[News<'_>]) -> Vec<NodeEndpoint<'static>> {
+    let is_told =
+        |id: BrokerId| news.iter().any(|news| news.leader.is_some_and(|(leader, _)| leader == id));
+    let brokers = shard.node.brokers().into_iter().filter(|broker| is_told(broker.id));
+    brokers
+        .map(|broker| NodeEndpoint {
+            node_id: broker.id,
+            host: broker.host.into(),
+            port: broker.port,
+            rack: broker.rack.map(Into::into),
+        })
+        .collect()
 }
 
 /// The partitions of one topic follow each other.
@@ -183,6 +232,7 @@ fn write(
     version: i16,
     head: ResponseHead,
     news: Vec<News<'_>>,
+    endpoints: &[NodeEndpoint<'_>],
     records: &mut Vec<Vec<Piece>>,
 ) -> Result<(), EncodeError> {
     let sizes: Vec<usize> = by_topic(&news).map(<[News<'_>]>::len).collect();
@@ -194,11 +244,15 @@ fn write(
             TopicRef::Name(name) => response.topic(name, Uuid::ZERO, size)?,
             TopicRef::Id(id) => response.topic("", *id, size)?,
         }
-        for News { partition, read, .. } in news.by_ref().take(size) {
-            response.partition(&partition_data(partition, read, records))?;
+        for News { partition, read, leader, .. } in news.by_ref().take(size) {
+            let mut data = partition_data(partition, read, records);
+            if let Some((leader_id, leader_epoch)) = leader {
+                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            }
+            response.partition(&data)?;
         }
     }
-    response.finish(&[])
+    response.finish(endpoints)
 }
 
 fn partition_data(
@@ -210,8 +264,7 @@ fn partition_data(
         partition_index,
         error_code: read.error.code(),
         high_watermark: read.high_watermark,
-        // Without transactions everything committed is stable.
-        last_stable_offset: read.high_watermark,
+        last_stable_offset: read.last_stable_offset,
         log_start_offset: read.log_start_offset,
         ..Default::default()
     };
