@@ -120,6 +120,7 @@ impl SessionCache {
         now: Instant,
         random_id: u32,
     ) -> Result<FetchPlan, ErrorCode> {
+        let request = SessionRequest { targets: without_repeats(request.targets), ..request };
         if request.epoch == FINAL_EPOCH || request.epoch == INITIAL_EPOCH {
             // A full request that names a session ends it.
             self.sessions.remove(&request.session_id);
@@ -260,6 +261,22 @@ impl Session {
     }
 }
 
+/// Each partition once, where it stands first and as it is asked for last (Kafka puts them into a
+/// `LinkedHashMap`).
+fn without_repeats(targets: Vec<FetchTarget>) -> Vec<FetchTarget> {
+    let mut places = HashMap::with_capacity(targets.len());
+    let mut distinct: Vec<FetchTarget> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let place =
+            *places.entry((target.topic.clone(), target.partition)).or_insert(distinct.len());
+        match distinct.get_mut(place) {
+            Some(repeated) => *repeated = target,
+            None => distinct.push(target),
+        }
+    }
+    distinct
+}
+
 fn sessionless(targets: Vec<FetchTarget>) -> FetchPlan {
     FetchPlan { session_id: 0, incremental: false, targets, first_slot: 0 }
 }
@@ -304,6 +321,20 @@ mod tests {
         forget.forgotten = vec![(TopicRef::Name("logs".into()), 0)];
         let plan = cache.plan(forget, T0, 0).unwrap();
         assert_eq!(plan.targets, [target(1, 9), target(2, 5)]);
+    }
+
+    #[test]
+    fn a_partition_is_fetched_once() {
+        let mut cache = SessionCache::new(2);
+        let targets = vec![target(0, 0), target(1, 0), target(0, 8)];
+        let expected = [target(0, 8), target(1, 0)];
+        let sessionless = cache.plan(request(0, -1, targets.clone()), T0, 14).unwrap();
+        assert_eq!(sessionless.targets, expected);
+        let full = cache.plan(request(0, 0, targets), T0, 14).unwrap();
+        assert_eq!(full.targets, expected);
+        let more = vec![target(2, 0), target(2, 3)];
+        let plan = cache.plan(request(7, 1, more), T0, 0).unwrap();
+        assert_eq!(plan.targets, [target(0, 8), target(1, 0), target(2, 3)]);
     }
 
     #[test]

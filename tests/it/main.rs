@@ -14,4 +14,5 @@ mod moves;
 mod node;
 mod positions;
 mod raw_client;
+mod repeats;
 mod restarts;

@@ -2,6 +2,7 @@
 //! synonyms. Terraform, Connect and consoles compare by it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use ringlog_config::{
@@ -44,7 +45,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         documentation: asked.include_documentation,
         is_default: request.version == 0,
     };
-    let results = asked.resources.iter().map(|resource| {
+    let resources = without_repeats(asked.resources);
+    let results = resources.iter().map(|resource| {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
@@ -62,6 +64,34 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         result
     });
     request.respond(&DescribeConfigsResponse { results: results.collect(), ..Default::default() })
+}
+
+/// Each resource once, with all the keys that are asked of it, so that an answer has nothing twice.
+fn without_repeats(
+    resources: Vec<DescribeConfigsResource<'_>>,
+) -> Vec<DescribeConfigsResource<'_>> {
+    let mut places = HashMap::with_capacity(resources.len());
+    let mut distinct: Vec<DescribeConfigsResource<'_>> = Vec::with_capacity(resources.len());
+    for resource in resources {
+        let name = (resource.resource_type, resource.resource_name.clone());
+        let place = *places.entry(name).or_insert(distinct.len());
+        match distinct.get_mut(place) {
+            None => distinct.push(resource),
+            Some(first) => {
+                first.configuration_keys = match (
+                    first.configuration_keys.take().filter(|keys| !keys.is_empty()),
+                    resource.configuration_keys.filter(|keys| !keys.is_empty()),
+                ) {
+                    (Some(mut keys), Some(more)) => {
+                        keys.extend(more);
+                        Some(keys)
+                    }
+                    _ => None,
+                };
+            }
+        }
+    }
+    distinct
 }
 
 fn entries(

@@ -1,7 +1,7 @@
 //! DescribeLogDirs (key 35): the log directories, what each partition takes there, and how much
 //! room is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use ringlog_storage::LogDir;
@@ -27,11 +27,15 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
-    let wanted = |partition: &TopicPartition| match &asked.topics {
-        None => true,
-        Some(topics) => topics.iter().any(|topic| {
-            *topic.topic == *partition.topic && topic.partitions.contains(&partition.partition)
-        }),
+    let named: Option<HashSet<(&str, i32)>> = asked.topics.as_ref().map(|topics| {
+        let of_topic = topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|partition| (&*topic.topic, *partition)));
+        of_topic.collect()
+    });
+    let wanted = |partition: &TopicPartition| {
+        let name = (&*partition.topic, partition.partition);
+        named.as_ref().is_none_or(|named| named.contains(&name))
     };
     let sizes = shard.on_every_shard(|shard| std::future::ready(local_sizes(shard))).await;
     let mut by_dir: BTreeMap<usize, Vec<Size>> = BTreeMap::new();

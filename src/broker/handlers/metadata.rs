@@ -3,11 +3,12 @@
 //!
 //! Answers without errors come from a cache keyed by the request's own bytes.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_types::{ErrorCode, Uuid, validate_topic_name};
-use ringlog_wire::messages::metadata_request::MetadataRequest;
+use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -23,6 +24,10 @@ const VERSION_EMPTY_IS_ALL: i16 = 0;
 /// From this version the request says whether topics may be created; before, they may.
 const VERSION_ALLOW_CREATION: i16 = 4;
 
+/// From this version a topic may be asked for by id (KIP-516). The two versions before have the
+/// fields for it, but the answer to them cannot be without a name.
+const VERSION_TOPIC_IDS: i16 = 12;
+
 /// "Authorized operations were not asked for" (KIP-430).
 const OPERATIONS_OMITTED: i32 = i32::MIN;
 
@@ -30,10 +35,19 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     if let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
         return request.respond_encoded(body);
     }
-    let asked = match request.decode::<MetadataRequest>() {
+    let mut asked = match request.decode::<MetadataRequest>() {
         Ok(asked) => asked,
         Err(close) => return close,
     };
+    if let Some(topics) = &mut asked.topics {
+        let is_named =
+            |topic: &MetadataRequestTopic<'_>| topic.name.is_some() && topic.topic_id == Uuid::ZERO;
+        let is_legal = request.version >= VERSION_TOPIC_IDS || topics.iter().all(is_named);
+        remove_repeats(topics);
+        if !is_legal {
+            return request.respond(&refused(topics));
+        }
+    }
     let may_create = request.version < VERSION_ALLOW_CREATION || asked.allow_auto_topic_creation;
     if may_create && shard.node.config.auto_create_topics_enable {
         create_missing(&shard, &asked).await;
@@ -48,6 +62,31 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             request.respond_encoded(body)
         }
         Err(close) => close,
+    }
+}
+
+/// Leaves each topic once, as Kafka does, so that an answer has no more than the cluster has.
+fn remove_repeats(topics: &mut Vec<MetadataRequestTopic<'_>>) {
+    let mut seen = HashSet::with_capacity(topics.len());
+    topics.retain(|topic| {
+        let id = if topic.name.is_some() { Uuid::ZERO } else { topic.topic_id };
+        seen.insert((topic.name.clone(), id))
+    });
+}
+
+/// `INVALID_REQUEST` for all of the topics, as Kafka's `MetadataRequest.getErrorResponse` has it.
+fn refused<'a>(topics: &[MetadataRequestTopic<'a>]) -> MetadataResponse<'a> {
+    let topics = topics.iter().map(|topic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(topic.name.clone().unwrap_or_default()),
+        topic_id: topic.topic_id,
+        topic_authorized_operations: OPERATIONS_OMITTED,
+        ..Default::default()
+    });
+    MetadataResponse {
+        topics: topics.collect(),
+        cluster_authorized_operations: OPERATIONS_OMITTED,
+        ..Default::default()
     }
 }
 
