@@ -4,11 +4,13 @@
 //! the metadata log, hands every shard its partitions (`startup.rs`), and when all of them are
 //! open, tells them to listen. Stopping goes the other way (`shutdown.rs`).
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::{BrokerConfig, IoBackend};
@@ -21,6 +23,11 @@ use crate::controller::CONTROLLER_SHARD;
 use crate::router::Job;
 use crate::shard::Shard;
 use crate::{shutdown, startup};
+
+/// How long to wait for an address that is in use: a killed node has its own for 12 ms after it.
+const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often to look meanwhile.
+const ADDRESS_RETRY: Duration = Duration::from_millis(5);
 
 /// Why a node could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -231,11 +238,20 @@ fn listen_address(config: &BrokerConfig) -> Result<SocketAddr, NodeError> {
     })
 }
 
-/// Checks that nobody else listens there, and finds a port where 0 is given.
+/// Checks that nobody else listens there, and finds a port where 0 is given. A node that was killed
+/// a moment ago still does, while the kernel takes its rings down.
 ///
 /// The shards share their address by `SO_REUSEPORT`, which would let a second node have it too.
 fn free_address(address: SocketAddr) -> Result<SocketAddr, NodeError> {
-    let probe = TcpListener::bind(address).and_then(|probe| probe.local_addr());
+    let deadline = Instant::now() + ADDRESS_WAIT_MAX;
+    let probe = loop {
+        match TcpListener::bind(address).and_then(|probe| probe.local_addr()) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(ADDRESS_RETRY);
+            }
+            probe => break probe,
+        }
+    };
     probe.map_err(|error| {
         let what = format!("cannot listen on {address}; choose another with --listen HOST:PORT");
         NodeError::Io(what, error)

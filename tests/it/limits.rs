@@ -32,11 +32,15 @@ enum Asked {
 }
 
 fn connect(node: &Node) -> TcpStream {
-    let mut stream = TcpStream::connect(node.address()).unwrap();
+    try_connect(node).unwrap()
+}
+
+fn try_connect(node: &Node) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(node.address())?;
     // ApiVersions 0 with no client id.
     let request = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
     drop(stream.write_all(&request));
-    stream
+    Ok(stream)
 }
 
 fn answer(stream: &mut TcpStream, patience: Duration) -> Asked {
@@ -52,11 +56,12 @@ fn answer(stream: &mut TcpStream, patience: Duration) -> Asked {
 }
 
 /// A connection that is served; others may take a moment to be gone.
-fn served(node: &Node) -> TcpStream {
+pub(crate) fn served(node: &Node) -> TcpStream {
     let deadline = Instant::now() + TIME_MAX;
     loop {
-        let mut stream = connect(node);
-        if answer(&mut stream, TIME_MAX) == Asked::Answered {
+        if let Ok(mut stream) = try_connect(node)
+            && answer(&mut stream, TIME_MAX) == Asked::Answered
+        {
             return stream;
         }
         assert!(Instant::now() < deadline, "no connection is served");

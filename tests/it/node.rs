@@ -33,7 +33,11 @@ impl Node {
 
     /// A broker on this directory with these flags.
     pub(crate) fn start_with(data: Arc<TempDir>, flags: &[&str]) -> Node {
-        let address = free_address();
+        Node::start_at(free_address(), data, flags)
+    }
+
+    /// A broker that listens here.
+    pub(crate) fn start_at(address: SocketAddr, data: Arc<TempDir>, flags: &[&str]) -> Node {
         let mut process = command(data.path(), address, flags).spawn().unwrap();
         let deadline = Instant::now() + START_TIME_MAX;
         while TcpStream::connect(address).is_err() {
@@ -48,7 +52,12 @@ impl Node {
 
     /// Starts a broker that must refuse to run; returns what it says.
     pub(crate) fn start_refused(data: &Path, flags: &[&str]) -> String {
-        let mut process = command(data, free_address(), flags).spawn().unwrap();
+        Node::start_refused_at(free_address(), data, flags)
+    }
+
+    /// Likewise, on this address.
+    pub(crate) fn start_refused_at(address: SocketAddr, data: &Path, flags: &[&str]) -> String {
+        let mut process = command(data, address, flags).spawn().unwrap();
         let deadline = Instant::now() + START_TIME_MAX;
         while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use ringlog_client::{Acks, ProducerSettings};
 
-use crate::node::{Node, texts, values};
+use crate::limits::served;
+use crate::node::{Node, free_address, texts, values};
 
 #[tokio::test]
 async fn acknowledged_records_survive_kills() {
@@ -175,6 +176,31 @@ async fn a_directory_in_use_is_refused() {
     let said = Node::start_refused(node.data().path(), &[]);
     assert!(said.contains("another process uses it"), "{said}");
     node.create("still-there", 1, &[]).await;
+}
+
+/// A killed node's listener outlives it for some milliseconds, and one that is started at once found
+/// its address taken.
+#[tokio::test]
+async fn an_address_that_becomes_free_is_waited_for() {
+    let address = free_address();
+    let taken = std::net::TcpListener::bind(address).unwrap();
+    let data = Arc::new(tempfile::tempdir().unwrap());
+    let begun = Instant::now();
+    let said = Node::start_refused_at(address, data.path(), &[]);
+    assert!(begun.elapsed() > Duration::from_secs(1), "it may become free");
+    assert!(said.contains("cannot listen on") && said.contains("--listen HOST:PORT"), "{said}");
+    let freed = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(taken);
+    });
+    let mut node = Node::start_at(address, data, &[]);
+    served(&node);
+    freed.join().unwrap();
+    for _ in 0..5 {
+        node = Node::start_at(address, node.kill(), &[]);
+        served(&node);
+    }
+    node.create("there", 1, &[]).await;
 }
 
 #[tokio::test]
