@@ -113,6 +113,13 @@ impl Connections {
         self.open.borrow().len()
     }
 
+    /// Takes no more requests; what is in work is answered, and then the connections end.
+    pub(crate) fn shut_down_reading(&self) {
+        for (_, connection) in self.open.borrow().iter() {
+            connection.stream.shutdown_read();
+        }
+    }
+
     /// Shuts every connection down; their tasks end by themselves.
     pub(crate) fn shut_down_all(&self) {
         for (_, connection) in self.open.borrow().iter() {
@@ -161,6 +168,11 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
     let mut departure = None;
     loop {
         answers.wait_for_room().await;
+        // Bytes that have arrived can still be received; a client that goes on sending would
+        // otherwise be served on.
+        if shard.stopping.get() {
+            break;
+        }
         let next = match frame_before.take() {
             Some(frame) => Ok(Some(frame)),
             None => frames.next().await,
@@ -168,6 +180,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
         let frame = match next {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
+            // It was cut short by the stop.
+            Err(_) if shard.stopping.get() => break,
             Err(error) => {
                 answers.fill(answers.take_place(), Answer::Close(reason(&error)));
                 break;

@@ -1,6 +1,6 @@
-//! A clean stop: no new connections, what is in work finishes, logs close, directories are marked
-//! clean. A second request to stop, or a crash at any point of this, costs nothing but a
-//! recovery at the next start.
+//! A clean stop: no new connections, no new requests, what is in work finishes and is answered,
+//! logs close, directories are marked clean. A second request to stop, or a crash at any point of
+//! this, costs nothing but a recovery at the next start.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::controller::CONTROLLER_SHARD;
 use crate::housekeeping;
 use crate::shard::Shard;
 
-/// How long connections may take to finish their requests.
+/// How long connections may take to finish their requests and to send the answers.
 const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the logs of a shard may then take together to write what is in memory; with a full
 /// disk none of them ends by itself. The metadata log has as long once more: together that is
@@ -50,14 +50,15 @@ pub(crate) fn stop_shards(shard: &Rc<Shard>) {
 async fn drain_connections(shard: Rc<Shard>) {
     shard.stopping.set(true);
     shard.listening.take();
-    shard.connections.shut_down_all();
+    shard.connections.shut_down_reading();
     let deadline = shard.rt.now() + CONNECTIONS_TIME_MAX;
     while shard.connections.len() > 0 && shard.rt.now() < deadline {
         shard.rt.sleep(CONNECTIONS_INTERVAL).await;
     }
     let left = shard.connections.len();
     if left > 0 {
-        tracing::warn!(left, "connections still had requests in work");
+        tracing::warn!(left, "connections still had requests in work, or answers to send");
+        shard.connections.shut_down_all();
     }
 }
 

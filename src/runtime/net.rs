@@ -219,6 +219,16 @@ impl Stream {
         }
     }
 
+    /// Ends the direction that is received: what waits for it finishes, as do later receives when
+    /// all that has arrived is received. Sending goes on.
+    pub fn shutdown_read(&self) {
+        match &*self.0 {
+            StreamKind::Uring(stream) => stream.shutdown_read(),
+            StreamKind::Fallback(stream) => stream.shutdown_read(),
+            StreamKind::Sim(stream) => stream.shutdown_read(),
+        }
+    }
+
     /// The same connection for another shard, which [`Runtime::take_over`](crate::Runtime) makes
     /// a stream of. This stream is of no use afterwards, and has nothing in flight before.
     ///

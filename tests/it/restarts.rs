@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringlog_client::{Acks, ProducerSettings};
+use ringlog_wire::messages::produce_request::ProduceRequest;
+use ringlog_wire::messages::produce_response::ProduceResponse;
 
 use crate::limits::served;
 use crate::node::{Node, free_address, texts, values};
+use crate::raw_client::{RawClient, batch, produce};
 
 #[tokio::test]
 async fn acknowledged_records_survive_kills() {
@@ -178,8 +181,57 @@ async fn a_directory_in_use_is_refused() {
     node.create("still-there", 1, &[]).await;
 }
 
-/// A killed node's listener outlives it for some milliseconds, and one that is started at once found
-/// its address taken.
+/// Records that were in work at a stop were written and never acknowledged: their senders sent them
+/// once more.
+#[tokio::test]
+async fn what_is_in_work_at_a_stop_is_answered() {
+    const VERSION: i16 = 9;
+    const IN_FLIGHT: usize = 20;
+    let mut node = Node::start();
+    node.create("t", 4, &[]).await;
+    let mut answered = [0; 4];
+    for _ in 0..3 {
+        let senders: Vec<_> = (0..4)
+            .map(|partition| {
+                let mut client = RawClient::connect(&node);
+                let request = produce("t", partition, batch(&values(1, 5_000)), 30_000);
+                let receive = move |client: &mut RawClient| {
+                    let frame = client.receive::<ProduceRequest<'_>>(VERSION)?;
+                    let response: ProduceResponse<'_> = frame.decode();
+                    assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+                    Some(())
+                };
+                std::thread::spawn(move || {
+                    let (mut sent, mut answers) = (0, 0);
+                    loop {
+                        if sent - answers < IN_FLIGHT && client.send(VERSION, &request).is_ok() {
+                            sent += 1;
+                            continue;
+                        }
+                        match receive(&mut client) {
+                            Some(()) => answers += 1,
+                            None => return answers,
+                        }
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let data = node.stop();
+        for (answered, sender) in answered.iter_mut().zip(senders) {
+            *answered += sender.join().unwrap();
+        }
+        node = Node::start_with(data, &["--shards", "2"]);
+    }
+    assert!(answered.iter().all(|answered| *answered > 0));
+    for partition in 0..4 {
+        let written = node.consume("t", partition, 0).await.len();
+        assert_eq!(written, answered[partition as usize], "partition {partition}");
+    }
+}
+
+/// A killed node's listener outlives it for some milliseconds, and one that is started at once
+/// found its address taken.
 #[tokio::test]
 async fn an_address_that_becomes_free_is_waited_for() {
     let address = free_address();

@@ -190,6 +190,21 @@ async fn ends_and_resets(rt: Runtime) {
     let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
     assert!(expected.contains(&broken.kind()), "{broken}");
 
+    // One of the receiving direction ends what waits for it, and no more.
+    let (here, there) = pair(&rt).await;
+    let waiting = rt.spawn({
+        let here = here.clone();
+        async move { here.recv().await.is_ok_and(|bytes| bytes.is_empty()) }
+    });
+    rt.sleep(std::time::Duration::from_millis(5)).await;
+    here.shutdown_read();
+    assert!(waiting.await);
+    assert!(here.recv().await.unwrap().is_empty());
+    here.send(piece(b"last words")).await.unwrap();
+    drop(here);
+    assert_eq!(recv_exact(&there, 10).await, b"last words");
+    assert!(there.recv().await.unwrap().is_empty());
+
     // A shutdown ends what waits.
     let (here, _there) = pair(&rt).await;
     let waiting = rt.spawn({

@@ -258,6 +258,11 @@ impl FallbackStream {
         // Fails only when the connection has ended already.
         let _ = net::shutdown(&self.socket, Shutdown::Both);
     }
+
+    pub(crate) fn shutdown_read(&self) {
+        // Fails only when the connection has ended already.
+        let _ = net::shutdown(&self.socket, Shutdown::Read);
+    }
 }
 
 /// Shuts the stream down when a transfer is given up halfway: nobody could tell where it stopped.

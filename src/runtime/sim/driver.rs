@@ -221,6 +221,10 @@ impl SimStream {
             self.driver.farewell(|network| network.shutdown(self.endpoint));
         }
     }
+
+    pub(crate) fn shutdown_read(&self) {
+        self.driver.farewell(|network| network.shutdown_read(self.endpoint));
+    }
 }
 
 impl Drop for SimStream {

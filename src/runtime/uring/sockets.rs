@@ -16,6 +16,7 @@ use std::task::{Poll, Waker};
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
+use rustix::net::Shutdown;
 use socket2::{Domain, SockAddr, Type};
 
 use super::Uring;
@@ -181,9 +182,9 @@ impl Socket {
         Fd(self.fd.as_raw_fd())
     }
 
-    fn shutdown(&self) {
+    fn shutdown(&self, how: Shutdown) {
         // It fails only if the connection is gone anyway.
-        let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.fd, how);
     }
 }
 
@@ -295,7 +296,11 @@ impl UringStream {
     }
 
     pub(crate) fn shutdown(&self) {
-        self.socket.shutdown();
+        self.socket.shutdown(Shutdown::Both);
+    }
+
+    pub(crate) fn shutdown_read(&self) {
+        self.socket.shutdown(Shutdown::Read);
     }
 
     /// A descriptor of the same socket, if no byte of it is here.
@@ -339,7 +344,7 @@ impl ShutdownOnDrop<'_> {
 
 impl Drop for ShutdownOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.shutdown();
+        self.0.shutdown(Shutdown::Both);
     }
 }
 

@@ -236,6 +236,14 @@ impl Network {
         self.pump(peer);
     }
 
+    /// Ends the direction that is received, as after the peer's last byte. What arrives later can
+    /// still be received, as on Linux.
+    pub(crate) fn shutdown_read(&mut self, id: EndpointId) {
+        let Some(end) = self.endpoints.get_mut(&id) else { return };
+        end.finished = true;
+        self.feed(id);
+    }
+
     /// The last handle is gone. The endpoint stays, to answer what is still sent to it, until its
     /// peer is closed too.
     pub(crate) fn close(&mut self, id: EndpointId) {
