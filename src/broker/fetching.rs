@@ -8,7 +8,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use ringlog_runtime::{Instant, Piece, ShardId};
-use ringlog_storage::{Log, ReadError, ReadPlan};
+use ringlog_storage::{AbortedTransaction, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
 use crate::fetch_session::{FetchTarget, TopicRef};
@@ -24,6 +24,8 @@ pub(crate) struct PartitionRead {
     pub(crate) log_start_offset: Offset,
     /// The epoch and end offset at which the reader's log parts from ours (KIP-595).
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
+    /// What a reader of committed transactions has to leave out.
+    pub(crate) aborted: Vec<AbortedTransaction>,
     pub(crate) pieces: Vec<Piece>,
     pub(crate) bytes: usize,
     /// Bytes that the client could have had of it, were there room for all of them in the response
@@ -41,6 +43,7 @@ impl PartitionRead {
             last_stable_offset: -1,
             log_start_offset: -1,
             diverging: None,
+            aborted: Vec::new(),
             pieces: Vec::new(),
             bytes: 0,
             available: 0,
@@ -333,13 +336,22 @@ async fn plan_one(
         return (read, None);
     }
     let plan = log.plan_read(item.fetch_offset, bytes_max, up_to, left.whole_first_batch).await;
-    match plan {
-        Ok(plan) => {
-            read.available = item.bytes_max.min(plan.available() as usize);
-            (read, Some(plan))
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => {
+            return (PartitionRead::failed(read_error_code(partition, &error)), None);
         }
-        Err(error) => (PartitionRead::failed(read_error_code(partition, &error)), None),
+    };
+    read.available = item.bytes_max.min(plan.available() as usize);
+    if left.read_committed {
+        match log.aborted_transactions(item.fetch_offset, &plan).await {
+            Ok(aborted) => read.aborted = aborted,
+            Err(error) => {
+                return (PartitionRead::failed(read_error_code(partition, &error)), None);
+            }
+        }
     }
+    (read, Some(plan))
 }
 
 /// Whether the log has what the reader asks for, or at which epoch and end offset the log that it

@@ -51,6 +51,7 @@ mod testing;
 mod tests;
 mod time_index;
 mod timestamps;
+mod txn_index;
 mod wait;
 
 pub use append::{AppendOrigin, Appended};
@@ -69,3 +70,4 @@ pub use recovery::{Cut, Fenced, RecoveryReport};
 pub use segment::Fence;
 pub use shard::{StorageOptions, StorageShard};
 pub use timestamps::TimestampOffset;
+pub use txn_index::AbortedTransaction;

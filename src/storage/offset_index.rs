@@ -91,6 +91,14 @@ impl OffsetIndex {
         }
     }
 
+    /// The end of the first batch that is known to start at or beyond `position`, if there is one:
+    /// no batch before that position reaches it.
+    pub(crate) fn offset_beyond(&self, position: u64) -> Option<Offset> {
+        let at = self.entries.partition_point(|e| u64::from(e.position) < position);
+        let entry = self.entries.get(at)?;
+        Some(self.base_offset + i64::from(entry.relative_offset))
+    }
+
     /// Drops the entries at or beyond `position`, and those at or beyond `offset`.
     pub(crate) fn truncate(&mut self, offset: Offset, position: u64) {
         let relative = offset - self.base_offset;
@@ -145,6 +153,11 @@ mod tests {
             [(0, 0), (4199, 0), (4200, 4200), (10_000, 9000), (1 << 40, 20_000)]
         {
             assert_eq!(index.floor_position(limit), position, "{limit}");
+        }
+        for (position, offset) in
+            [(0, Some(1010)), (4200, Some(1010)), (4201, Some(1020)), (20_001, None)]
+        {
+            assert_eq!(index.offset_beyond(position), offset, "{position}");
         }
     }
 

@@ -72,6 +72,14 @@ impl ReadPlan {
         self.available
     }
 
+    /// The segment it reads and an offset that none of its batches reaches.
+    pub(crate) fn range(&self) -> Option<(Rc<Segment>, Offset)> {
+        let Stretch { segment, end, .. } = self.stretch.as_ref()?;
+        let index = segment.index.borrow();
+        let beyond = index.as_ref().and_then(|index| index.offsets.offset_beyond(*end));
+        Some((segment.clone(), beyond.unwrap_or(segment.end_offset.get())))
+    }
+
     /// Whether it takes a wait for the disk.
     pub fn waits(&self) -> bool {
         self.stretch.as_ref().is_some_and(|stretch| stretch.way == Way::Disk)

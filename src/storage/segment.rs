@@ -124,6 +124,8 @@ pub(crate) struct Segment {
     pub(crate) disk_read_end: Cell<u64>,
     /// Up to here the page cache was asked to have the bytes of a sealed segment.
     pub(crate) advised_end: Cell<u64>,
+    /// Whether it has a `.txnindex` with entries. `None` when nobody has looked yet.
+    pub(crate) has_aborted: Cell<Option<bool>>,
     /// Whether pages of the file may be on their way to a socket.
     pub(crate) lent: Cell<bool>,
     pub(crate) fences: RefCell<Vec<Fence>>,
@@ -172,6 +174,7 @@ impl Segment {
             bytes_read: Cell::new(0),
             disk_read_end: Cell::new(0),
             advised_end: Cell::new(0),
+            has_aborted: Cell::new(None),
             lent: Cell::new(false),
             fences: RefCell::default(),
             closing_snapshot: RefCell::new(None),

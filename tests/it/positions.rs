@@ -167,36 +167,62 @@ pub(crate) fn segment_starts(node: &Node) -> Vec<i64> {
     starts
 }
 
-/// A directory that Kafka had may end inside a transaction.
+/// A batch of a transaction as it stands in a log.
+fn of_transaction(producer_id: i64, base_offset: i64, marker: Option<&[u8]>) -> Vec<u8> {
+    let mut batch = BatchBuilder::new(0).transactional();
+    match marker {
+        Some(kind) => {
+            batch = batch.control().producer(producer_id, 0, -1);
+            batch.push(0, Some(kind), Some(&[0; 6]), &[]);
+        }
+        None => {
+            batch = batch.producer(producer_id, 0, 0);
+            (0..5).for_each(|_| batch.push(0, None, Some(b"undecided"), &[]));
+        }
+    }
+    let mut batch = batch.build().unwrap().0;
+    batch[..8].copy_from_slice(&base_offset.to_be_bytes());
+    batch[12..16].copy_from_slice(&0i32.to_be_bytes());
+    batch
+}
+
+/// A directory that Kafka had may have transactions in it that were aborted, and end inside of one.
 #[tokio::test]
-async fn an_open_transaction_is_for_the_uncommitted_only() {
+async fn transactions_that_kafka_left_are_told_to_those_who_ask() {
+    const ABORT: &[u8] = &[0, 0, 0, 0];
     let node = Node::start();
     node.create("t", 1, &[]).await;
     node.produce("t", 0, &values(10, 10), ProducerSettings::default()).await;
-    let log = node.partition_dir("t-0").join(format!("{:020}.log", 0));
+    let file = |suffix: &str| node.partition_dir("t-0").join(format!("{:020}.{suffix}", 0));
+    let (log, txn_index) = (file("log"), file("txnindex"));
     let data = node.stop();
     std::fs::remove_file(data.path().join(".kafka_cleanshutdown")).unwrap();
-    let mut open = BatchBuilder::new(0).transactional().producer(77, 0, 0);
-    (0..5).for_each(|_| open.push(0, None, Some(b"undecided"), &[]));
-    let mut open = open.build().unwrap().0;
-    open[..8].copy_from_slice(&10i64.to_be_bytes());
-    open[12..16].copy_from_slice(&0i32.to_be_bytes());
-    std::fs::File::options().append(true).open(log).unwrap().write_all(&open).unwrap();
+    let open = of_transaction(78, 16, None);
+    let aborted = [of_transaction(77, 10, None), of_transaction(77, 15, Some(ABORT))].concat();
+    let mut log = std::fs::File::options().append(true).open(log).unwrap();
+    log.write_all(&[&aborted[..], &open].concat()).unwrap();
+    let entry = [77i64, 10, 15, 16].map(i64::to_be_bytes).concat();
+    std::fs::write(txn_index, [&[0, 0], &entry[..]].concat()).unwrap();
 
     let node = Node::start_with(data, &["--shards", "2"]);
     let mut client = RawClient::connect(&node);
-    let frame = client.ask(FETCH, &fetch("t", &[from_offset(0, 0)]));
-    let all: FetchResponse<'_> = frame.decode();
-    let committed = FetchRequest { isolation_level: 1, ..fetch("t", &[from_offset(0, 0)]) };
-    let frame = client.ask(FETCH, &committed);
-    let stable: FetchResponse<'_> = frame.decode();
-    for response in [&all, &stable] {
+    let mut fetched = |offset: i64, isolation_level: i8| {
+        let request = FetchRequest { isolation_level, ..fetch("t", &[from_offset(0, offset)]) };
+        let frame = client.ask(FETCH, &request);
+        let response: FetchResponse<'_> = frame.decode();
         let answer = &response.responses[0].partitions[0];
-        assert_eq!((answer.high_watermark, answer.last_stable_offset), (15, 10));
-    }
-    let (all, stable) = (bytes_of_each(&all)[0], bytes_of_each(&stable)[0]);
-    assert_eq!(all - stable, open.len());
-    for (isolation_level, end) in [(0, 15), (1, 10)] {
+        assert_eq!((answer.high_watermark, answer.last_stable_offset), (21, 16));
+        let told = answer.aborted_transactions.iter().flatten();
+        let told = told.map(|aborted| (aborted.producer_id, aborted.first_offset));
+        (bytes_of_each(&response)[0], told.collect::<Vec<_>>())
+    };
+    let (all, nothing_told) = fetched(0, 0);
+    assert_eq!(nothing_told, []);
+    assert_eq!(fetched(0, 1), (all - open.len(), vec![(77, 10)]));
+    assert_eq!(fetched(15, 1).1, [(77, 10)]);
+    assert_eq!(fetched(16, 0), (open.len(), vec![]));
+    assert_eq!(fetched(16, 1), (0, vec![]));
+    for (isolation_level, end) in [(0, 21), (1, 16)] {
         let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
         let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
         let request = ListOffsetsRequest {

@@ -12,7 +12,8 @@ use ringlog_types::{BrokerId, ErrorCode, LeaderEpoch, Uuid};
 use ringlog_wire::fetch::{ResponseHead, ResponseWriter};
 use ringlog_wire::messages::fetch_request::FetchRequest;
 use ringlog_wire::messages::fetch_response::{
-    EpochEndOffset, FetchResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
 };
 use ringlog_wire::{EncodeError, Records, Writer};
 
@@ -268,6 +269,13 @@ fn partition_data(
         log_start_offset: read.log_start_offset,
         ..Default::default()
     };
+    if !read.aborted.is_empty() {
+        let aborted = read.aborted.iter().map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+        });
+        data.aborted_transactions = Some(aborted.collect());
+    }
     if let Some((epoch, end_offset)) = read.diverging {
         data.diverging_epoch = EpochEndOffset { epoch, end_offset };
     }
