@@ -21,7 +21,7 @@ use crate::shard::Shard;
 const VERSION_FEATURES_FROM_ZERO: i16 = 4;
 /// From this version a client says what software it is.
 const VERSION_SOFTWARE: i16 = 3;
-/// Software names are for the log: longer ones are refused, as Kafka does.
+/// Software names are for the log: longer ones are refused. Kafka bounds only their characters.
 const SOFTWARE_BYTES_MAX: usize = 100;
 
 pub(crate) fn handle(shard: &Rc<Shard>, request: &Request) -> Answer {
