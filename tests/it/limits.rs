@@ -12,7 +12,7 @@ use ringlog_client::{
 use ringlog_types::TopicPartition;
 
 use crate::metrics::get;
-use crate::node::{Node, free_address, texts, values};
+use crate::node::{API_VERSIONS, Node, free_address, texts, values};
 
 /// How long what happens by itself may take on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -32,15 +32,9 @@ enum Asked {
 }
 
 fn connect(node: &Node) -> TcpStream {
-    try_connect(node).unwrap()
-}
-
-fn try_connect(node: &Node) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(node.address())?;
-    // ApiVersions 0 with no client id.
-    let request = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
-    drop(stream.write_all(&request));
-    Ok(stream)
+    let mut stream = TcpStream::connect(node.address()).unwrap();
+    drop(stream.write_all(&API_VERSIONS));
+    stream
 }
 
 fn answer(stream: &mut TcpStream, patience: Duration) -> Asked {
@@ -56,12 +50,11 @@ fn answer(stream: &mut TcpStream, patience: Duration) -> Asked {
 }
 
 /// A connection that is served; others may take a moment to be gone.
-pub(crate) fn served(node: &Node) -> TcpStream {
+fn served(node: &Node) -> TcpStream {
     let deadline = Instant::now() + TIME_MAX;
     loop {
-        if let Ok(mut stream) = try_connect(node)
-            && answer(&mut stream, TIME_MAX) == Asked::Answered
-        {
+        let mut stream = connect(node);
+        if answer(&mut stream, TIME_MAX) == Asked::Answered {
             return stream;
         }
         assert!(Instant::now() < deadline, "no connection is served");

@@ -1,6 +1,6 @@
 //! A broker process on a temporary directory and a free port. Dropping it kills it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 /// How long a broker may take to start on a busy machine.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// A frame with a request for ApiVersions 0, with no client id.
+pub(crate) const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
 
 /// A running broker.
 pub(crate) struct Node {
@@ -40,7 +43,7 @@ impl Node {
     pub(crate) fn start_at(address: SocketAddr, data: Arc<TempDir>, flags: &[&str]) -> Node {
         let mut process = command(data.path(), address, flags).spawn().unwrap();
         let deadline = Instant::now() + START_TIME_MAX;
-        while TcpStream::connect(address).is_err() {
+        while !answers(address) {
             if let Some(status) = process.try_wait().unwrap() {
                 panic!("the broker ended with {status}: {}", log_of(&mut process));
             }
@@ -191,6 +194,14 @@ fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
+}
+
+/// Whether a broker answers there. That somebody accepts connections does not say it: a node that
+/// starts looks first whether it could, and one that was killed does for a moment.
+fn answers(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream.write_all(&API_VERSIONS).is_ok() && stream.read_exact(&mut [0; 4]).is_ok()
 }
 
 fn log_of(process: &mut Child) -> String {

@@ -8,7 +8,6 @@ use ringlog_client::{Acks, ProducerSettings};
 use ringlog_wire::messages::produce_request::ProduceRequest;
 use ringlog_wire::messages::produce_response::ProduceResponse;
 
-use crate::limits::served;
 use crate::node::{Node, free_address, texts, values};
 use crate::raw_client::{RawClient, batch, produce};
 
@@ -246,11 +245,9 @@ async fn an_address_that_becomes_free_is_waited_for() {
         drop(taken);
     });
     let mut node = Node::start_at(address, data, &[]);
-    served(&node);
     freed.join().unwrap();
     for _ in 0..5 {
         node = Node::start_at(address, node.kill(), &[]);
-        served(&node);
     }
     node.create("there", 1, &[]).await;
 }
