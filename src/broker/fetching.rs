@@ -7,11 +7,13 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use ringlog_config::TopicCompression;
 use ringlog_runtime::{Instant, Piece, ShardId};
 use ringlog_storage::{AbortedTransaction, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
 use crate::fetch_session::{FetchTarget, TopicRef};
+use crate::message_sets::{self, OldReader, Room};
 use crate::partition::{FetchWaiter, Partition};
 use crate::shard::Shard;
 use crate::topics::TopicEntry;
@@ -67,6 +69,10 @@ pub(crate) struct FetchLimits {
     pub(crate) whole_first_batch: bool,
     /// Only what no open transaction could still take back.
     pub(crate) read_committed: bool,
+    /// Whether the client knows zstd; to others a topic that stores it is closed (KIP-110).
+    pub(crate) takes_zstd: bool,
+    /// The client reads no batches but these.
+    pub(crate) old_reader: Option<OldReader>,
     pub(crate) deadline: Instant,
 }
 
@@ -117,7 +123,7 @@ pub(crate) async fn fetch(
     limits: FetchLimits,
 ) -> Fetched {
     loop {
-        let (failed, routed) = route_all(shard, targets);
+        let (failed, routed) = route_all(shard, targets, limits.takes_zstd);
         let mut groups = by_owner(shard, &routed);
         let owner = (failed.is_empty() && groups.len() == 1).then(|| groups[0].0);
         let fetched = if let Some(owner) = owner {
@@ -206,11 +212,11 @@ async fn park(
 }
 
 /// The targets that can be read, and the answers for those that cannot.
-fn route_all(shard: &Shard, targets: &[FetchTarget]) -> (Reads, Vec<Routed>) {
+fn route_all(shard: &Shard, targets: &[FetchTarget], takes_zstd: bool) -> (Reads, Vec<Routed>) {
     let mut failed = Vec::new();
     let mut routed = Vec::with_capacity(targets.len());
     for (slot, target) in targets.iter().enumerate() {
-        match route(shard, slot, target) {
+        match route(shard, slot, target, takes_zstd) {
             Ok(route) => routed.push(route),
             Err(error) => failed.push((slot, PartitionRead::failed(error))),
         }
@@ -218,9 +224,17 @@ fn route_all(shard: &Shard, targets: &[FetchTarget]) -> (Reads, Vec<Routed>) {
     (failed, routed)
 }
 
-fn route(shard: &Shard, slot: usize, target: &FetchTarget) -> Result<Routed, ErrorCode> {
+fn route(
+    shard: &Shard,
+    slot: usize,
+    target: &FetchTarget,
+    takes_zstd: bool,
+) -> Result<Routed, ErrorCode> {
     let topic = find_topic(shard, &target.topic)?;
     let entry = topic.partition(target.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if !takes_zstd && matches!(topic.config.compression, TopicCompression::Zstd(_)) {
+        return Err(ErrorCode::UnsupportedCompressionType);
+    }
     check_leader_epoch(target.current_leader_epoch, entry.leader_epoch)?;
     let item = ReadItem {
         topic_id: topic.id,
@@ -279,6 +293,13 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
             results.push((slot, PartitionRead::failed(ErrorCode::KafkaStorageError)));
             continue;
         };
+        if let Some(reader) = limits.old_reader {
+            let read = read_messages(&shard, &partition, item, reader, left).await;
+            left.bytes_max = left.bytes_max.saturating_sub(read.bytes);
+            left.whole_first_batch &= read.bytes == 0;
+            results.push((slot, read));
+            continue;
+        }
         let (mut read, plan) = plan_one(&partition, item, left).await;
         if let Some(plan) = plan {
             left.bytes_max = left.bytes_max.saturating_sub(plan.bytes());
@@ -299,6 +320,33 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
         results.push(reading.await);
     }
     results
+}
+
+/// Reads a partition for a client of an old version. There is always a whole batch to convert:
+/// the client's limits are about messages.
+async fn read_messages(
+    shard: &Shard,
+    partition: &Partition,
+    item: ReadItem,
+    reader: OldReader,
+    left: FetchLimits,
+) -> PartitionRead {
+    let room = Room {
+        partition_bytes_max: item.bytes_max,
+        left: left.bytes_max,
+        whole_first: left.whole_first_batch,
+    };
+    let bytes_max = item.bytes_max.min(left.bytes_max).min(message_sets::BYTES_ENOUGH);
+    let whole_first_batch = bytes_max > 0 || room.whole_first;
+    let any = FetchLimits { bytes_max: usize::MAX, whole_first_batch, ..left };
+    let (read, plan) = plan_one(partition, ReadItem { bytes_max, ..item }, any).await;
+    match plan {
+        Some(plan) => {
+            let offset = item.fetch_offset;
+            message_sets::read(&shard.rt, partition, reader, offset, (read, plan), room).await
+        }
+        None => read,
+    }
 }
 
 /// The answer for one partition but for its records, and what to read of it.
@@ -374,7 +422,7 @@ fn check_position(log: &Log, item: ReadItem) -> Result<Option<(LeaderEpoch, Offs
     }
 }
 
-async fn read_planned(partition: &Partition, plan: ReadPlan, read: &mut PartitionRead) {
+pub(crate) async fn read_planned(partition: &Partition, plan: ReadPlan, read: &mut PartitionRead) {
     match partition.log.read_planned(plan).await {
         Ok(records) => {
             read.bytes = records.bytes;

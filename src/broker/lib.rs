@@ -15,6 +15,7 @@ mod handlers;
 mod home;
 mod housekeeping;
 mod listening;
+mod message_sets;
 mod metadata_cache;
 mod metadata_log;
 #[cfg(test)]

@@ -24,10 +24,7 @@ pub(crate) fn check(
 ) -> Result<(Bytes, BatchSummary), BatchError> {
     let mut rules = rules(version, topic);
     let records = if version <= VERSION_MESSAGE_SETS_LAST {
-        let (batch, _) = legacy::convert(&records, rules.max_message_bytes, now_ms)?;
-        // The new format may take a little more room than the old one did.
-        rules.max_message_bytes = rules.max_message_bytes.max(batch.len());
-        Bytes::from(batch)
+        Bytes::from(legacy::convert(&records, now_ms)?.0)
     } else {
         records
     };

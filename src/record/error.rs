@@ -66,6 +66,9 @@ pub enum BatchError {
     /// zstd needs Produce 7 (KIP-110).
     #[error("zstd is not allowed before version 7 of Produce")]
     ZstdTooEarly,
+    /// Readers of the old formats cannot have zstd (KIP-110).
+    #[error("zstd is not converted for readers of message sets")]
+    ZstdForOldReader,
     /// The batch is larger than the topic allows.
     #[error("{size} bytes; max.message.bytes is {limit}")]
     TooLarge {
@@ -134,7 +137,7 @@ impl BatchError {
             | BatchError::Producer { .. }
             | BatchError::KeyMissing
             | BatchError::Record { .. } => ErrorCode::InvalidRecord,
-            BatchError::Codec(_) | BatchError::ZstdTooEarly => {
+            BatchError::Codec(_) | BatchError::ZstdTooEarly | BatchError::ZstdForOldReader => {
                 ErrorCode::UnsupportedCompressionType
             }
             BatchError::TooLarge { .. } | BatchError::DecompressedTooLarge(_) => {

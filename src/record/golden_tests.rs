@@ -166,7 +166,7 @@ fn control_batches_are_those_of_java() {
 #[test]
 fn message_sets_of_java_are_converted() {
     for (name, set) in golden("v0-").chain(golden("v1-")) {
-        let converted = legacy::convert(&set, BYTES_MAX, BASE);
+        let converted = legacy::convert(&set, BASE);
         let (batch, summary) = converted.unwrap_or_else(|error| panic!("{name}: {error}"));
         let codec = if name == "v1-stamped" { Compression::Gzip } else { codec(name) };
         assert_eq!(summary.compression, codec, "{name}");
@@ -195,11 +195,11 @@ fn no_flipped_byte_passes() {
     }
     let sets = golden("v0-").chain(golden("v1-"));
     for (name, set) in sets.filter(|(name, _)| !name.contains("large")) {
-        let good = legacy::convert(&set, BYTES_MAX, BASE);
+        let good = legacy::convert(&set, BASE);
         for at in 12..set.len() {
             let mut flipped = set.clone();
             flipped[at] ^= 0x10;
-            let converted = legacy::convert(&flipped, BYTES_MAX, BASE);
+            let converted = legacy::convert(&flipped, BASE);
             // The later messages' offsets are not covered, and do not matter.
             let is_offset = name.ends_with("none") && converted == good;
             assert!(converted.is_err() || is_offset, "{name} {at}");
@@ -226,7 +226,7 @@ fn rules(text: &str, produce_version: i16) -> ProduceRules {
 /// What would be appended, and the largest timestamp.
 fn append(bytes: &[u8], rules: &ProduceRules) -> Result<(Vec<u8>, i64), BatchError> {
     let mut batch = match rules.produce_version {
-        ..3 => legacy::convert(bytes, BYTES_MAX, BASE)?.0,
+        ..3 => legacy::convert(bytes, BASE)?.0,
         _ => bytes.to_vec(),
     };
     let summary = validate_produce(&batch, rules, BASE)?;

@@ -1,5 +1,5 @@
 //! Message sets of the formats 0 and 1, which agents from before 2017 still send, converted to one
-//! batch on the way in.
+//! batch on the way in. The other way: [`crate::down_convert`].
 //!
 //! A message set is a row of messages: offset (8), size (4), CRC-32 of what follows (4), magic
 //! (1), attributes (1), from magic 1 a timestamp (8), key and value with 4-byte lengths. A
@@ -28,17 +28,16 @@ const MESSAGE_BYTES_MIN: usize = 14;
 /// Converts a message set, keeping its codec. Messages of format 0 have no timestamp and get -1,
 /// as in Kafka; an empty set's batch would count from `now_ms`, but there is no such batch.
 ///
+/// `max.message.bytes` is about what is stored: the caller holds the batch against it, not the
+/// set, whose many small messages take more room.
+///
 /// # Errors
 /// What is wrong with a message, in the words for batches. Where Kafka drops a message that is cut
 /// off at the end of the set and acknowledges the others, the set is refused.
 pub fn convert(
     message_set: &[u8],
-    bytes_max: usize,
     now_ms: TimestampMs,
 ) -> Result<(Vec<u8>, BatchSummary), BatchError> {
-    if message_set.len() > bytes_max {
-        return Err(BatchError::TooLarge { size: message_set.len(), limit: bytes_max });
-    }
     let mut collected = Collected {
         builder: None,
         codec: Compression::None,
@@ -202,7 +201,7 @@ mod tests {
     type Read = (i64, i64, Option<Vec<u8>>);
 
     fn converted(set: &[u8]) -> Result<Vec<Read>, BatchError> {
-        let (batch, _) = convert(set, 1 << 20, 1000)?;
+        let (batch, _) = convert(set, 1000)?;
         let view = BatchView::check(&batch).unwrap();
         let records = decompressed_records(&view, 1 << 20).unwrap();
         Ok(RecordIter::new(&view, &records)
@@ -254,7 +253,7 @@ mod tests {
     fn many_small_bombs_are_as_bounded_as_one() {
         let inner = message(1, 0, None, Some(&vec![0; DECOMPRESSED_BYTES_MAX / 3]));
         let wrapped = message(1, 1, None, Some(&compress(Compression::Gzip, &inner, None)));
-        let error = convert(&wrapped.repeat(3), 1 << 20, 1000).unwrap_err();
+        let error = convert(&wrapped.repeat(3), 1000).unwrap_err();
         assert!(matches!(error, BatchError::DecompressedTooLarge(_)), "{error}");
     }
 

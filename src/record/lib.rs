@@ -1,5 +1,5 @@
-//! Record batches: reading, checking, building, compressing, and the old formats on their way in.
-//! Pure: no clock, no I/O.
+//! Record batches: reading, checking, building, compressing, and the old formats on their way in
+//! and out. Pure: no clock, no I/O.
 //!
 //! A batch (magic 2) is read where it lies. Its base offset and leader epoch lie outside the
 //! checksum, so a broker stamps them without touching the rest; attributes and the maximal
@@ -13,6 +13,7 @@ mod builder;
 mod checksum;
 pub mod compression;
 mod control;
+mod down_convert;
 mod error;
 #[cfg(test)]
 mod golden_tests;
@@ -36,6 +37,7 @@ pub use control::{
     ControlRecordType, control_batch, end_transaction_batch, leader_change_batch,
     snapshot_footer_batch, snapshot_header_batch,
 };
+pub use down_convert::{MessageFormat, MessageSet, MessageSetLimits, down_convert};
 pub use error::BatchError;
 pub use recompress::recompress;
 pub use record::{Header, Record, RecordIter, decompressed_records};

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use crate::compression::{Compression, compress, decompress};
 use crate::validate::{ProduceRules, validate_produce};
 use crate::{
-    BatchBuilder, BatchIter, BatchView, Header, RecordIter, decompressed_records,
-    first_at_or_after, legacy, patch, recompress,
+    BatchBuilder, BatchIter, BatchView, Header, MessageFormat, MessageSetLimits, RecordIter,
+    decompressed_records, down_convert, first_at_or_after, legacy, patch, recompress,
 };
 
 const NOW: i64 = 1_700_000_000_000;
@@ -68,6 +68,16 @@ fn strict() -> ProduceRules {
     }
 }
 
+/// The limits of a reader that takes so many bytes and not one more.
+fn torn_at(bytes_max: usize) -> MessageSetLimits {
+    MessageSetLimits {
+        bytes_max,
+        bytes_enough: bytes_max,
+        first_whole: false,
+        torn_beyond: Some(bytes_max),
+    }
+}
+
 /// Everything that takes bytes from outside.
 fn try_everything(bytes: &[u8]) {
     for batch in BatchIter::new(bytes).flatten() {
@@ -79,8 +89,13 @@ fn try_everything(bytes: &[u8]) {
         }
         let _ = recompress(batch.bytes(), Compression::Lz4, None);
     }
+    for limits in [torn_at(BYTES_MAX), torn_at(40)] {
+        if let Ok(set) = down_convert(bytes, MessageFormat::V1, 0, &limits) {
+            assert!(set.bytes.len() <= limits.bytes_max);
+        }
+    }
     let _ = validate_produce(bytes, &strict(), NOW);
-    let _ = legacy::convert(bytes, BYTES_MAX, NOW);
+    let _ = legacy::convert(bytes, NOW);
     for code in 0..=4 {
         let codec = Compression::from_code(code).unwrap();
         if let Ok(unpacked) = decompress(codec, bytes, 10_000) {
@@ -104,6 +119,29 @@ proptest! {
         let summary = validate_produce(&batch, &strict(), NOW);
         let latest = records.iter().map(|record| record.0).max().unwrap().max(-1);
         prop_assert!(summary.is_ok_and(|summary| summary.max_timestamp == latest));
+    }
+
+    /// A reader of the oldest formats gets every record, whatever pieces it asks for.
+    #[test]
+    fn records_survive_in_message_sets(
+        records in proptest::collection::vec(fields(), 1..20),
+        codec in (0u8..=3).prop_map(|code| Compression::from_code(code).unwrap()),
+        bytes_max in 1..2000usize,
+    ) {
+        let batch = build(&records, codec);
+        let limits = MessageSetLimits { first_whole: true, ..torn_at(bytes_max) };
+        let (mut offset, mut read_back) = (0, Vec::new());
+        while offset < records.len() as i64 {
+            let set = down_convert(&batch, MessageFormat::V1, offset, &limits).unwrap();
+            prop_assert!(set.next_offset > offset, "stuck at {}", offset);
+            offset = set.next_offset;
+            read_back.extend(read(&legacy::convert(&set.bytes, NOW).unwrap().0));
+        }
+        let without_headers = records.into_iter().map(|mut fields| {
+            fields.3.clear();
+            fields
+        });
+        prop_assert_eq!(read_back, without_headers.collect::<Vec<_>>());
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn convert(criterion: &mut Criterion) {
     let set = message_set(&values(1000, 1024));
     group.throughput(Throughput::Bytes(set.len() as u64));
     group.bench_function("convert 1000x1KiB", |bencher| {
-        bencher.iter(|| legacy::convert(black_box(&set), 16 << 20, NOW_MS).expect("it is valid"));
+        bencher.iter(|| legacy::convert(black_box(&set), NOW_MS).expect("it is valid"));
     });
     group.finish();
 }

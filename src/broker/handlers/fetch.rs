@@ -1,5 +1,6 @@
 //! Fetch (key 1): records out, from memory or spliced from files, with sessions (KIP-227) and
-//! long polls.
+//! long polls. Versions 0 to 3 get message sets of the old formats (Apache Kafka 4 hangs up on
+//! them).
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,12 +22,17 @@ use crate::answers::Answer;
 use crate::connection::Peer;
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
 use crate::fetching::{FetchLimits, Fetched, PartitionRead, fetch, find_topic};
+use crate::message_sets::OldReader;
 use crate::request::Request;
 use crate::shard::Shard;
 
 /// From this version a request carries a limit for the whole response, and the first batch is
 /// returned whole whatever its size (KIP-74).
 const VERSION_BYTES_MAX: i16 = 3;
+/// From this version a client knows that a log directory may fail (KIP-112).
+const VERSION_STORAGE_ERROR: i16 = 6;
+/// From this version a client may know zstd (KIP-110).
+const VERSION_ZSTD: i16 = 10;
 /// From this version topics are named by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
 /// From this version the replica id is a tagged field.
@@ -152,6 +158,8 @@ fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLi
         bytes_max,
         whole_first_batch: request.version >= VERSION_BYTES_MAX,
         read_committed: asked.isolation_level == READ_COMMITTED,
+        takes_zstd: request.version >= VERSION_ZSTD,
+        old_reader: OldReader::of(request.version),
         deadline: request.arrived + Duration::from_millis(wait_ms),
     }
 }
@@ -246,7 +254,7 @@ fn write(
             TopicRef::Id(id) => response.topic("", *id, size)?,
         }
         for News { partition, read, leader, .. } in news.by_ref().take(size) {
-            let mut data = partition_data(partition, read, records);
+            let mut data = partition_data(partition, version, read, records);
             if let Some((leader_id, leader_epoch)) = leader {
                 data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
             }
@@ -258,12 +266,20 @@ fn write(
 
 fn partition_data(
     partition_index: i32,
+    version: i16,
     read: PartitionRead,
     records: &mut Vec<Vec<Piece>>,
 ) -> PartitionData<'static> {
+    let error = match read.error {
+        // What they know to do is the same: ask for the leader again.
+        ErrorCode::KafkaStorageError if version < VERSION_STORAGE_ERROR => {
+            ErrorCode::NotLeaderOrFollower
+        }
+        error => error,
+    };
     let mut data = PartitionData {
         partition_index,
-        error_code: read.error.code(),
+        error_code: error.code(),
         high_watermark: read.high_watermark,
         last_stable_offset: read.last_stable_offset,
         log_start_offset: read.log_start_offset,
