@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use ringlog_config::{TimestampType, TopicCompression, TopicConfig};
 use ringlog_record::validate::{ProduceRules, validate_produce};
-use ringlog_record::{BatchError, BatchSummary, Compression, legacy, patch, recompress};
+use ringlog_record::{BatchError, BatchSummary, BatchView, Compression, legacy, patch, recompress};
 use ringlog_types::TimestampMs;
 
 /// The last version of Produce whose records are message sets (magic 0 or 1).
@@ -42,6 +42,11 @@ pub(crate) fn check(
         }
         _ => Ok((records, summary)),
     }
+}
+
+/// Whether these records say that they belong to a transaction. What is no batch says nothing.
+pub(crate) fn is_transactional(records: &[u8]) -> bool {
+    BatchView::parse(records).is_ok_and(|batch| batch.attributes().is_transactional())
 }
 
 fn rules(produce_version: i16, topic: &TopicConfig) -> ProduceRules {

@@ -17,4 +17,5 @@ mod positions;
 mod raw_client;
 mod repeats;
 mod restarts;
+mod transactions;
 mod wire;

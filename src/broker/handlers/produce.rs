@@ -127,6 +127,7 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeE
         appends: Vec::new(),
     };
     let refusal = refusal(&reader);
+    let mut transactional = false;
     let mut topic: Option<(usize, Result<Rc<TopicEntry>, ErrorCode>)> = None;
     while let Some(partition) = reader.next_partition()? {
         let number = partition.topic.number;
@@ -142,6 +143,7 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeE
         let (_, indexes) = prepared.layout.topics.last_mut().expect("pushed with the topic");
         indexes.push(partition.index);
         let slot = prepared.outcomes.len();
+        transactional |= produce_check::is_transactional(partition.records.unwrap_or_default());
         let append = match (refusal, entry) {
             (Some(error), _) => Err(Outcome::failed(error, None)),
             (None, Err(error)) => Err(Outcome::failed(*error, None)),
@@ -160,10 +162,17 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeE
             Err(outcome) => prepared.outcomes.push(Some(outcome)),
         }
     }
+    if transactional && refusal.is_none() {
+        // One such batch refuses the request (`KafkaApis.handleProduceRequest`): nothing could
+        // ever end the transaction that it would open.
+        let refused = Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed, None);
+        prepared.appends.clear();
+        prepared.outcomes.fill(Some(refused));
+    }
     Ok(prepared)
 }
 
-/// Why the whole request is refused, if it is.
+/// Why the whole request is refused whatever it carries, if it is.
 fn refusal(request: &ProduceRequestReader<'_>) -> Option<ErrorCode> {
     if !(-1..=1).contains(&request.acks) {
         return Some(ErrorCode::InvalidRequiredAcks);
