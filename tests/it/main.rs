@@ -18,4 +18,5 @@ mod raw_client;
 mod repeats;
 mod restarts;
 mod transactions;
+mod versions;
 mod wire;

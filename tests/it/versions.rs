@@ -1,0 +1,122 @@
+//! Every version of every API that the node says it serves: a request in that version is
+//! answered in that version, with what matters in it.
+//!
+//! An API without a check here, or a version that none of its checks can send, fails the test.
+
+mod configs;
+mod records;
+mod topics;
+
+use ringlog_record::{BatchBuilder, Compression, Header};
+use ringlog_types::Uuid;
+use ringlog_wire::ApiKey;
+use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
+use ringlog_wire::messages::api_versions_response::ApiVersionsResponse;
+
+use crate::node::Node;
+use crate::old_clients::produce;
+use crate::wire::Wire;
+
+/// A topic with two partitions; the first has the four records of [`fill`].
+const TOPIC: &str = "v";
+/// A setting of it that is not the default's.
+const RETENTION_MS: &str = "123456789";
+/// The timestamp of its first record; the others follow a second apart.
+const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
+
+struct World {
+    node: Node,
+    wire: Wire,
+    topic_id: Uuid,
+}
+
+impl World {
+    async fn new() -> World {
+        let node = Node::start();
+        node.create(TOPIC, 2, &[("retention.ms", RETENTION_MS)]).await;
+        let mut wire = Wire::connect(&node);
+        fill(&mut wire, TOPIC);
+        let topic_id = topics::id_of(&mut wire, TOPIC);
+        World { node, wire, topic_id }
+    }
+}
+
+/// Four records: three in a compressed batch, with a null key, a null value and a header, and one
+/// alone.
+fn fill(wire: &mut Wire, topic: &str) {
+    let headers = [Header { key: "h", value: Some(b"x") }];
+    let mut three = BatchBuilder::new(FIRST_TIMESTAMP).compression(Compression::Lz4, None);
+    three.push(FIRST_TIMESTAMP, Some(b"k0"), Some(b"v0"), &headers);
+    three.push(FIRST_TIMESTAMP + 1000, None, Some(b"v1"), &[]);
+    three.push(FIRST_TIMESTAMP + 2000, Some(b"k2"), None, &[]);
+    let mut alone = BatchBuilder::new(FIRST_TIMESTAMP + 3000);
+    alone.push(FIRST_TIMESTAMP + 3000, Some(b"k3"), Some(b"v3"), &[]);
+    assert_eq!(produce(wire, 7, topic, 0, &three.build().unwrap().0), (0, 0));
+    assert_eq!(produce(wire, 7, topic, 0, &alone.build().unwrap().0), (0, 3));
+}
+
+type Check = fn(&mut World, i16);
+
+const CHECKS: &[(ApiKey, Check)] = &[
+    (ApiKey::Produce, records::produce),
+    (ApiKey::Fetch, records::fetch),
+    (ApiKey::ListOffsets, records::list_offsets),
+    (ApiKey::OffsetForLeaderEpoch, records::offset_for_leader_epoch),
+    (ApiKey::DeleteRecords, records::delete_records),
+    (ApiKey::InitProducerId, records::init_producer_id),
+    (ApiKey::ApiVersions, api_versions),
+    (ApiKey::Metadata, topics::metadata),
+    (ApiKey::CreateTopics, topics::create_topics),
+    (ApiKey::DeleteTopics, topics::delete_topics),
+    (ApiKey::CreatePartitions, topics::create_partitions),
+    (ApiKey::DescribeTopicPartitions, topics::describe_topic_partitions),
+    (ApiKey::DescribeCluster, topics::describe_cluster),
+    (ApiKey::DescribeConfigs, configs::describe_configs),
+    (ApiKey::AlterConfigs, configs::alter_configs),
+    (ApiKey::IncrementalAlterConfigs, configs::incremental_alter_configs),
+    (ApiKey::ListConfigResources, configs::list_config_resources),
+    (ApiKey::DescribeLogDirs, configs::describe_log_dirs),
+];
+
+/// What is advertised: API and first and last version.
+fn served(wire: &mut Wire) -> Vec<(ApiKey, i16, i16)> {
+    let answer = wire.ask(0, &ApiVersionsRequest::default());
+    let body: ApiVersionsResponse = answer.body();
+    assert_eq!(body.error_code, 0);
+    let rows = body
+        .api_keys
+        .iter()
+        .map(|row| (ApiKey::from_number(row.api_key).unwrap(), row.min_version, row.max_version));
+    rows.collect()
+}
+
+#[tokio::test]
+async fn every_version_that_is_advertised_works() {
+    let mut world = World::new().await;
+    let served = served(&mut world.wire);
+    assert_eq!(served.len(), CHECKS.len());
+    for (api, first, last) in served {
+        let check = CHECKS.iter().find(|(key, _)| *key == api);
+        let (_, check) = check.unwrap_or_else(|| panic!("{api:?} has no check"));
+        for version in first..=last {
+            println!("{api:?} {version}");
+            check(&mut world, version);
+        }
+    }
+}
+
+fn api_versions(world: &mut World, version: i16) {
+    let mut request = ApiVersionsRequest::default();
+    if version >= 3 {
+        request.client_software_name = "it".into();
+        request.client_software_version = "1.0".into();
+    }
+    let answer = world.wire.ask(version, &request);
+    let body: ApiVersionsResponse = answer.body();
+    assert_eq!((body.error_code, body.api_keys.len()), (0, CHECKS.len()));
+    let metadata_version =
+        body.finalized_features.iter().find(|feature| feature.name == "metadata.version");
+    assert_eq!(metadata_version.is_some(), version >= 3);
+    let supported = body.supported_features.iter().any(|it| it.name == "metadata.version");
+    assert_eq!(supported, version >= 3);
+}
