@@ -57,7 +57,7 @@ fn rules(produce_version: i16, topic: &TopicConfig) -> ProduceRules {
         timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
         keys_required: topic.cleanup_policy.compact,
         produce_version,
-        strict: false,
+        strict: topic.check_records,
     }
 }
 
@@ -101,6 +101,24 @@ mod tests {
         let (taken, summary) = check(batch(), 3, &topic, NOW).unwrap();
         assert_eq!(summary.compression, Compression::Zstd);
         assert_ne!(taken, batch());
+    }
+
+    /// A broken producer's batch: its checksum is right, its record claims a header.
+    #[test]
+    fn records_are_looked_at_where_a_topic_wants_it() {
+        let mut broken = batch().to_vec();
+        let last = broken.len() - 1;
+        broken[last] = 2;
+        patch::set_crc(&mut broken);
+        let code = |topic: TopicConfig| {
+            let checked = check(broken.clone().into(), 9, &topic, NOW);
+            checked.map_err(|error| error.error_code()).map(|_| ())
+        };
+        let compression = TopicCompression::Lz4(1);
+        let invalid = Err(ringlog_types::ErrorCode::InvalidRecord);
+        assert_eq!(code(TopicConfig::default()), Ok(()), "the header and the checksum are right");
+        assert_eq!(code(TopicConfig { check_records: true, ..TopicConfig::default() }), invalid);
+        assert_eq!(code(TopicConfig { compression, ..TopicConfig::default() }), invalid);
     }
 
     #[test]

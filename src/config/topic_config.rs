@@ -62,6 +62,7 @@ pub struct CleanupPolicy {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "a field is its key in the table of settings, documented there")]
 pub struct TopicConfig {
+    pub check_records: bool,
     pub cleanup_policy: CleanupPolicy,
     /// `compression.type` with the level that goes with it.
     pub compression: TopicCompression,
@@ -95,6 +96,7 @@ impl Default for TopicConfig {
     /// A topic without overrides on a broker without settings.
     fn default() -> TopicConfig {
         TopicConfig {
+            check_records: false,
             cleanup_policy: CleanupPolicy { delete: true, compact: false },
             compression: TopicCompression::Producer,
             compression_gzip_level: -1,
@@ -195,6 +197,7 @@ impl TopicConfig {
 
     fn set_boolean(&mut self, key: &str, value: bool) {
         match key {
+            "check.records" => self.check_records = value,
             "preallocate" => self.preallocate = value,
             "unclean.leader.election.enable"
             | "remote.storage.enable"

@@ -81,6 +81,23 @@ impl<'a> RecordIter<'a> {
         self.advance(|body| skip_headers(body).map(|()| Vec::new()))
     }
 
+    /// Calls `look` with every record, without headers, and makes sure that they are all there
+    /// and numbered one after the other: what a producer's batch must be.
+    pub(crate) fn each_in_order(
+        mut self,
+        mut look: impl FnMut(&Record<'a>) -> Result<(), BatchError>,
+    ) -> Result<(), BatchError> {
+        while let Some(record) = self.next_bare() {
+            let (record, index) = (record?, self.index - 1);
+            if record.offset != self.base_offset.wrapping_add(i64::from(index)) {
+                let reason = "its offset does not follow the one before";
+                return Err(BatchError::Record { index, reason });
+            }
+            look(&record)?;
+        }
+        Ok(())
+    }
+
     fn advance(
         &mut self,
         headers: impl FnOnce(&mut &'a [u8]) -> Result<Vec<Header<'a>>, &'static str>,

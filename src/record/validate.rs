@@ -2,7 +2,8 @@
 //!
 //! Header and checksum are always checked, in Kafka's order. Records are unpacked only where
 //! something depends on them: a compacted topic (keys), `message.timestamp.before.max.ms`, a
-//! maximal timestamp that is unset or out of range, or strict mode.
+//! maximal timestamp that is unset or out of range, or `check.records`. Another codec takes them
+//! apart too: [`crate::recompress`].
 //!
 //! Stricter than Kafka in three places, where it repairs what a broken producer sent: bytes after
 //! the batch, inner offsets that are not consecutive, and the timestamp type LogAppendTime are all
@@ -37,7 +38,7 @@ pub struct ProduceRules {
     pub keys_required: bool,
     /// The version of the Produce request.
     pub produce_version: i16,
-    /// Look at every record.
+    /// Look at every record (`check.records`).
     pub strict: bool,
 }
 
@@ -78,7 +79,7 @@ pub fn validate_produce(
         return Err(BatchError::TimestampType);
     }
     if needs_records(&summary, rules, now_ms) {
-        let max_timestamp = check_records(&batch, &summary, rules, now_ms)?;
+        let max_timestamp = check_records(&batch, rules, now_ms)?;
         if !rules.log_append_time {
             summary.max_timestamp = max_timestamp;
         }
@@ -131,19 +132,12 @@ fn needs_records(summary: &BatchSummary, rules: &ProduceRules, now_ms: Timestamp
 /// Checks every record and returns their largest timestamp.
 fn check_records(
     batch: &BatchView<'_>,
-    summary: &BatchSummary,
     rules: &ProduceRules,
     now_ms: TimestampMs,
 ) -> Result<TimestampMs, BatchError> {
     let records = decompressed_records(batch, DECOMPRESSED_BYTES_MAX)?;
-    let mut records = RecordIter::new(batch, &records);
-    let (mut count, mut max_timestamp) = (0, NO_TIMESTAMP);
-    while let Some(record) = records.next_bare() {
-        let record = record?;
-        if record.offset != batch.base_offset() + i64::from(count) {
-            let reason = "its offset does not follow the one before";
-            return Err(BatchError::Record { index: count, reason });
-        }
+    let mut max_timestamp = NO_TIMESTAMP;
+    RecordIter::new(batch, &records).each_in_order(|record| {
         if rules.keys_required && record.key.is_none() {
             return Err(BatchError::KeyMissing);
         }
@@ -151,9 +145,8 @@ fn check_records(
             check_timestamp(record.timestamp, rules, now_ms)?;
         }
         max_timestamp = max_timestamp.max(record.timestamp);
-        count += 1;
-    }
-    assert!(count == summary.record_count, "the iterator ends early only with an error");
+        Ok(())
+    })?;
     Ok(max_timestamp)
 }
 

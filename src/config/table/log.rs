@@ -8,6 +8,9 @@ rows! {
     "log.dirs", List, None, Any, High, ReadOnly, Honoured,
         "The directories, on one disk each, that hold the partitions. A partition lives wholly \
          in one of them; one that fails goes offline with its partitions only.";
+    "log.check.records", Boolean, Some("false"), Any, Medium, ClusterWide, Honoured,
+        "Whether every record that is produced is unpacked and looked at. Topics may set their \
+         own `check.records`.";
     "log.flush", String, Some("sync"), OneOf(&["sync", "async"]), High, ClusterWide, Honoured,
         "When a produce request is acknowledged: `sync` once its bytes are on disk, `async` \
          once they are in memory. Topics may set their own `flush`.";

@@ -25,6 +25,7 @@ const fn scaled(name: &'static str, factor: i64) -> Synonym {
 
 /// Topic setting and its synonyms, the most specific first.
 const SYNONYMS: &[(&str, &[Synonym])] = &[
+    ("check.records", &[same("log.check.records")]),
     ("cleanup.policy", &[same("log.cleanup.policy")]),
     ("compression.gzip.level", &[same("compression.gzip.level")]),
     ("compression.lz4.level", &[same("compression.lz4.level")]),
