@@ -203,12 +203,14 @@ dump_log() {
 
 # run_client COMMAND…: a client that prints `ok …` for each of its checks.
 run_client() {
-  local status=0
+  local status=0 seen
   timeout "${CLIENT_SECONDS:-120}" "$@" > "$work/client.out" 2> "$work/client.err" || status=$?
   cat "$work/client.out"
-  passed=$((passed + $(grep -c '^  ok ' "$work/client.out" || true)))
+  seen=$(grep -c '^  ok ' "$work/client.out" || true)
+  passed=$((passed + seen))
   if [ "$status" != 0 ]; then
     tail -n 20 "$work/client.err" | cut -c1-400 >&2
     fail "$(basename "$1") ended with status $status"
   fi
+  [ "$seen" -gt 0 ] || fail "$(basename "$1") checked nothing"
 }
