@@ -1,5 +1,6 @@
 //! One thread per shard for the rare calls that have no asynchronous form and may block: reading
-//! a directory, removing a tree, asking for space, taking a lock, closing.
+//! a directory, removing a tree, asking for space, taking a lock, closing. And another for long
+//! computations.
 //!
 //! It starts with the first call and sleeps between calls. It ends when the shard and every file
 //! the shard opened are gone.
@@ -13,6 +14,9 @@ use std::thread::Thread;
 use crossbeam_queue::SegQueue;
 use tokio::sync::oneshot;
 
+/// `nice` of a thread whose work can wait.
+const BACKGROUND: i32 = 10;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Clone)]
@@ -20,6 +24,8 @@ pub(crate) struct Helper(Arc<Shared>);
 
 struct Shared {
     name: String,
+    /// How far it steps back behind other threads (`nice`).
+    niceness: i32,
     /// `Some(None)` if no thread could be started.
     worker: OnceLock<Option<Worker>>,
 }
@@ -40,7 +46,12 @@ struct Queue {
 
 impl Helper {
     pub(crate) fn new(name: String) -> Helper {
-        Helper(Arc::new(Shared { name, worker: OnceLock::new() }))
+        Helper(Arc::new(Shared { name, niceness: 0, worker: OnceLock::new() }))
+    }
+
+    /// One for long computations, which gives way to every other thread.
+    pub(crate) fn in_background(name: String) -> Helper {
+        Helper(Arc::new(Shared { name, niceness: BACKGROUND, worker: OnceLock::new() }))
     }
 
     /// Makes a call on the helper's thread.
@@ -55,7 +66,7 @@ impl Helper {
     }
 
     fn submit(&self, job: Job) {
-        match self.0.worker.get_or_init(|| Worker::start(self.0.name.clone())) {
+        match self.0.worker.get_or_init(|| Worker::start(&self.0)) {
             Some(worker) => {
                 worker.queue.jobs.push(job);
                 worker.thread.unpark();
@@ -72,10 +83,17 @@ impl Helper {
 }
 
 impl Worker {
-    fn start(name: String) -> Option<Worker> {
+    fn start(shared: &Shared) -> Option<Worker> {
         let queue = Arc::<Queue>::default();
-        let work = Arc::clone(&queue);
-        match std::thread::Builder::new().name(name).spawn(move || work.run()) {
+        let (work, niceness) = (Arc::clone(&queue), shared.niceness);
+        let run = move || {
+            // On Linux this is the calling thread's alone. Without it, it only gets in the way.
+            if niceness != 0 {
+                drop(rustix::process::setpriority_process(None, niceness));
+            }
+            work.run();
+        };
+        match std::thread::Builder::new().name(shared.name.clone()).spawn(run) {
             Ok(thread) => Some(Worker { queue, thread: thread.thread().clone() }),
             Err(error) => {
                 tracing::warn!(%error, "cannot start a helper thread; its calls block the shard");

@@ -10,8 +10,8 @@
 //! never the buffer: that stays with the operation until the kernel is done with it.
 //!
 //! This is the only crate with `unsafe` code. It is kept in `allocator`, `buffer` (memory shared
-//! between a writer and readers), `owned` (what one thread keeps where others can see it) and
-//! `uring` (what the kernel is told about memory).
+//! between a writer and readers), `owned` (what one thread keeps where others can see it), `tcp`
+//! (what the kernel counts) and `uring` (what the kernel is told about memory).
 
 mod allocator;
 #[cfg(test)]
@@ -33,6 +33,7 @@ mod runtime;
 mod shard_loop;
 pub mod sim;
 pub mod sync;
+mod tcp;
 mod uring;
 mod whole_file;
 
@@ -45,6 +46,6 @@ pub use self::file::{
 };
 pub use self::launch::{Backend, IoChoice, Launch, Node, ShardId, launch};
 pub use self::mesh::{Mesh, Poster};
-pub use self::net::{HandedOver, Listener, Piece, RecvBuf, Stream};
+pub use self::net::{HandedOver, Listener, Piece, Progress, RecvBuf, Stream};
 pub use self::probe::{Finding, Probe, probe};
 pub use self::runtime::Runtime;

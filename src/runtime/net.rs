@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::fallback::{FallbackListener, FallbackStream};
 use crate::sim::{SimListener, SimStream};
 use crate::uring::{LentBuf, UringListener, UringStream};
-use crate::{File, IoBuf};
+use crate::{File, IoBuf, tcp};
 
 /// What is sent: bytes in memory, or a part of a file that goes to the socket without being
 /// copied into the process.
@@ -210,6 +210,16 @@ impl Stream {
         }
     }
 
+    /// How far the connection has come. Two equal answers mean that nothing has moved between
+    /// them; a broken connection has always come as far as this.
+    pub fn progress(&self) -> Progress {
+        match &*self.0 {
+            StreamKind::Uring(stream) => tcp::progress(stream.fd()),
+            StreamKind::Fallback(stream) => tcp::progress(stream.fd()),
+            StreamKind::Sim(stream) => stream.progress(),
+        }
+    }
+
     /// Ends the connection in both directions: what waits for it finishes.
     pub fn shutdown(&self) {
         match &*self.0 {
@@ -252,6 +262,16 @@ impl Stream {
             StreamKind::Sim(stream) => stream.peer_addr,
         }
     }
+}
+
+/// Bytes that have gone through a connection, by the count of the network: they move on while one
+/// operation of many bytes is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Sent, and the peer's system has them.
+    pub sent: u64,
+    /// Received by this system.
+    pub received: u64,
 }
 
 /// A connection on its way from one shard to another. Dropping it closes it.

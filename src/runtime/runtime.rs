@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::driver::Driver;
 use crate::executor::Executor;
+use crate::helper::Helper;
 use crate::net::{ListenerKind, StreamKind};
 use crate::sim::Prng;
 use crate::{
@@ -29,6 +30,7 @@ struct Inner {
     driver: Driver,
     executor: Executor,
     buffers: BufferPool,
+    computer: Helper,
     prng: RefCell<Prng>,
 }
 
@@ -40,7 +42,8 @@ impl Runtime {
             Driver::Sim(_) => BufferPool::new(),
         };
         let prng = RefCell::new(Prng::new(seed()));
-        Runtime(Rc::new(Inner { shard, driver, executor, buffers, prng }))
+        let computer = Helper::in_background(format!("shard-{}-compute", shard.0));
+        Runtime(Rc::new(Inner { shard, driver, executor, buffers, computer, prng }))
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -127,6 +130,24 @@ impl Runtime {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Has something computed that would hold up the shard, on a thread that does one such thing
+    /// after the other and gives way to all others. The simulation computes it here, in no time.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        computation: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        match &self.0.driver {
+            Driver::Uring(_) | Driver::Fallback(_) => {
+                let computed = self.0.computer.call(move || Ok(computation())).await;
+                computed.expect("the thread is there as long as the shard")
+            }
+            Driver::Sim(_) => {
+                self.yield_now().await;
+                computation()
+            }
+        }
     }
 
     /// This shard's buffers.

@@ -37,6 +37,8 @@ pub(crate) struct Shelves {
     /// Of all that is kept.
     retained_bytes: AtomicUsize,
     retained_bytes_max: usize,
+    /// Of all blocks that somebody holds.
+    used_bytes: AtomicUsize,
 }
 
 type Stacks = [Vec<Memory>; CLASSES];
@@ -54,6 +56,7 @@ impl BufferPool {
             returned: ArrayQueue::new(RETURNED_MAX),
             retained_bytes: AtomicUsize::new(0),
             retained_bytes_max,
+            used_bytes: AtomicUsize::new(0),
         }))
     }
 
@@ -68,7 +71,19 @@ impl BufferPool {
         self.0.retained_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the blocks that were taken and have not come back: everything received, appended
+    /// or read that somebody still holds, on whatever thread.
+    pub fn used_bytes(&self) -> usize {
+        self.0.used_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn take(&self, capacity: usize) -> Memory {
+        let memory = self.take_or_make(capacity);
+        self.0.used_bytes.fetch_add(memory.capacity(), Ordering::Relaxed);
+        memory
+    }
+
+    fn take_or_make(&self, capacity: usize) -> Memory {
         let Some(class) = class_of(capacity) else { return Memory::new(round_up(capacity)) };
         // On another thread than its own the pool has nothing to give.
         let kept = self.0.stacks.with(|stacks| self.0.take(stacks, class)).flatten();
@@ -90,6 +105,7 @@ impl Shelves {
     /// Takes a block back, from any thread.
     pub(crate) fn put(&self, memory: Memory) {
         let bytes = memory.capacity();
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let Some(class) = class_of(bytes) else { return };
         let retained = self.retained_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let mut memory = Some(memory);
@@ -196,10 +212,12 @@ mod tests {
         let many: Vec<_> = (0..5).map(|_| pool.get(1)).collect();
         drop(many);
         assert_eq!(pool.retained_bytes(), 12 << 10);
+        assert_eq!(pool.used_bytes(), 0);
         let large = pool.get((16 << 20) + 1);
         assert_eq!(large.capacity(), (16 << 20) + 4096);
+        assert!((16 << 20..17 << 20).contains(&pool.used_bytes()));
         drop(large);
-        assert_eq!(pool.retained_bytes(), 12 << 10);
+        assert_eq!((pool.retained_bytes(), pool.used_bytes()), (12 << 10, 0));
     }
 
     #[test]

@@ -124,6 +124,10 @@ impl FallbackStream {
         self.peer_addr
     }
 
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// A descriptor of the same socket.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
         self.socket.as_fd().try_clone_to_owned()

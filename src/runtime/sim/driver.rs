@@ -17,7 +17,7 @@ use super::network::{EndpointId, ListenerId, Network, Token};
 use super::reply::{Answer, reply};
 use super::world::{NetWait, Work, World};
 use crate::driver::Unparker;
-use crate::{Instant, IoBuf, Piece, RecvBuf};
+use crate::{Instant, IoBuf, Piece, Progress, RecvBuf};
 
 /// One shard's way into the world.
 #[derive(Clone)]
@@ -152,6 +152,10 @@ pub(crate) struct SimStream {
 impl SimStream {
     fn new(driver: SimDriver, endpoint: EndpointId, peer_addr: SocketAddr) -> SimStream {
         SimStream { driver, endpoint, peer_addr, shut: Cell::new(false) }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.driver.world.borrow_mut().with_network(|network| network.progress(self.endpoint))
     }
 
     /// Some bytes; none mean the end of the stream. Giving the future up loses none.

@@ -47,6 +47,11 @@ impl Semaphore {
         self.0.available.get()
     }
 
+    /// Whether somebody waits for permits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.0.waiting.borrow().is_empty()
+    }
+
     /// Adds permits to the budget, or gives some back that were forgotten.
     pub fn release(&self, permits: usize) {
         self.0.available.set(self.0.available.get() + permits);
@@ -155,11 +160,12 @@ mod tests {
         let mut small = budget.acquire(1);
         assert!(poll_now(&mut large).is_none());
         assert!(poll_now(&mut small).is_none());
-        assert!(budget.try_acquire(1).is_none());
+        assert!(budget.try_acquire(1).is_none() && budget.is_waited_for());
         drop(held);
         let large = poll_now(&mut large).unwrap();
         let small = poll_now(&mut small).unwrap();
         assert_eq!((large.permits(), small.permits(), budget.available()), (8, 1, 1));
+        assert!(!budget.is_waited_for());
         small.forget();
         drop(large);
         assert_eq!(budget.available(), 9);

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -310,6 +310,10 @@ impl UringStream {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         self.socket.fd.try_clone()
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd.as_fd()
     }
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {

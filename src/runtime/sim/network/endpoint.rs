@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::{Done, EndpointId, NetEvent, Network, NodeIndex, Output, Token};
+use crate::Progress;
 
 #[derive(Debug)]
 pub(super) enum Segment {
@@ -35,6 +36,7 @@ pub(super) struct Endpoint {
     failed: Option<Errno>,
     shut: bool,
     closed: bool,
+    progress: Progress,
 }
 
 impl Endpoint {
@@ -54,6 +56,7 @@ impl Endpoint {
             failed: None,
             shut: false,
             closed: false,
+            progress: Progress::default(),
         }
     }
 
@@ -104,6 +107,7 @@ impl Network {
                 true => outbox.pop_front().expect("not empty"),
                 false => front.split_to(chunk),
             };
+            self.endpoints.get_mut(&id).expect("found above").progress.sent += part.len() as u64;
             self.transmit(peer_id, Segment::Data(part));
         }
     }
@@ -150,12 +154,20 @@ impl Network {
                     let peer = end.peer;
                     self.transmit(peer, Segment::Reset);
                 }
-                Segment::Data(bytes) => end.inbox.push_back(bytes),
+                Segment::Data(bytes) => {
+                    end.progress.received += bytes.len() as u64;
+                    end.inbox.push_back(bytes);
+                }
                 Segment::Fin => end.finished = true,
                 Segment::Reset => return self.fail(id, Errno::CONNRESET),
             }
         }
         self.feed(id);
+    }
+
+    /// How far the stream has come at this end.
+    pub(crate) fn progress(&self, id: EndpointId) -> Progress {
+        self.endpoints.get(&id).map(|end| end.progress).unwrap_or_default()
     }
 
     /// Asks for some bytes, at most `max`. One may be in flight at an endpoint.
