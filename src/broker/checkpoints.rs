@@ -17,10 +17,7 @@ use crate::controller::CONTROLLER_SHARD;
 use crate::shard::Shard;
 
 /// Gathers the offsets of all logs and writes them, directory by directory.
-pub(crate) async fn write(
-    shard: &Rc<Shard>,
-    files: &[CheckpointFile],
-) -> Result<(), StorageError> {
+pub(crate) async fn write(shard: &Rc<Shard>, files: &[CheckpointFile]) -> Result<(), StorageError> {
     assert_eq!(shard.id(), CONTROLLER_SHARD, "one shard writes checkpoints");
     let _turn = shard.checkpoint_turn.acquire(1).await;
     let (entries, unopened) = gather(shard).await;

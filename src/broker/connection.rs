@@ -2,8 +2,14 @@
 //! the answers in order.
 //!
 //! Both run on the shard that accepted the connection, until it moves to a better one between two
-//! requests (`home`). Back-pressure is by bytes: a request holds its size from the shard's request
-//! budget until it is answered, and a connection whose requests do not fit is simply not read from.
+//! requests (`home`). Back-pressure is by bytes (`request_memory`): a request claims memory that
+//! its answer holds until it is sent, and a connection whose requests do not fit is simply not
+//! read from.
+//!
+//! Requests that bring records are worked on concurrently, so that one write carries several of
+//! them. Any other is taken up when everything before it is answered and sent, as in Kafka, where a
+//! connection is muted meanwhile: it sees what was written before it, and a peer that does not read
+//! its answers gets no more of them.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -12,15 +18,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
-use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream};
+use ringlog_runtime::{HandedOver, Instant, Piece, Progress, ShardId, Stream};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::answers::{Answer, AnswerQueue, Next};
 use crate::fetch_session::TakenSession;
-use crate::frames::{FrameError, FrameReader};
+use crate::frames::{Frame, FrameError, FrameReader};
 use crate::handlers::{self, Work};
 use crate::home::Home;
+use crate::request::Held;
+use crate::request_memory::{self, STALL_TIME_MAX};
 use crate::shard::Shard;
 
 /// How often idle connections are looked for, at least.
@@ -100,6 +108,19 @@ struct Open {
     stream: Stream,
     last_used: Rc<Cell<Instant>>,
     answers: Rc<AnswerQueue>,
+    /// How far it had come when it was last looked at.
+    progress: Cell<Progress>,
+}
+
+impl Open {
+    /// How long nothing has happened on it. Bytes that have moved count as something.
+    fn idle(&self, now: Instant) -> Duration {
+        let progress = self.stream.progress();
+        if self.progress.replace(progress) != progress {
+            self.last_used.set(now);
+        }
+        now - self.last_used.get()
+    }
 }
 
 /// The open connections of one shard.
@@ -127,26 +148,41 @@ impl Connections {
         }
     }
 
-    /// Shuts down what was not used for `idle_max` and has nothing in work.
-    fn shut_down_idle(&self, now: Instant, idle_max: Duration) {
+    /// Shuts down what was not used for `idle_max` and waits for nothing of ours, and what does
+    /// not take its answers for `stall_max`.
+    fn shut_down_idle(&self, now: Instant, idle_max: Duration, stall_max: Duration) {
         for (_, connection) in self.open.borrow().iter() {
-            let idle = now - connection.last_used.get();
-            if idle > idle_max && connection.answers.len() == 0 {
-                connection.stream.shutdown();
+            let sending = connection.answers.is_sending();
+            let limit = if sending { idle_max.min(stall_max) } else { idle_max };
+            // What is being sent is looked at each time, so that what moves is known.
+            if !sending && now - connection.last_used.get() <= limit {
+                continue;
             }
+            let idle = connection.idle(now);
+            if idle <= limit || !(sending || connection.answers.is_idle()) {
+                continue;
+            }
+            if sending {
+                let peer = connection.stream.peer_addr();
+                tracing::warn!(%peer, ?idle, "hung up on a peer that does not take its answers");
+            }
+            connection.stream.shutdown();
         }
     }
 }
 
-/// Closes connections after `connections.max.idle.ms`; runs as long as the shard.
+/// Closes connections after `connections.max.idle.ms`, and, while memory is short, those that hold
+/// it and do not move; runs as long as the shard.
 pub(crate) async fn sweep_idle(shard: Rc<Shard>) {
-    let idle_max = Duration::from_millis(shard.node.config.connections_max_idle_ms.max(0) as u64);
-    if idle_max.is_zero() {
-        return;
-    }
+    let idle_max = match shard.node.config.connections_max_idle_ms {
+        ..=0 => Duration::MAX,
+        idle_ms => Duration::from_millis(idle_ms as u64),
+    };
     loop {
         shard.rt.sleep(IDLE_SWEEP_INTERVAL.min(idle_max)).await;
-        shard.connections.shut_down_idle(shard.rt.now(), idle_max);
+        let is_short = shard.request_memory.is_short() || shard.storage.is_short_of_memory();
+        let stall_max = if is_short { STALL_TIME_MAX } else { idle_max };
+        shard.connections.shut_down_idle(shard.rt.now(), idle_max, stall_max);
     }
 }
 
@@ -160,11 +196,13 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
         stream: stream.clone(),
         last_used: last_used.clone(),
         answers: answers.clone(),
+        progress: Cell::default(),
     });
     let writer = write_answers(shard.clone(), stream.clone(), answers.clone(), address);
     let writer = shard.rt.spawn(writer);
     let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
-    let mut frames = FrameReader::new(shard.rt.clone(), stream.clone(), frame_bytes_max);
+    let memory = shard.request_memory.clone();
+    let mut frames = FrameReader::new(shard.rt.clone(), stream.clone(), memory, frame_bytes_max);
     let mut departure = None;
     loop {
         answers.wait_for_room().await;
@@ -174,7 +212,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
             break;
         }
         let next = match frame_before.take() {
-            Some(frame) => Ok(Some(frame)),
+            Some(bytes) => Ok(Some(Frame { bytes, claim: None })),
             None => frames.next().await,
         };
         let frame = match next {
@@ -183,19 +221,19 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
             // It was cut short by the stop.
             Err(_) if shard.stopping.get() => break,
             Err(error) => {
-                answers.fill(answers.take_place(), Answer::Close(reason(&error)));
+                answers.fill(answers.take_place(), Answer::Close(reason(&error)), None);
                 break;
             }
         };
         last_used.set(shard.rt.now());
         if frames.is_drained()
-            && answers.len() == 0
+            && answers.is_idle()
             && let Some((to, connection)) = hand_over(&shard, &peer, &stream)
         {
-            departure = Some((to, connection, frame));
+            departure = Some((to, connection, frame.bytes));
             break;
         }
-        shard.metrics.received(frame.len() + 4);
+        shard.metrics.received(frame.bytes.len() + 4);
         if !take_up(&shard, &peer, &answers, frame).await {
             break;
         }
@@ -233,30 +271,49 @@ async fn take_up(
     shard: &Rc<Shard>,
     peer: &Rc<Peer>,
     answers: &Rc<AnswerQueue>,
-    frame: Bytes,
+    frame: Frame,
 ) -> bool {
-    let budget = frame.len().min(shard.request_bytes_max);
-    let permit = shard.request_budget.acquire(budget).await;
+    let Frame { bytes, claim } = frame;
+    let api_key = api_key(&bytes);
+    let brings_records = request_memory::brings_records(api_key);
+    if !brings_records {
+        answers.wait_until_idle().await;
+    }
+    let claim = match claim {
+        Some(claim) => claim,
+        None => shard.request_memory.claim(api_key, bytes.len()).await,
+    };
+    let held = Held::new(claim);
     let place = answers.take_place();
-    let counted = Counted::begin(shard, &frame);
-    match handlers::dispatch(shard, peer, frame) {
+    let counted = Counted::begin(shard, api_key);
+    let mut work = handlers::dispatch(shard, peer, bytes, &held);
+    if let Work::First(preparation) = work {
+        work = preparation.await;
+    }
+    let answer_is_small = brings_records;
+    let finish = move |answers: &AnswerQueue, answer: Answer| {
+        let claim = held.take().filter(|_| !answer_is_small);
+        counted.end(&answer);
+        answers.fill(place, answer, claim);
+    };
+    match work {
         Work::Done(answer) => {
             let go_on = !matches!(answer, Answer::Close(_));
-            counted.end(&answer);
-            answers.fill(place, answer);
+            finish(answers, answer);
             go_on
         }
         Work::Later(work) => {
             let answers = answers.clone();
-            shard.rt.spawn(async move {
-                let answer = work.await;
-                drop(permit);
-                counted.end(&answer);
-                answers.fill(place, answer);
-            });
+            shard.rt.spawn(async move { finish(&answers, work.await) });
             true
         }
+        Work::First(_) => unreachable!("a preparation is followed by the work itself"),
     }
+}
+
+/// What a frame begins with; -1 if it is too short for that.
+fn api_key(frame: &[u8]) -> i16 {
+    frame.first_chunk().map_or(-1, |key| i16::from_be_bytes(*key))
 }
 
 /// One request in the metrics.
@@ -267,8 +324,7 @@ struct Counted {
 }
 
 impl Counted {
-    fn begin(shard: &Rc<Shard>, frame: &[u8]) -> Counted {
-        let api_key = frame.first_chunk().map_or(-1, |key| i16::from_be_bytes(*key));
+    fn begin(shard: &Rc<Shard>, api_key: i16) -> Counted {
         shard.metrics.request_begun();
         Counted { shard: shard.clone(), api_key, begun: shard.rt.now() }
     }
@@ -290,8 +346,8 @@ async fn write_answers(
     let mut broken = false;
     loop {
         match answers.next().await {
-            Next::Send(_) if broken => {}
-            Next::Send(pieces) => {
+            Next::Send(..) if broken => {}
+            Next::Send(pieces, _claims) => {
                 let bytes = pieces.iter().map(Piece::len).sum();
                 match stream.send(pieces).await {
                     Ok(()) => shard.metrics.sent(bytes),

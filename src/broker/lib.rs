@@ -25,6 +25,7 @@ mod node;
 mod partition;
 mod produce_check;
 mod request;
+mod request_memory;
 mod router;
 mod shard;
 mod shutdown;

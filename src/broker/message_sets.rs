@@ -92,12 +92,14 @@ pub(crate) async fn read(
             return read;
         }
         let set = match into_memory(rt, pieces).await {
-            Ok(batches) => down_convert(&batches, reader.format, offset, &reader.limits(room))
-                .map_err(|error| refuse(partition, offset, &error)),
+            Ok(batches) => {
+                // A few compressed bytes can take long.
+                let limits = reader.limits(room);
+                let convert = move || down_convert(&batches, reader.format, offset, &limits);
+                rt.compute(convert).await.map_err(|error| refuse(partition, offset, &error))
+            }
             Err(error) => Err(unreadable(partition, offset, &error)),
         };
-        // A large batch takes its time; others have waited.
-        rt.yield_now().await;
         let MessageSet { bytes, next_offset, cut_short } = match set {
             Ok(set) => set,
             Err(error) => return PartitionRead::failed(error),

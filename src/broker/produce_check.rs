@@ -1,16 +1,64 @@
 //! What a produced batch must satisfy before it is sent to its partition, and the two cases in
 //! which it is rewritten first: old message sets, and a topic that asks for another codec.
 //!
-//! Pure. Runs on the shard of the connection, so that checksums and codecs use that core.
+//! Pure. Runs on the shard of the connection, so that checksums and codecs use that core, unless it
+//! may take so long that others would notice ([`is_heavy`]).
 
 use bytes::Bytes;
 use ringlog_config::{TimestampType, TopicCompression, TopicConfig};
-use ringlog_record::validate::{ProduceRules, validate_produce};
+use ringlog_record::validate::{ProduceRules, unpacked_bytes_max, validate_produce};
 use ringlog_record::{BatchError, BatchSummary, BatchView, Compression, legacy, patch, recompress};
 use ringlog_types::TimestampMs;
 
 /// The last version of Produce whose records are message sets (magic 0 or 1).
 const VERSION_MESSAGE_SETS_LAST: i16 = 2;
+
+/// Unpacking and looking at this much takes half a millisecond or so.
+const LOOKED_AT_BYTES_MAX: usize = 1 << 20;
+
+/// Compressing this much takes as long.
+const COMPRESSED_BYTES_MAX: usize = 32 << 10;
+
+/// Where a message of an old set has its length, its magic and its attributes, and the bits of
+/// those that tell the codec. The length counts what follows it.
+const MESSAGE_LENGTH_AT: usize = 8;
+const MESSAGE_ATTRIBUTES_AT: usize = 17;
+const MESSAGE_CODEC_MASK: u8 = 7;
+
+/// Whether [`check`] may take so long with these records that it should be computed elsewhere: a
+/// few compressed bytes can unfold to very many.
+pub(crate) fn is_heavy(
+    records: &[u8],
+    version: i16,
+    topic: &TopicConfig,
+    now_ms: TimestampMs,
+) -> bool {
+    if version <= VERSION_MESSAGE_SETS_LAST {
+        return records.len() > LOOKED_AT_BYTES_MAX / 4 || has_compressed_message(records);
+    }
+    if unpacked_bytes_max(records, &rules(version, topic), now_ms) > LOOKED_AT_BYTES_MAX {
+        return true;
+    }
+    let Some((codec, _)) = wanted_codec(topic) else { return false };
+    let sent = BatchView::parse(records).and_then(|batch| batch.compression());
+    match sent {
+        Ok(Compression::None) if codec != Compression::None => records.len() > COMPRESSED_BYTES_MAX,
+        Ok(sent) => sent != codec,
+        Err(_) => false,
+    }
+}
+
+fn has_compressed_message(mut set: &[u8]) -> bool {
+    while let Some(attributes) = set.get(MESSAGE_ATTRIBUTES_AT) {
+        if attributes & MESSAGE_CODEC_MASK != 0 {
+            return true;
+        }
+        let length = set[MESSAGE_LENGTH_AT..].first_chunk().expect("shorter than what was got");
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        set = set.get(length.saturating_add(MESSAGE_LENGTH_AT + 4)..).unwrap_or_default();
+    }
+    false
+}
 
 /// Checks the records of one partition and returns the one batch to append.
 ///
@@ -119,6 +167,35 @@ mod tests {
         assert_eq!(code(TopicConfig::default()), Ok(()), "the header and the checksum are right");
         assert_eq!(code(TopicConfig { check_records: true, ..TopicConfig::default() }), invalid);
         assert_eq!(code(TopicConfig { compression, ..TopicConfig::default() }), invalid);
+    }
+
+    #[test]
+    fn what_may_take_long_is_heavy() {
+        let heavy = |records: &[u8], version, compression| {
+            let topic = TopicConfig { compression, ..TopicConfig::default() };
+            is_heavy(records, version, &topic, NOW)
+        };
+        let mut builder = BatchBuilder::new(NOW).compression(Compression::Zstd, None);
+        builder.push(NOW, None, Some(b"value"), &[]);
+        let mut packed = builder.build().unwrap().0;
+        assert!(!heavy(&packed, 9, TopicCompression::Producer));
+        assert!(!heavy(&packed, 9, TopicCompression::Zstd(3)), "it is that already");
+        assert!(heavy(&packed, 9, TopicCompression::Gzip(6)));
+        assert!(!heavy(&batch(), 9, TopicCompression::Gzip(6)), "there is little to compress");
+        patch::set_max_timestamp(&mut packed, -1);
+        assert!(heavy(&packed, 9, TopicCompression::Producer), "it has to be unpacked");
+        // Message sets: a plain message of 14 bytes behind the length, then a gzipped one.
+        let message = |attributes: u8| {
+            let mut message = [0u8; 26];
+            message[11] = 14;
+            message[17] = attributes;
+            message
+        };
+        let set = [message(0), message(0)].concat();
+        assert!(!heavy(&set, 2, TopicCompression::Producer));
+        assert!(heavy(&[message(0), message(1)].concat(), 2, TopicCompression::Producer));
+        assert!(!heavy(&set[..30], 2, TopicCompression::Producer), "cut off in the second");
+        assert!(!heavy(&[0xff; 17], 2, TopicCompression::Producer));
     }
 
     #[test]

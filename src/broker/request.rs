@@ -1,5 +1,6 @@
 //! One request: its header, its body, and how to answer it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -11,6 +12,22 @@ use ringlog_wire::{
 
 use crate::answers::Answer;
 use crate::connection::Peer;
+use crate::request_memory::Claim;
+
+/// The memory a request has claimed, held by its handler and its connection.
+#[derive(Clone)]
+pub(crate) struct Held(Rc<Cell<Option<Claim>>>);
+
+impl Held {
+    pub(crate) fn new(claim: Claim) -> Held {
+        Held(Rc::new(Cell::new(Some(claim))))
+    }
+
+    /// Takes the claim, if it was not given back before.
+    pub(crate) fn take(&self) -> Option<Claim> {
+        self.0.take()
+    }
+}
 
 /// A request whose header has been read.
 pub(crate) struct Request {
@@ -21,11 +38,18 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     pub(crate) peer: Rc<Peer>,
     pub(crate) arrived: Instant,
+    /// What it holds of the shard's memory, until its answer is sent.
+    pub(crate) held: Held,
 }
 
 impl Request {
     /// Reads the header. The error is the reason to close the connection with.
-    pub(crate) fn parse(frame: Bytes, peer: Rc<Peer>, arrived: Instant) -> Result<Request, String> {
+    pub(crate) fn parse(
+        frame: Bytes,
+        peer: Rc<Peer>,
+        arrived: Instant,
+        held: Held,
+    ) -> Result<Request, String> {
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader)
             .map_err(|error| format!("a request header that cannot be read: {error}"))?;
@@ -37,6 +61,7 @@ impl Request {
             body,
             peer,
             arrived,
+            held,
         })
     }
 

@@ -27,6 +27,7 @@ use crate::listening::Listening;
 use crate::metadata_cache::MetadataCache;
 use crate::node::Common;
 use crate::partition::Partition;
+use crate::request_memory::RequestMemory;
 use crate::router::Job;
 use crate::storage_metrics::StorageMetrics;
 use crate::topics::Topics;
@@ -55,9 +56,8 @@ pub(crate) struct Shard {
     pub(crate) producer_ids: RefCell<Range<ProducerId>>,
     pub(crate) connections: Connections,
     pub(crate) fetch_sessions: RefCell<SessionCache>,
-    /// Bytes of requests in work.
-    pub(crate) request_budget: Semaphore,
-    pub(crate) request_bytes_max: usize,
+    /// What requests in work and their answers may take.
+    pub(crate) request_memory: Rc<RequestMemory>,
     /// On shard 0: keeps other processes out of the directories, as long as the shard lives.
     pub(crate) directory_locks: OnceCell<DirLocks>,
     /// On shard 0: its holder reads or writes the checkpoint files.
@@ -76,15 +76,20 @@ impl Shard {
     pub(crate) fn new(rt: Runtime, mesh: Mesh<Job>, node: Arc<Common>) -> Rc<Shard> {
         let shards = mesh.shards();
         let config = &node.config;
+        let tail_cache_bytes = config.tail_cache_bytes / shards;
+        let read_ahead_bytes = tail_cache_bytes / 2;
+        let dirty_bytes_max = config.unflushed_bytes_max / shards;
+        let request_bytes = (config.request_memory_bytes / shards).max(1 << 20);
         let storage = StorageOptions {
-            tail_cache_bytes: config.tail_cache_bytes / shards,
-            read_ahead_bytes: config.tail_cache_bytes / shards / 2,
-            dirty_bytes_max: config.unflushed_bytes_max / shards,
+            tail_cache_bytes,
+            read_ahead_bytes,
+            dirty_bytes_max,
+            // Beyond all of these together, it is answers that peers do not take.
+            buffer_bytes_max: tail_cache_bytes + read_ahead_bytes + dirty_bytes_max + request_bytes,
             recovery_checkpoint_bytes: config.recovery_checkpoint_bytes,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
             ..StorageOptions::default()
         };
-        let request_bytes_max = (config.request_memory_bytes / shards).max(1 << 20);
         let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
         let metrics = node.metrics.shard(rt.shard().0);
         let storage = StorageShard::new(rt.clone(), storage);
@@ -100,8 +105,7 @@ impl Shard {
             producer_ids: RefCell::default(),
             connections: Connections::default(),
             fetch_sessions: RefCell::new(SessionCache::new(slots)),
-            request_budget: Semaphore::new(request_bytes_max),
-            request_bytes_max,
+            request_memory: Rc::new(RequestMemory::new(request_bytes)),
             directory_locks: OnceCell::new(),
             checkpoint_turn: Semaphore::new(1),
             controller: OnceCell::new(),

@@ -87,6 +87,17 @@ pub fn validate_produce(
     Ok(summary)
 }
 
+/// How many bytes of records [`validate_produce`] may have to unpack and look at: none if the
+/// batch's header says enough. An upper bound, found without looking.
+pub fn unpacked_bytes_max(bytes: &[u8], rules: &ProduceRules, now_ms: TimestampMs) -> usize {
+    let summary = BatchView::parse(bytes).and_then(|batch| batch.summary());
+    match summary {
+        Ok(summary) if needs_records(&summary, rules, now_ms) => records_bytes_max(&summary),
+        // What is wrong with it is found by its header.
+        _ => 0,
+    }
+}
+
 fn check_header(summary: &BatchSummary) -> Result<(), BatchError> {
     let (records, last_offset_delta) = (summary.record_count, summary.last_offset_delta);
     if records <= 0 {
@@ -109,6 +120,11 @@ fn check_header(summary: &BatchSummary) -> Result<(), BatchError> {
 /// How many records such a batch can hold at most. Without this bound, a compressed batch of a few
 /// bytes could claim two billion offsets, and nobody would look inside.
 fn records_max(summary: &BatchSummary) -> usize {
+    records_bytes_max(summary) / RECORD_BYTES_MIN
+}
+
+/// How many bytes its records are at most when they are unpacked, and when that is allowed.
+fn records_bytes_max(summary: &BatchSummary) -> usize {
     let bytes = summary.size_bytes.saturating_sub(HEADER_BYTES);
     // The most that the formats can pack into a byte, rounded up.
     let unpacked = match summary.compression {
@@ -118,7 +134,7 @@ fn records_max(summary: &BatchSummary) -> usize {
         Compression::Gzip => bytes.saturating_mul(1040),
         Compression::Zstd => DECOMPRESSED_BYTES_MAX,
     };
-    unpacked.min(DECOMPRESSED_BYTES_MAX.max(bytes)) / RECORD_BYTES_MIN
+    unpacked.min(DECOMPRESSED_BYTES_MAX.max(bytes))
 }
 
 fn needs_records(summary: &BatchSummary, rules: &ProduceRules, now_ms: TimestampMs) -> bool {
@@ -275,6 +291,22 @@ mod tests {
             let error = check(&lie, &largest);
             assert!(matches!(error, Err(BatchError::OffsetDelta { .. })), "{codec:?}");
         }
+    }
+
+    #[test]
+    fn what_has_to_be_unpacked_is_known_before() {
+        let zeros = vec![0; 4 << 20];
+        for codec in [Compression::None, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let mut builder = BatchBuilder::new(NOW).compression(codec, None);
+            builder.push(NOW, None, Some(&zeros), &[]);
+            let mut bomb = builder.build().unwrap().0;
+            let largest = ProduceRules { max_message_bytes: bomb.len(), ..rules() };
+            assert_eq!(unpacked_bytes_max(&bomb, &largest, NOW), 0, "its header says enough");
+            patch::set_max_timestamp(&mut bomb, -1);
+            assert!(unpacked_bytes_max(&bomb, &largest, NOW) > zeros.len(), "{codec:?}");
+            assert!(check(&bomb, &largest).is_ok(), "{codec:?}");
+        }
+        assert_eq!(unpacked_bytes_max(&batch()[..70], &rules(), NOW), 0);
     }
 
     #[test]

@@ -87,9 +87,11 @@ impl Worker {
         let queue = Arc::<Queue>::default();
         let (work, niceness) = (Arc::clone(&queue), shared.niceness);
         let run = move || {
-            // On Linux this is the calling thread's alone. Without it, it only gets in the way.
-            if niceness != 0 {
-                drop(rustix::process::setpriority_process(None, niceness));
+            // On Linux this is the calling thread's alone.
+            if niceness != 0
+                && let Err(error) = rustix::process::setpriority_process(None, niceness)
+            {
+                tracing::warn!(%error, "a thread for long computations competes with the shards");
             }
             work.run();
         };

@@ -110,6 +110,9 @@ impl Log {
             return;
         }
         let runtime = self.shard.runtime();
+        if self.shard.is_short_of_memory() {
+            return;
+        }
         let Some(log) = self.this.upgrade() else { return };
         let Some(window) = ahead.reserve(segment, start, end, runtime.now()) else { return };
         self.shard.tell(|observer| observer.window_begun());

@@ -22,6 +22,7 @@ use crate::names;
 use crate::observer::ReadSource;
 use crate::offset_index::OffsetIndex;
 use crate::segment::{Located, Segment, SegmentIndex, Stage};
+use crate::shard::PlannedMemory;
 use crate::time_index::TimeIndex;
 
 /// An index file larger than this is not one.
@@ -29,6 +30,8 @@ const INDEX_BYTES_MAX: u64 = 1 << 30;
 /// At most this much, or one batch, is read around the page cache for one read of the log: while
 /// the reader works on it, the next is read ahead.
 const DISK_READ_BYTES_MAX: u64 = 1 << 20;
+/// At most this much, or one batch, is taken to memory for one read while memory is short.
+const SHORT_READ_BYTES_MAX: u64 = 64 << 10;
 /// Less than this of a sealed segment goes by page in any case.
 const PAGE_BYTES_MAX: u64 = 64 << 10;
 /// What is read at once while walking from an index entry to an offset.
@@ -54,11 +57,20 @@ pub struct ReadPlan {
     stretch: Option<Stretch>,
     available: u64,
     cut_short: bool,
+    /// The memory it will take.
+    memory: Option<PlannedMemory>,
 }
 
 impl ReadPlan {
     fn nothing(offset: Offset) -> ReadPlan {
-        ReadPlan { offset, first_batch_base: None, stretch: None, available: 0, cut_short: false }
+        ReadPlan {
+            offset,
+            first_batch_base: None,
+            stretch: None,
+            available: 0,
+            cut_short: false,
+            memory: None,
+        }
     }
 
     /// How many bytes it will be, at most.
@@ -103,6 +115,9 @@ struct Stretch {
     start: u64,
     end: u64,
     way: Way,
+    /// Bytes in memory are copied, so that a reader who does not take them does not hold the much
+    /// larger chunk they are in.
+    copied: bool,
 }
 
 impl Log {
@@ -133,11 +148,14 @@ impl Log {
 
     /// Reads what was planned.
     pub async fn read_planned(&self, plan: ReadPlan) -> Result<LogRead, ReadError> {
-        let Some(stretch) = &plan.stretch else { return Ok(LogRead::default()) };
-        let pieces = self.pieces(stretch).await;
-        let pieces = pieces.map_err(|error| self.explain(plan.offset, error))?;
+        let ReadPlan { offset, first_batch_base, stretch, cut_short, memory, .. } = plan;
+        let Some(stretch) = stretch else {
+            return Ok(LogRead { cut_short, ..LogRead::default() });
+        };
+        let pieces = self.pieces(&stretch).await;
+        drop(memory);
+        let pieces = pieces.map_err(|error| self.explain(offset, error))?;
         let bytes: usize = pieces.iter().map(piece_len).sum();
-        let ReadPlan { first_batch_base, cut_short, .. } = plan;
         Ok(LogRead { pieces, bytes, first_batch_base, cut_short })
     }
 
@@ -180,10 +198,16 @@ impl Log {
         let limit = self.end_position(&segment, up_to).await?;
         let wanted = limit.min(first.position + (max_bytes as u64).max(first_size));
         let way = self.way(&segment, first.position, wanted).await?;
-        let mut end = match way {
-            Way::Disk => wanted.min(first.position + DISK_READ_BYTES_MAX.max(first_size)),
-            Way::Memory | Way::Page => wanted,
+        let is_short = way != Way::Page && self.shard.is_short_of_memory();
+        if is_short && !min_one {
+            return Ok(ReadPlan { cut_short: true, ..ReadPlan::nothing(offset) });
+        }
+        let bytes_max = match way {
+            _ if is_short => SHORT_READ_BYTES_MAX,
+            Way::Disk => DISK_READ_BYTES_MAX,
+            Way::Memory | Way::Page => u64::MAX,
         };
+        let mut end = wanted.min(first.position.saturating_add(bytes_max.max(first_size)));
         // What follows in another segment takes another read, too.
         let next = self.segment_after(segment.base_offset);
         let goes_on = next.is_some_and(|next| next.base_offset < up_to);
@@ -201,10 +225,13 @@ impl Log {
         if let Some(fence) = segment.fence_behind(first.position) {
             end = end.min(fence.position);
         }
-        let stretch = Stretch { segment, start: first.position, end, way };
+        let memory =
+            (way == Way::Disk).then(|| self.shard.plan_memory((end - first.position) as usize));
+        let stretch = Stretch { segment, start: first.position, end, way, copied: is_short };
         let first_batch_base = Some(first.header.base_offset);
         let available = limit - first.position;
-        Ok(ReadPlan { offset, first_batch_base, stretch: Some(stretch), available, cut_short })
+        let stretch = Some(stretch);
+        Ok(ReadPlan { offset, first_batch_base, stretch, available, cut_short, memory })
     }
 
     /// How to read from `start` on.
@@ -377,7 +404,7 @@ impl Log {
 
     /// The bytes of a stretch.
     async fn pieces(&self, stretch: &Stretch) -> Result<Vec<Piece>, ReadError> {
-        let Stretch { segment, start, end, way } = stretch;
+        let Stretch { segment, start, end, way, copied } = stretch;
         let (start, end) = (*start, *end);
         let tell = |source, bytes| self.shard.tell(|observer| observer.read(source, bytes));
         if segment.stage.get() == Stage::Sealed {
@@ -393,6 +420,13 @@ impl Log {
         let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
         if start >= memory_start {
             tell(ReadSource::Tail, end - start);
+            if *copied {
+                let mut copy = self.shard.runtime().buffers().get((end - start) as usize);
+                let mut slices = Vec::with_capacity(2);
+                segment.tail.borrow().slices(start, end, &mut slices);
+                slices.iter().for_each(|slice| copy.extend_from_slice(slice));
+                return Ok(vec![Piece::Bytes(copy.freeze())]);
+            }
             return Ok(memory_pieces(segment, start, end));
         }
         let disk_end = end.min(memory_start);

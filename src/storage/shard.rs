@@ -29,6 +29,9 @@ pub struct StorageOptions {
     pub tail_cache_bytes: usize,
     /// Memory for what is read ahead of consumers that follow an unsealed segment.
     pub read_ahead_bytes: usize,
+    /// Memory of all buffers of the shard, those of requests and of answers on their way to
+    /// clients too, beyond which a read takes hardly more.
+    pub buffer_bytes_max: usize,
     /// Bytes appended but not written, over all logs of the shard, at which producers wait.
     pub dirty_bytes_max: usize,
     /// The same for a single log.
@@ -51,6 +54,7 @@ impl Default for StorageOptions {
         StorageOptions {
             tail_cache_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
+            buffer_bytes_max: 128 << 20,
             dirty_bytes_max: 32 << 20,
             log_dirty_bytes_max: 8 << 20,
             open_segments_max: 256,
@@ -73,12 +77,27 @@ struct Shared {
     tail_bytes: Cell<usize>,
     /// One entry for each chunk in memory, oldest first.
     chunk_owners: RefCell<VecDeque<Weak<Log>>>,
+    /// Of reads that were planned and have not got their buffers yet.
+    planned_bytes: Cell<usize>,
     dirty_bytes: Cell<usize>,
     writable: Waiters,
     /// Sealed segments with an open file or a loaded index, least recently used first.
     open_segments: RefCell<VecDeque<Weak<Segment>>>,
     producer_id_expiration_ms: Cell<i64>,
     observer: RefCell<Option<Rc<dyn StorageObserver>>>,
+}
+
+/// Memory that a read is about to take; counted until this is dropped.
+pub(crate) struct PlannedMemory {
+    shard: StorageShard,
+    bytes: usize,
+}
+
+impl Drop for PlannedMemory {
+    fn drop(&mut self) {
+        let planned = &self.shard.0.planned_bytes;
+        planned.set(planned.get() - self.bytes);
+    }
 }
 
 impl StorageShard {
@@ -91,6 +110,7 @@ impl StorageShard {
             options,
             tail_bytes: Cell::new(0),
             chunk_owners: RefCell::default(),
+            planned_bytes: Cell::new(0),
             dirty_bytes: Cell::new(0),
             writable: Waiters::default(),
             open_segments: RefCell::default(),
@@ -145,6 +165,18 @@ impl StorageShard {
     /// Bytes appended but not written.
     pub fn dirty_bytes(&self) -> usize {
         self.0.dirty_bytes.get()
+    }
+
+    /// Whether so much memory is in use that reads had better be small.
+    pub fn is_short_of_memory(&self) -> bool {
+        let used = self.0.runtime.buffers().used_bytes() + self.0.planned_bytes.get();
+        used >= self.0.options.buffer_bytes_max
+    }
+
+    /// Counts memory that a read is about to take.
+    pub(crate) fn plan_memory(&self, bytes: usize) -> PlannedMemory {
+        self.0.planned_bytes.set(self.0.planned_bytes.get() + bytes);
+        PlannedMemory { shard: self.clone(), bytes }
     }
 
     pub(crate) fn add_dirty(&self, bytes: usize) {

@@ -6,9 +6,10 @@
 mod administration;
 mod bad_input;
 mod delivery;
-mod leftovers;
 mod fetches;
+mod leftovers;
 mod limits;
+mod memory;
 mod metrics;
 mod moves;
 mod node;

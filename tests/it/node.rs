@@ -80,6 +80,15 @@ impl Node {
         &self.data
     }
 
+    /// The most memory it has had so far, in MB.
+    pub(crate) fn peak_memory_mb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024 / 1_000_000
+    }
+
     /// The directory of a partition.
     pub(crate) fn partition_dir(&self, name: &str) -> PathBuf {
         self.data.path().join(name)

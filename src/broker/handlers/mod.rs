@@ -30,7 +30,7 @@ use ringlog_wire::ApiKey;
 
 use crate::answers::Answer;
 use crate::connection::Peer;
-use crate::request::Request;
+use crate::request::{Held, Request};
 use crate::shard::Shard;
 
 /// The APIs of this node with their version ranges: those of Kafka 4.3, and the older versions
@@ -62,11 +62,18 @@ pub(crate) enum Work {
     Done(Answer),
     /// It goes on.
     Later(Pin<Box<dyn Future<Output = Answer>>>),
+    /// It begins later, and nothing else of the connection may begin before it. It is not `First`
+    /// again then.
+    First(Pin<Box<dyn Future<Output = Work>>>),
 }
 
 impl Work {
     pub(crate) fn later(future: impl Future<Output = Answer> + 'static) -> Work {
         Work::Later(Box::pin(future))
+    }
+
+    pub(crate) fn first(future: impl Future<Output = Work> + 'static) -> Work {
+        Work::First(Box::pin(future))
     }
 }
 
@@ -77,9 +84,10 @@ pub(crate) fn serves(api: ApiKey, version: i16) -> bool {
 
 /// Starts the work on one request frame.
 ///
-/// Produce appends before this returns, so that requests of one connection append in order.
-pub(crate) fn dispatch(shard: &Rc<Shard>, peer: &Rc<Peer>, frame: Bytes) -> Work {
-    let request = match Request::parse(frame, peer.clone(), shard.rt.now()) {
+/// Produce appends before this returns, or before what comes [`Work::First`] has ended, so that
+/// requests of one connection append in order.
+pub(crate) fn dispatch(shard: &Rc<Shard>, peer: &Rc<Peer>, frame: Bytes, held: &Held) -> Work {
+    let request = match Request::parse(frame, peer.clone(), shard.rt.now(), held.clone()) {
         Ok(request) => request,
         Err(reason) => return Work::Done(Answer::Close(reason)),
     };

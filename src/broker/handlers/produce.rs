@@ -4,20 +4,21 @@
 //! the way in (Apache Kafka 4 hangs up on them). Everything up to the append happens while the
 //! request is dispatched, so that the batches of one connection are appended in request order.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ringlog_record::BatchSummary;
+use ringlog_record::{BatchError, BatchSummary, HEADER_BYTES};
 use ringlog_runtime::ShardId;
 use ringlog_storage::{AppendOrigin, Appended};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, Uuid};
-use ringlog_wire::DecodeError;
 use ringlog_wire::messages::produce_response::{
     PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 
 use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
+use smallvec::SmallVec;
 
 use crate::answers::Answer;
 use crate::fetch_session::TopicRef;
@@ -31,6 +32,13 @@ use crate::topics::TopicEntry;
 
 /// From this version topics are named by id (KIP-516).
 const VERSION_TOPIC_IDS: i16 = 13;
+
+/// Up to so many partitions of a request are looked through one by one.
+const FEW_PARTITIONS: usize = 16;
+
+/// So many partitions may be without a batch: names alone take hardly any bytes, and each is
+/// answered.
+const EMPTY_PARTITIONS_MAX: usize = 1000;
 
 /// A batch on its way to the shard that owns its partition.
 struct Append {
@@ -83,13 +91,60 @@ struct Prepared {
     /// One for each partition, in request order; empty where an append decides.
     outcomes: Vec<Option<Outcome>>,
     appends: Vec<(ShardId, Vec<Append>)>,
+    /// Those whose batches are still to be checked, elsewhere.
+    heavy: Vec<Unchecked>,
+}
+
+/// The records of a partition that were not looked at yet.
+struct Unchecked {
+    slot: usize,
+    owner: ShardId,
+    topic: Rc<TopicEntry>,
+    partition: i32,
+    leader_epoch: LeaderEpoch,
+    records: Bytes,
+}
+
+impl Unchecked {
+    fn append(self, (batch, summary): (Bytes, BatchSummary)) -> (ShardId, Append) {
+        let Unchecked { slot, owner, topic, partition, leader_epoch, .. } = self;
+        let topic_id = topic.id;
+        (owner, Append { slot, topic_id, partition, leader_epoch, batch, summary })
+    }
+
+    fn refuse(&self, refused: &BatchError) -> Outcome {
+        tracing::debug!(topic = %self.topic.name, partition = self.partition, %refused, "refused");
+        Outcome::failed(refused.error_code(), refused.to_string())
+    }
+}
+
+impl Prepared {
+    fn add(&mut self, (owner, append): (ShardId, Append)) {
+        match self.appends.iter_mut().find(|(shard, _)| *shard == owner) {
+            Some((_, group)) => group.push(append),
+            None => self.appends.push((owner, vec![append])),
+        }
+    }
 }
 
 pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
-    let Prepared { acks, layout, mut outcomes, appends } = match prepare_all(shard, &request) {
+    let mut prepared = match prepare_all(shard, &request) {
         Ok(prepared) => prepared,
-        Err(error) => return Work::Done(request.undecodable(&error)),
+        Err(close) => return Work::Done(close),
     };
+    if prepared.heavy.is_empty() {
+        return append_prepared(shard, request, prepared);
+    }
+    let shard = shard.clone();
+    Work::first(async move {
+        check_heavy(&shard, request.version, &mut prepared).await;
+        append_prepared(&shard, request, prepared)
+    })
+}
+
+/// Appends what was checked, at once; the rest of the work is to wait until it is acknowledged.
+fn append_prepared(shard: &Rc<Shard>, request: Request, prepared: Prepared) -> Work {
+    let Prepared { acks, layout, mut outcomes, appends, .. } = prepared;
     match appends.as_slice() {
         [] => {}
         [(owner, _)] => request.peer.touched(shard, Some(*owner), request.body.len()),
@@ -117,19 +172,45 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
     })
 }
 
-/// Walks the request once. Only when all of it could be read may anything be appended.
-fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeError> {
-    let mut reader = ProduceRequestReader::begin(&request.body, request.version)?;
+/// Checks what takes long, one partition after the other.
+async fn check_heavy(shard: &Shard, version: i16, prepared: &mut Prepared) {
+    for unchecked in std::mem::take(&mut prepared.heavy) {
+        let (records, config) = (unchecked.records.clone(), unchecked.topic.config.clone());
+        let now_ms = shard.rt.wall_clock_ms();
+        let check = move || produce_check::check(records, version, &config, now_ms);
+        match shard.rt.compute(check).await {
+            Ok(checked) => prepared.add(unchecked.append(checked)),
+            Err(refused) => {
+                prepared.outcomes[unchecked.slot] = Some(unchecked.refuse(&refused));
+            }
+        }
+    }
+}
+
+/// Walks the request once. Only when all of it could be read may anything be appended. The error
+/// is the answer that closes the connection.
+fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer> {
+    let undecodable = |error| request.undecodable(&error);
+    let mut reader =
+        ProduceRequestReader::begin(&request.body, request.version).map_err(undecodable)?;
     let mut prepared = Prepared {
         acks: Acks { acks: reader.acks },
         layout: Layout { topics: Vec::new() },
         outcomes: Vec::new(),
         appends: Vec::new(),
+        heavy: Vec::new(),
     };
+    let partitions_max = EMPTY_PARTITIONS_MAX + request.body.len() / HEADER_BYTES;
     let refusal = refusal(&reader);
     let mut transactional = false;
+    let mut named_twice = Repeated::default();
     let mut topic: Option<(usize, Result<Rc<TopicEntry>, ErrorCode>)> = None;
-    while let Some(partition) = reader.next_partition()? {
+    while let Some(partition) = reader.next_partition().map_err(undecodable)? {
+        let slot = prepared.outcomes.len();
+        if slot == partitions_max {
+            let reason = "a Produce request with more partitions than it has room for batches";
+            return Err(Answer::Close(reason.into()));
+        }
         let number = partition.topic.number;
         if topic.as_ref().is_none_or(|(current, _)| *current != number) {
             let named = match request.version {
@@ -142,24 +223,19 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeE
         let (_, entry) = topic.as_ref().expect("set above");
         let (_, indexes) = prepared.layout.topics.last_mut().expect("pushed with the topic");
         indexes.push(partition.index);
-        let slot = prepared.outcomes.len();
         transactional |= produce_check::is_transactional(partition.records.unwrap_or_default());
-        let append = match (refusal, entry) {
+        prepared.outcomes.push(None);
+        let outcome = match (refusal, entry) {
             (Some(error), _) => Err(Outcome::failed(error, None)),
             (None, Err(error)) => Err(Outcome::failed(*error, None)),
-            (None, Ok(entry)) => {
-                prepare(shard, request, entry, &partition, slot, prepared.acks.acks)
+            (None, Ok(entry)) if named_twice.is_repeated(entry.id, partition.index) => {
+                let message = "the request names the partition twice".to_owned();
+                Err(Outcome::failed(ErrorCode::InvalidRequest, message))
             }
+            (None, Ok(entry)) => prepare(shard, request, entry, &partition, &mut prepared),
         };
-        match append {
-            Ok((owner, append)) => {
-                prepared.outcomes.push(None);
-                match prepared.appends.iter_mut().find(|(shard, _)| *shard == owner) {
-                    Some((_, group)) => group.push(append),
-                    None => prepared.appends.push((owner, vec![append])),
-                }
-            }
-            Err(outcome) => prepared.outcomes.push(Some(outcome)),
+        if let Err(outcome) = outcome {
+            prepared.outcomes[slot] = Some(outcome);
         }
     }
     if transactional && refusal.is_none() {
@@ -167,9 +243,31 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, DecodeE
         // ever end the transaction that it would open.
         let refused = Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed, None);
         prepared.appends.clear();
+        prepared.heavy.clear();
         prepared.outcomes.fill(Some(refused));
     }
     Ok(prepared)
+}
+
+/// The partitions that a request has named.
+#[derive(Default)]
+struct Repeated {
+    few: SmallVec<[(Uuid, i32); FEW_PARTITIONS]>,
+    many: HashSet<(Uuid, i32)>,
+}
+
+impl Repeated {
+    /// Notes the partition, and tells whether it was noted before.
+    fn is_repeated(&mut self, topic_id: Uuid, partition: i32) -> bool {
+        let named = (topic_id, partition);
+        if self.many.is_empty() && self.few.len() < FEW_PARTITIONS {
+            let is_repeated = self.few.contains(&named);
+            self.few.push(named);
+            return is_repeated;
+        }
+        self.many.extend(self.few.drain(..));
+        !self.many.insert(named)
+    }
 }
 
 /// Why the whole request is refused whatever it carries, if it is.
@@ -181,38 +279,40 @@ fn refusal(request: &ProduceRequestReader<'_>) -> Option<ErrorCode> {
     request.transactional_id.is_some().then_some(ErrorCode::TransactionalIdNotFound)
 }
 
-/// Checks one partition's records and finds their owner.
+/// Checks one partition's records, unless that takes long, and finds their owner.
 fn prepare(
     shard: &Rc<Shard>,
     request: &Request,
-    topic: &TopicEntry,
+    topic: &Rc<TopicEntry>,
     partition: &PartitionView<'_>,
-    slot: usize,
-    acks: i16,
-) -> Result<(ShardId, Append), Outcome> {
+    prepared: &mut Prepared,
+) -> Result<(), Outcome> {
     let entry = topic
         .partition(partition.index)
         .ok_or_else(|| Outcome::failed(ErrorCode::UnknownTopicOrPartition, None))?;
-    if acks == -1 && topic.config.min_insync_replicas > 1 {
+    if prepared.acks.acks == -1 && topic.config.min_insync_replicas > 1 {
         return Err(Outcome::failed(ErrorCode::NotEnoughReplicas, None));
     }
     let records = request.body.slice_ref(partition.records.unwrap_or_default());
     let version = request.version;
     let now_ms = shard.rt.wall_clock_ms();
-    let checked = produce_check::check(records, version, &topic.config, now_ms);
-    let (batch, summary) = checked.map_err(|refused| {
-        tracing::debug!(topic = %topic.name, partition = partition.index, %refused, "refused");
-        Outcome::failed(refused.error_code(), refused.to_string())
-    })?;
-    let append = Append {
-        slot,
-        topic_id: topic.id,
+    let is_heavy = produce_check::is_heavy(&records, version, &topic.config, now_ms);
+    let unchecked = Unchecked {
+        slot: prepared.outcomes.len() - 1,
+        owner: entry.owner,
+        topic: topic.clone(),
         partition: partition.index,
         leader_epoch: entry.leader_epoch,
-        batch,
-        summary,
+        records: records.clone(),
     };
-    Ok((entry.owner, append))
+    if is_heavy {
+        prepared.heavy.push(unchecked);
+        return Ok(());
+    }
+    let checked = produce_check::check(records, version, &topic.config, now_ms);
+    let checked = checked.map_err(|refused| unchecked.refuse(&refused))?;
+    prepared.add(unchecked.append(checked));
+    Ok(())
 }
 
 /// Appends in order, at once; the future waits until the batches are acknowledged.

@@ -24,7 +24,10 @@ rows! {
         "Address of the HTTP server for metrics and health, as `host:port`; empty for none.";
     "ringlog.request.memory.bytes", Long, Some("134217728"),
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
-        "Memory for requests being received or served. Connections wait, unread, beyond it.";
+        "Memory for requests being received or served, and for answers until they are sent, for \
+         the whole node. Connections wait, unread, beyond it, and a peer that keeps others \
+         waiting and moves nothing for 5 s is hung up on. A request that brings no records has \
+         2 MiB at most.";
     "socket.listen.backlog.size", Int, Some("50"), AtLeast(1), Medium, ReadOnly, Accepted,
         "Connections that may wait to be accepted.";
     "socket.receive.buffer.bytes", Int, Some("102400"), Any, High, ReadOnly, Accepted,

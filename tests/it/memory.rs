@@ -1,0 +1,270 @@
+//! What one peer can make the node hold or do is bounded, and others do not notice it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringlog_client::ProducerSettings;
+use ringlog_record::{BatchBuilder, Compression, patch};
+use ringlog_types::ErrorCode;
+use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use ringlog_wire::messages::produce_request::{
+    PartitionProduceData, ProduceRequest, TopicProduceData,
+};
+use ringlog_wire::messages::produce_response::ProduceResponse;
+use ringlog_wire::{ApiKey, Message, Records, RequestHeader, frame};
+
+use crate::node::{Node, texts, values};
+
+/// How long an answer may take that others must not hold up, on a busy machine.
+const PROMPT: Duration = Duration::from_millis(700);
+
+/// How long anything may take.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A node whose requests may take 32 MiB, on two shards.
+fn start() -> Node {
+    let flags = ["--shards", "2", "--set", "ringlog.request.memory.bytes=33554432"];
+    Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags)
+}
+
+fn connect(node: &Node) -> TcpStream {
+    let stream = TcpStream::connect(node.address()).unwrap();
+    stream.set_read_timeout(Some(TIME_MAX)).unwrap();
+    stream.set_write_timeout(Some(TIME_MAX)).unwrap();
+    stream
+}
+
+fn request<'a>(api: ApiKey, version: i16, body: &impl Message<'a>) -> Vec<u8> {
+    let header = RequestHeader { api, version, correlation_id: 7, client_id: None };
+    frame::concat(&frame::encode_request(&header, body).unwrap()).to_vec()
+}
+
+/// The next response without its length; `None` when the node hangs up.
+fn response(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    match stream.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer"),
+        Err(_) => return None,
+    }
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame).ok().map(|()| frame)
+}
+
+/// How long the slowest of a few connections waits for an answer to ApiVersions: both shards have
+/// some of them.
+fn slowest_answer(node: &Node) -> Duration {
+    let ask = || {
+        let begun = Instant::now();
+        let mut stream = connect(node);
+        stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).unwrap();
+        response(&mut stream).expect("an answer");
+        begun.elapsed()
+    };
+    (0..8).map(|_| ask()).max().expect("there are some")
+}
+
+fn produce_request<'a>(topic: &'a str, batches: &'a [(i32, Vec<u8>)]) -> ProduceRequest<'a> {
+    let partition = |(index, batch): &'a (i32, Vec<u8>)| PartitionProduceData {
+        index: *index,
+        records: Some(Records::Borrowed(batch)),
+    };
+    let partition_data = batches.iter().map(partition).collect();
+    let topic_data =
+        vec![TopicProduceData { name: topic.into(), partition_data, ..Default::default() }];
+    ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data, ..Default::default() }
+}
+
+/// Error and base offset of each partition.
+fn produced(frame: &[u8], version: i16) -> Vec<(ErrorCode, i64)> {
+    let (_, response) =
+        frame::decode_response::<ProduceResponse<'_>>(frame, ApiKey::Produce, version).unwrap();
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    partitions.map(|p| (ErrorCode::from_code(p.error_code).unwrap(), p.base_offset)).collect()
+}
+
+#[tokio::test]
+async fn frames_that_are_not_whole_take_no_more_than_the_budget() {
+    let node = start();
+    node.create("calm", 2, &[]).await;
+    let begun = [&24_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9]].concat();
+    let mut stalled = Vec::new();
+    for _ in 0..24 {
+        let mut stream = connect(&node);
+        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream.write_all(&begun).unwrap();
+        // Those that have no memory yet are not read from.
+        drop(stream.write_all(&vec![0; 20_000_000]));
+        stalled.push(stream);
+    }
+    assert!(slowest_answer(&node) < PROMPT);
+    let sent = values(10, 10);
+    node.produce("calm", 0, &sent, ProducerSettings::default()).await;
+    assert_eq!(texts(&node.consume("calm", 0, 0).await), sent);
+    // One frame of each shard may be larger than the budget.
+    assert!(node.peak_memory_mb() < 200, "{} MB", node.peak_memory_mb());
+}
+
+#[tokio::test]
+async fn a_frame_that_stalls_gives_way_to_others() {
+    let node = start();
+    node.create("calm", 2, &[]).await;
+    // Many have only said that they will send much, and four have begun to.
+    let sent_of_each = (0..40).map(|i| if i % 10 == 0 { 100_000 } else { 100 });
+    let stalled: Vec<TcpStream> = sent_of_each
+        .map(|sent| {
+            let mut stream = connect(&node);
+            stream.write_all(&60_000_000i32.to_be_bytes()).unwrap();
+            stream.write_all(&[&[0, 0, 0, 9][..], &vec![0; sent]].concat()).unwrap();
+            stream
+        })
+        .collect();
+    // A large one of somebody else.
+    let value = "x".repeat(900_000);
+    let begun = Instant::now();
+    node.produce("calm", 0, &[value], ProducerSettings::default()).await;
+    assert!(begun.elapsed() < TIME_MAX);
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_take_no_more_than_the_budget() {
+    const PARTITIONS: i32 = 16;
+    let node = start();
+    node.create("t", PARTITIONS, &[]).await;
+    let value = "x".repeat(100_000);
+    let sent: Vec<String> = (0..40).map(|_| value.clone()).collect();
+    for partition in 0..PARTITIONS {
+        node.produce("t", partition, &sent, ProducerSettings::default()).await;
+    }
+    let partitions = (0..PARTITIONS)
+        .map(|partition| FetchPartition {
+            partition,
+            partition_max_bytes: 4 << 20,
+            ..Default::default()
+        })
+        .collect();
+    let fetch = FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 500,
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        topics: vec![FetchTopic { topic: "t".into(), partitions, ..Default::default() }],
+        ..Default::default()
+    };
+    let fetch = request(ApiKey::Fetch, 11, &fetch);
+    let greedy: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = connect(&node);
+            for _ in 0..20 {
+                stream.write_all(&fetch).unwrap();
+            }
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(slowest_answer(&node) < PROMPT);
+    for partition in 0..PARTITIONS {
+        assert_eq!(texts(&node.consume("t", partition, 0).await), sent);
+    }
+    assert!(node.peak_memory_mb() < 300, "{} MB", node.peak_memory_mb());
+    drop(greedy);
+}
+
+#[test]
+fn what_brings_no_records_is_never_large() {
+    let node = start();
+    let mut stream = connect(&node);
+    // Metadata 4 with a million empty names.
+    let names = 1_000_000i32;
+    let length = 8 + 2 + 4 + names * 2 + 1;
+    let mut bytes = length.to_be_bytes().to_vec();
+    bytes.extend([0, 3, 0, 4, 0, 0, 0, 7, 0xff, 0xff]);
+    bytes.extend(names.to_be_bytes());
+    bytes.resize(4 + length as usize, 0);
+    drop(stream.write_all(&bytes));
+    let small = response(&mut stream);
+    assert!(small.is_some_and(|answer| answer.len() < 100 << 20), "2 MB are allowed");
+    let mut stream = connect(&node);
+    let length = (2 << 20) + 1i32;
+    drop(stream.write_all(&[&length.to_be_bytes()[..], &bytes[4..]].concat()));
+    assert_eq!(response(&mut stream), None);
+    assert!(node.peak_memory_mb() < 400, "{} MB", node.peak_memory_mb());
+}
+
+/// A batch of a few KiB that unfolds to 100 MiB, and has to be unfolded.
+fn bomb() -> Vec<u8> {
+    let mut builder = BatchBuilder::new(0).compression(Compression::Zstd, None);
+    builder.push(0, None, Some(&vec![0; 100 << 20]), &[]);
+    let mut batch = builder.build().unwrap().0;
+    patch::set_max_timestamp(&mut batch, -1);
+    batch
+}
+
+#[tokio::test]
+async fn batches_that_unfold_to_very_much_hold_nobody_up() {
+    const PARTITIONS: i32 = 12;
+    let node = start();
+    node.create("t", PARTITIONS, &[]).await;
+    let bomb = bomb();
+    assert!(bomb.len() < 20_000);
+    let bombs: Vec<_> = (0..PARTITIONS).map(|partition| (partition, bomb.clone())).collect();
+    let mut small = BatchBuilder::new(0);
+    small.push(0, None, Some(b"after"), &[]);
+    let after = [(0, small.build().unwrap().0)];
+    let mut stream = connect(&node);
+    stream.write_all(&request(ApiKey::Produce, 7, &produce_request("t", &bombs))).unwrap();
+    stream.write_all(&request(ApiKey::Produce, 7, &produce_request("t", &after))).unwrap();
+    let slowest = (0..5).map(|_| slowest_answer(&node)).max().expect("asked 5 times");
+    assert!(slowest < PROMPT, "{slowest:?}");
+    let answer = response(&mut stream).expect("an answer");
+    let all_taken = [(ErrorCode::None, 0); PARTITIONS as usize];
+    assert_eq!(produced(&answer, 7), all_taken);
+    // It came later on the same connection, so it stands behind.
+    let answer = response(&mut stream).expect("an answer");
+    assert_eq!(produced(&answer, 7), [(ErrorCode::None, 1)]);
+    assert!(node.peak_memory_mb() < 450, "{} MB", node.peak_memory_mb());
+}
+
+#[tokio::test]
+async fn a_partition_is_named_once() {
+    let node = start();
+    node.create("t", 40, &[]).await;
+    let batch = |value: &[u8]| {
+        let mut builder = BatchBuilder::new(0);
+        builder.push(0, None, Some(value), &[]);
+        builder.build().unwrap().0
+    };
+    let mut batches: Vec<_> = (0..40).map(|partition| (partition, batch(b"first"))).collect();
+    batches.extend([(3, batch(b"second")), (39, batch(b"second"))]);
+    let mut stream = connect(&node);
+    stream.write_all(&request(ApiKey::Produce, 9, &produce_request("t", &batches))).unwrap();
+    let mut answers = produced(&response(&mut stream).expect("an answer"), 9);
+    assert_eq!(answers.split_off(40), [(ErrorCode::InvalidRequest, -1); 2]);
+    assert_eq!(answers, [(ErrorCode::None, 0); 40]);
+    assert_eq!(texts(&node.consume("t", 3, 0).await), ["first"]);
+}
+
+#[tokio::test]
+async fn a_request_sees_what_was_written_before_it_on_its_connection() {
+    let node = start();
+    node.create("t", 1, &[]).await;
+    let mut builder = BatchBuilder::new(0);
+    builder.push(0, None, Some(b"value"), &[]);
+    let batch = [(0, builder.build().unwrap().0)];
+    let produce = request(ApiKey::Produce, 7, &produce_request("t", &batch));
+    // ListOffsets 1: no replica, one topic, one partition, the latest offset.
+    let mut list = [0, 0, 0, 37, 0, 2, 0, 1, 0, 0, 0, 7, 0xff, 0xff].to_vec();
+    list.extend((-1i32).to_be_bytes());
+    list.extend([0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0]);
+    list.extend((-1i64).to_be_bytes());
+    let mut stream = connect(&node);
+    for round in 1..=50i64 {
+        stream.write_all(&[&produce[..], &list].concat()).unwrap();
+        response(&mut stream).expect("an answer to Produce");
+        let answer = response(&mut stream).expect("an answer to ListOffsets");
+        assert_eq!(answer[answer.len() - 8..], round.to_be_bytes());
+    }
+}
