@@ -15,6 +15,7 @@ mod checkpoint;
 mod damage_tests;
 mod dir_files;
 mod error;
+mod examine;
 #[cfg(test)]
 mod kafka_tests;
 mod leader_epoch_cache;

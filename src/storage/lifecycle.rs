@@ -9,7 +9,7 @@ use ringlog_types::{Offset, TimestampMs, Uuid};
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::names;
-use crate::producer_replay::Replay;
+use crate::producer_replay::{Loaded, Replay};
 use crate::producer_snapshot;
 use crate::seal::{self, LogFile};
 use crate::segment::{Segment, SegmentIndex, Stage};
@@ -211,7 +211,7 @@ impl Log {
         segment.tail.replace(Tail::with_residue(block, residue));
         segment.stage.set(Stage::Open);
         segment.closing_snapshot.take();
-        if let Some(SegmentIndex { offsets, times }) = segment.index.borrow_mut().as_mut() {
+        if let Some(SegmentIndex { offsets, times, .. }) = segment.index.borrow_mut().as_mut() {
             offsets.truncate(end_offset, position);
             times.truncate(end_offset);
             segment.max_timestamp.set(times.last());
@@ -264,8 +264,8 @@ impl Log {
         let known = self.snapshots.borrow().clone();
         let directory = self.path.borrow().clone();
         let replay = Replay { shard: &self.shard, directory: &directory, segments: &segments };
-        let (producers, snapshots) = replay.load(known, end_offset, false).await?;
-        self.producers.replace(producers);
+        let Loaded { state, snapshots, .. } = replay.load(known, end_offset, false).await?;
+        self.producers.replace(state);
         self.snapshots.replace(snapshots);
         Ok(())
     }

@@ -74,11 +74,22 @@ impl OffsetIndex {
 
     /// Where to start scanning for `offset`: the position of the last entry at or below it, or 0.
     pub(crate) fn lookup(&self, offset: Offset) -> u32 {
+        self.entry_below(offset).map_or(0, |entry| entry.position)
+    }
+
+    /// The last entry at or below `offset`.
+    pub(crate) fn entry_below(&self, offset: Offset) -> Option<OffsetEntry> {
         let relative = offset - self.base_offset;
         let at = self.entries.partition_point(|e| i64::from(e.relative_offset) <= relative);
-        match at {
-            0 => 0,
-            at => self.entries[at - 1].position,
+        at.checked_sub(1).map(|at| self.entries[at])
+    }
+
+    /// Takes over the entries of `other` from `position` on that follow the ones here.
+    pub(crate) fn extend_from(&mut self, other: &OffsetIndex, position: u64) {
+        for entry in other.entries.iter().filter(|e| u64::from(e.position) >= position) {
+            if self.may_follow(*entry) {
+                self.entries.push(*entry);
+            }
         }
     }
 

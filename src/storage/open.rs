@@ -114,8 +114,7 @@ impl Log {
         epochs.truncate_from_start(log_start_offset);
         let replay = producer_replay::Replay { shard, directory: &path, segments: &segments };
         opening.fences(&listing, &segments, &report).await?;
-        let (producers, snapshots) =
-            replay.load(listing.snapshots.clone(), log_end_offset, hint.clean).await?;
+        let loaded = replay.load(listing.snapshots.clone(), log_end_offset, hint.clean).await?;
         for cut in &report.cuts {
             tracing::warn!(partition = %topic_partition, path = %cut.path.display(),
                 position = cut.position, bytes = cut.bytes, offset = cut.offset,
@@ -137,11 +136,14 @@ impl Log {
             log_start_offset,
             log_end_offset,
             recovery_point: if hint.clean { log_end_offset } else { hint.recovery_point },
-            producers,
+            producers: loaded.state,
             epochs,
-            snapshots,
+            snapshots: loaded.snapshots,
         });
         log.resume_writing(&open, &listing).await?;
+        if loaded.damaged {
+            log.replace_snapshot().await?;
+        }
         Ok((log, report))
     }
 

@@ -282,7 +282,11 @@ impl Opening<'_> {
             async move { runtime.read_file(&path, SMALL_FILE_BYTES_MAX).await.unwrap_or_default() }
         };
         let mut offsets = OffsetIndex::decode(base, &read(names::INDEX).await);
-        let mut times = TimeIndex::decode(base, &read(names::TIME_INDEX).await);
+        let time_bytes = read(names::TIME_INDEX).await;
+        let mut times = TimeIndex::decode(base, &time_bytes);
+        if !times.is_all_of(&time_bytes) {
+            return Ok(false);
+        }
         offsets.truncate(believed, scanner.length());
         let Some(last) = offsets.last() else { return Ok(false) };
         let (position, last_offset) =
@@ -292,11 +296,14 @@ impl Opening<'_> {
             _ => return Ok(false),
         };
         times.truncate(last_offset + 1);
-        // Timestamps below the entry are known by the time index alone.
-        if let Some(newest) = times.last() {
-            segment.max_timestamp.set(Some(newest));
+        // Timestamps below the entry are known by the time index alone, so it has to be right.
+        if let Some((timestamp, offset)) = times.last() {
+            if !has_timestamp(scanner, &offsets, offset, timestamp).await? {
+                return Ok(false);
+            }
+            segment.max_timestamp.set(Some((timestamp, offset)));
         }
-        segment.index.replace(Some(SegmentIndex { offsets, times }));
+        segment.index.replace(Some(SegmentIndex { offsets, times, times_are_all: true }));
         segment.resume_at(position, header.base_offset);
         Ok(true)
     }
@@ -323,6 +330,23 @@ impl Opening<'_> {
         segment.stage.set(Stage::Sealed);
         Ok(())
     }
+}
+
+/// Whether the batch that holds `offset` is there and its largest timestamp is this.
+async fn has_timestamp(
+    scanner: &mut Scanner,
+    offsets: &OffsetIndex,
+    offset: Offset,
+    timestamp: i64,
+) -> Result<bool, StorageError> {
+    let mut position = u64::from(offsets.lookup(offset));
+    while let Ok(header) = scanner.header(position).await? {
+        if header.last_offset() >= offset {
+            return Ok(header.base_offset <= offset && header.max_timestamp == timestamp);
+        }
+        position += header.size as u64;
+    }
+    Ok(false)
 }
 
 /// Writes a partition's `partition.metadata`.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ringlog_types::Offset;
 
-use crate::batch_header;
+use crate::batch_header::{self, BatchHeader};
 use crate::error::StorageError;
 use crate::names;
 use crate::producer_snapshot;
@@ -25,20 +25,30 @@ pub(crate) struct Replay<'a> {
     pub(crate) segments: &'a [Rc<Segment>],
 }
 
+/// What the disk says of producers.
+pub(crate) struct Loaded {
+    pub(crate) state: ProducerState,
+    /// Offsets of the snapshots there are.
+    pub(crate) snapshots: BTreeSet<Offset>,
+    /// The newest of them cannot be read.
+    pub(crate) damaged: bool,
+}
+
 impl Replay<'_> {
-    /// The producers at `end`, and the snapshots that are left. Snapshots of what lies beyond, or
-    /// that are damaged, are removed.
+    /// The producers at `end`, and the snapshots that are left. Snapshots of what lies beyond are
+    /// removed; a damaged one is made up for by an older one and the batches behind that, and
+    /// stays until there is a newer one, because its name says how far the log once reached.
     pub(crate) async fn load(
         &self,
         mut snapshots: BTreeSet<Offset>,
         end: Offset,
         clean: bool,
-    ) -> Result<(ProducerState, BTreeSet<Offset>), StorageError> {
+    ) -> Result<Loaded, StorageError> {
         for beyond in snapshots.split_off(&(end + 1)) {
             self.remove(beyond).await?;
         }
-        let (mut state, mut from) = (ProducerState::default(), None);
-        while let Some(&newest) = snapshots.last() {
+        let (mut state, mut from, mut damaged) = (ProducerState::default(), None, false);
+        for &newest in snapshots.iter().rev() {
             let path = self.path(newest);
             let bytes = self.shard.runtime().read_file(&path, SNAPSHOT_BYTES_MAX).await;
             let bytes = bytes.map_err(StorageError::io("read", &path))?;
@@ -49,14 +59,13 @@ impl Replay<'_> {
                 }
                 Err(reason) => {
                     tracing::warn!(path = %path.display(), reason, "snapshot is damaged");
-                    self.remove(newest).await?;
-                    snapshots.remove(&newest);
+                    damaged = true;
                 }
             }
         }
-        if from.is_none() && clean {
+        if from.is_none() && clean && !damaged {
             // As Kafka: not worth reading everything for producers of long ago.
-            return Ok((state, snapshots));
+            return Ok(Loaded { state, snapshots, damaged });
         }
         let from = from.unwrap_or(0);
         for segment in self.segments {
@@ -64,7 +73,7 @@ impl Replay<'_> {
                 self.replay(segment, from, &mut state).await?;
             }
         }
-        Ok((state, snapshots))
+        Ok(Loaded { state, snapshots, damaged })
     }
 
     fn path(&self, offset: Offset) -> std::path::PathBuf {
@@ -87,16 +96,19 @@ impl Replay<'_> {
         let mut scanner = Scanner::open(runtime, &segment.path(names::LOG)).await?;
         let start = segment.index.borrow().as_ref().map(|index| index.offsets.lookup(from));
         let mut position = start.map_or(0, u64::from);
+        let starts_below =
+            |header: BatchHeader| header.base_offset <= from.max(segment.base_offset);
+        if position > 0 && !scanner.whole_batch(position).await?.is_ok_and(starts_below) {
+            // The index is wrong.
+            position = 0;
+        }
+        let mut expected = segment.base_offset;
         while position < segment.size.get() {
-            if let Some(fence) = segment.fence_behind(position)
-                && fence.position == position
-            {
-                position = fence.end_position;
-                continue;
+            let Some((at, header)) = scanner.next_whole(position, expected).await? else { break };
+            if at >= segment.size.get() {
+                break;
             }
-            let Ok(header) = scanner.header(position).await? else { break };
-            let at = position;
-            position += header.size as u64;
+            (position, expected) = (at + header.size as u64, header.next_offset());
             let Some(batch) = header.producer_batch() else { continue };
             if header.base_offset < from {
                 continue;

@@ -273,32 +273,23 @@ impl Log {
         }
     }
 
-    async fn locate_in(
+    pub(crate) async fn locate_in(
         &self,
         segment: &Rc<Segment>,
         offset: Offset,
     ) -> Result<Option<Located>, ReadError> {
         self.load_index(segment).await?;
-        if let Some(fence) = segment.fence_at(offset) {
-            return Err(corrupt(segment, offset, fence.position, "damaged earlier"));
-        }
-        let position = {
-            let index = segment.index.borrow();
-            index.as_ref().map_or(0, |index| u64::from(index.offsets.lookup(offset)))
+        let walked = self.walk(segment, offset).await;
+        let is_wrong = match &walked {
+            Err(ReadError::Corrupt { .. }) => segment.fence_at(offset).is_none(),
+            Ok(Some(found)) if found.follows => false,
+            Ok(Some(found)) => self.overlaps_next(segment, &found.located).await?,
+            _ => false,
         };
-        match self.walk(segment, position, offset).await {
-            // Perhaps it is the index that is wrong, and there is no batch at its position.
-            Err(ReadError::Corrupt { .. })
-                if position > 0 && segment.stage.get() == Stage::Sealed =>
-            {
-                let found = self.walk(segment, 0, offset).await?;
-                if let Some(index) = segment.index.borrow_mut().as_mut() {
-                    index.offsets = OffsetIndex::new(segment.base_offset);
-                }
-                Ok(found)
-            }
-            walked => walked,
+        if is_wrong && self.examine(segment).await? {
+            return Ok(self.walk(segment, offset).await?.map(|found| found.located));
         }
+        Ok(walked?.map(|found| found.located))
     }
 
     /// The file that holds `offset`, and the position of its batch: for who finds it damaged.
@@ -307,20 +298,27 @@ impl Log {
         Ok(located.map(|(segment, found)| (segment.path(names::LOG), found.position)))
     }
 
-    /// Walks from a batch boundary to the first batch that reaches `offset`.
+    /// Walks from the last index entry below `offset` to the first batch that reaches it.
     async fn walk(
         &self,
         segment: &Rc<Segment>,
-        from: u64,
         offset: Offset,
-    ) -> Result<Option<Located>, ReadError> {
-        let mut position = from;
+    ) -> Result<Option<Walked>, ReadError> {
+        if let Some(fence) = segment.fence_at(offset) {
+            return Err(corrupt(segment, offset, fence.position, "damaged earlier"));
+        }
+        let entry =
+            segment.index.borrow().as_ref().and_then(|index| index.offsets.entry_below(offset));
+        let mut position = entry.map_or(0, |entry| u64::from(entry.position));
         let mut window = Window::default();
+        // Where the batch at `position` starts, if that is known.
+        let mut expected = (position == 0).then_some(segment.base_offset);
         loop {
             if let Some(fence) = segment.fence_behind(position)
                 && fence.position == position
             {
                 position = fence.end_position;
+                expected = Some(fence.end_offset);
             }
             let size = segment.size.get();
             if position >= size {
@@ -328,16 +326,42 @@ impl Log {
             }
             let left = size - position;
             let bytes = self.peek(segment, position, &mut window).await?;
-            match BatchHeader::parse(&bytes, left) {
-                Ok(header) if header.last_offset() >= offset => {
-                    return Ok(Some(Located { position, header }));
-                }
-                Ok(header) => position += header.size as u64,
+            let header = match BatchHeader::parse(&bytes, left) {
+                Ok(header) => header,
                 // A segment that Kafka preallocated and did not trim ends in zeros.
-                Err(HeaderFault::Empty) if segment.stage.get() == Stage::Sealed => return Ok(None),
+                Err(HeaderFault::Empty) if segment.examined.get() => return Ok(None),
                 Err(fault) => return Err(corrupt(segment, offset, position, fault.reason())),
+            };
+            if let Some(entry) = entry
+                && position == u64::from(entry.position)
+                && header.last_offset() > segment.base_offset + i64::from(entry.relative_offset)
+            {
+                return Err(corrupt(segment, offset, position, "the index is of something else"));
             }
+            if header.last_offset() >= offset {
+                let follows = expected.is_none_or(|expected| expected == header.base_offset);
+                return Ok(Some(Walked { located: Located { position, header }, follows }));
+            }
+            position += header.size as u64;
+            expected = Some(header.next_offset());
         }
+    }
+
+    /// Whether a batch that does not follow the one before reaches into the one behind it: the CRC
+    /// does not cover its offset. Otherwise it is compaction that left the gap.
+    async fn overlaps_next(
+        &self,
+        segment: &Rc<Segment>,
+        found: &Located,
+    ) -> Result<bool, ReadError> {
+        let next = found.position + found.header.size as u64;
+        let size = segment.size.get();
+        if next >= size {
+            return Ok(found.header.next_offset() > segment.end_offset.get());
+        }
+        let bytes = self.peek(segment, next, &mut Window::default()).await?;
+        Ok(BatchHeader::parse(&bytes, size - next)
+            .is_ok_and(|next| next.base_offset < found.header.next_offset()))
     }
 
     /// The first bytes of the batch at `position`: a header's worth if there are as many.
@@ -392,6 +416,9 @@ impl Log {
             // The usual case: everything that is durable. The bytes of a batch that is not whole
             // yet may count as written, so the exact end is kept with the offset.
             return Ok(written_end);
+        }
+        if let Some(fence) = segment.fence_at(up_to) {
+            return Ok(fence.position);
         }
         match self.locate_in(segment, up_to).await? {
             Some(found) if found.header.base_offset < up_to => {
@@ -491,11 +518,19 @@ impl Log {
         let path = segment.path(names::TIME_INDEX);
         if let Ok(bytes) = runtime.read_file(&path, INDEX_BYTES_MAX).await {
             index.times = TimeIndex::decode(base, &bytes);
+            index.times_are_all = index.times.is_all_of(&bytes);
             index.times.truncate(segment.end_offset.get());
         }
         segment.index.replace(Some(index));
         Ok(())
     }
+}
+
+/// What a walk came to.
+struct Walked {
+    located: Located,
+    /// The batch starts where the one before it ends, as far as that is known.
+    follows: bool,
 }
 
 /// Bytes of a segment read while walking.

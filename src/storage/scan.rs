@@ -143,6 +143,23 @@ impl Scanner {
         Ok(last)
     }
 
+    /// The first whole batch at or behind `position`, and where it is: damage is stepped over.
+    pub(crate) async fn next_whole(
+        &mut self,
+        position: u64,
+        expected: Offset,
+    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
+        if let Ok(header) = self.whole_batch(position).await? {
+            return Ok(Some((position, header)));
+        }
+        self.find_batch(position + 1, expected).await
+    }
+
+    /// Takes the file for one that is no longer than this.
+    pub(crate) fn limit(&mut self, length: u64) {
+        self.length = self.length.min(length);
+    }
+
     /// The next position at or behind `from` at which a whole batch starts whose offsets are at
     /// or beyond `expected` and can be in one segment with it.
     pub(crate) async fn find_batch(

@@ -151,6 +151,17 @@ impl Log {
         })
     }
 
+    /// Writes a snapshot of the end of the log, which was just opened, in the place of a newest
+    /// one that was damaged.
+    pub(crate) async fn replace_snapshot(&self) -> Result<(), StorageError> {
+        let snapshot = producer_snapshot::encode(&self.producers.borrow());
+        match self.write_snapshot(self.log_end_offset.get(), &snapshot).await {
+            // The next checkpoint does it.
+            Err(error) if error.is_disk_full() => Ok(()),
+            written => written,
+        }
+    }
+
     /// Writes a snapshot, and removes the ones that nothing needs: all but the newest and those
     /// at the start of a segment (`ProducerStateManager.removeStraySnapshots`).
     async fn write_snapshot(&self, offset: Offset, bytes: &[u8]) -> Result<(), StorageError> {
@@ -220,6 +231,14 @@ pub(crate) async fn trim_files(runtime: &Runtime, segment: &Segment) -> Result<(
         write.zeroed = 0;
         write.flushed();
     }
+    rewrite_indexes(runtime, segment).await
+}
+
+/// Writes both index files of a segment anew.
+pub(crate) async fn rewrite_indexes(
+    runtime: &Runtime,
+    segment: &Segment,
+) -> Result<(), StorageError> {
     write_index(runtime, segment, Index::Offsets, true).await?;
     write_index(runtime, segment, Index::Times, true).await
 }

@@ -35,11 +35,14 @@ pub(crate) enum Stage {
 pub(crate) struct SegmentIndex {
     pub(crate) offsets: OffsetIndex,
     pub(crate) times: TimeIndex,
+    /// The time index ended where its file did, so its last entry has the largest timestamp.
+    pub(crate) times_are_all: bool,
 }
 
 impl SegmentIndex {
     pub(crate) fn new(base_offset: Offset) -> SegmentIndex {
-        SegmentIndex { offsets: OffsetIndex::new(base_offset), times: TimeIndex::new(base_offset) }
+        let (offsets, times) = (OffsetIndex::new(base_offset), TimeIndex::new(base_offset));
+        SegmentIndex { offsets, times, times_are_all: true }
     }
 }
 
@@ -129,6 +132,8 @@ pub(crate) struct Segment {
     /// Whether pages of the file may be on their way to a socket.
     pub(crate) lent: Cell<bool>,
     pub(crate) fences: RefCell<Vec<Fence>>,
+    /// Every batch on disk was checked since the index was loaded: what seems wrong now is so.
+    pub(crate) examined: Cell<bool>,
     /// The producer snapshot to be written when a closed segment is sealed.
     pub(crate) closing_snapshot: RefCell<Option<Vec<u8>>>,
 }
@@ -177,6 +182,7 @@ impl Segment {
             has_aborted: Cell::new(None),
             lent: Cell::new(false),
             fences: RefCell::default(),
+            examined: Cell::new(false),
             closing_snapshot: RefCell::new(None),
         }
     }

@@ -259,6 +259,7 @@ impl StorageShard {
                 oldest.reader.take();
                 oldest.direct_reader.take();
                 oldest.index.take();
+                oldest.examined.set(false);
             }
         }
     }

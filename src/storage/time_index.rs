@@ -71,13 +71,27 @@ impl TimeIndex {
         }
     }
 
-    /// The offset from which to scan for the first record at or after `timestamp`: the last entry
-    /// that is earlier, or the base offset.
-    pub(crate) fn lookup(&self, timestamp: TimestampMs) -> Offset {
+    /// The last entry that is earlier than `timestamp`, with its offset absolute: the first record
+    /// at or after `timestamp` is not before it.
+    pub(crate) fn entry_before(&self, timestamp: TimestampMs) -> Option<(TimestampMs, Offset)> {
         let at = self.entries.partition_point(|entry| entry.timestamp < timestamp);
-        match at {
-            0 => self.base_offset,
-            at => self.base_offset + i64::from(self.entries[at - 1].relative_offset),
+        let entry = self.entries[at.checked_sub(1)?];
+        Some((entry.timestamp, self.base_offset + i64::from(entry.relative_offset)))
+    }
+
+    /// Whether these are all entries in the bytes of a file, but for zeros behind them: damage
+    /// ends an index early.
+    pub(crate) fn is_all_of(&self, bytes: &[u8]) -> bool {
+        bytes.iter().skip(self.len() * ENTRY_BYTES).all(|byte| *byte == 0)
+    }
+
+    /// Takes over the entries of `other` from `offset` on that follow the ones here.
+    pub(crate) fn extend_from(&mut self, other: &TimeIndex, offset: Offset) {
+        let relative = offset - self.base_offset;
+        for entry in other.entries.iter().filter(|e| i64::from(e.relative_offset) >= relative) {
+            if self.may_follow(*entry) {
+                self.entries.push(*entry);
+            }
         }
     }
 
@@ -129,8 +143,14 @@ mod tests {
         let index = index();
         assert_eq!(index.len(), 3);
         assert_eq!(index.last(), Some((7000, 150)));
-        for (timestamp, offset) in [(0, 100), (5000, 100), (5001, 110), (7000, 130), (7001, 150)] {
-            assert_eq!(index.lookup(timestamp), offset, "{timestamp}");
+        for (timestamp, entry) in [
+            (0, None),
+            (5000, None),
+            (5001, Some((5000, 110))),
+            (7000, Some((6000, 130))),
+            (7001, Some((7000, 150))),
+        ] {
+            assert_eq!(index.entry_before(timestamp), entry, "{timestamp}");
         }
     }
 
@@ -141,6 +161,9 @@ mod tests {
         assert_eq!(bytes.len(), 3 * ENTRY_BYTES);
         bytes.extend_from_slice(&[0; 50]);
         assert_eq!(TimeIndex::decode(100, &bytes), index);
+        assert!(index.is_all_of(&bytes));
+        bytes[2 * ENTRY_BYTES] = 0x80;
+        assert!(!TimeIndex::decode(100, &bytes).is_all_of(&bytes));
         assert_eq!(TimeIndex::decode(0, &[0; 48]).len(), 0);
         let mut cut = index.clone();
         cut.truncate(130);

@@ -10,7 +10,7 @@ use crate::error::ReadError;
 use crate::log::Log;
 use crate::names;
 use crate::scan::Scanner;
-use crate::segment::{Located, Segment};
+use crate::segment::{Located, Segment, SegmentIndex};
 
 /// A record found by its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,12 +88,7 @@ impl Log {
         if newest < timestamp {
             return Ok(None);
         }
-        let from = segment
-            .index
-            .borrow()
-            .as_ref()
-            .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
-        self.find_record(segment, from, timestamp).await
+        self.find_record(segment, timestamp).await
     }
 
     /// The first of the records with the largest timestamp in the log.
@@ -109,23 +104,41 @@ impl Log {
             }
         }
         let Some((timestamp, segment)) = newest else { return Ok(None) };
-        let from = segment
-            .index
-            .borrow()
-            .as_ref()
-            .map_or(segment.base_offset, |index| index.times.lookup(timestamp));
-        self.find_record(&segment, from, timestamp).await
+        self.find_record(&segment, timestamp).await
     }
 
-    /// The first record from offset `from` on, and not below the log's start, whose timestamp is at
-    /// or after `timestamp`. Batches whose largest timestamp is before it are stepped over.
+    /// Whether an entry of the time index is true: no checksum covers the file, and a wrong entry
+    /// hides records from those who look by time, or makes retention remove them too early.
+    async fn is_true(
+        &self,
+        segment: &Rc<Segment>,
+        (timestamp, offset): (TimestampMs, Offset),
+    ) -> Result<bool, ReadError> {
+        match self.locate_in(segment, offset).await {
+            Ok(Some(Located { header, .. })) => {
+                Ok(header.base_offset <= offset && header.max_timestamp == timestamp)
+            }
+            Ok(None) | Err(ReadError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first record in the segment, and not below the log's start, whose timestamp is at or
+    /// after `timestamp`. Batches whose largest timestamp is before it are stepped over, most of
+    /// them by the time index.
     async fn find_record(
         &self,
         segment: &Rc<Segment>,
-        from: Offset,
         timestamp: TimestampMs,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.log_start_offset.get();
+        self.load_index(segment).await?;
+        let entry =
+            segment.index.borrow().as_ref().and_then(|index| index.times.entry_before(timestamp));
+        let from = match entry {
+            Some(entry) if self.is_true(segment, entry).await? => entry.1,
+            _ => segment.base_offset,
+        };
         let mut offset = from.max(start);
         while offset < segment.end_offset.get() {
             if let Some(fence) = segment.fence_at(offset) {
@@ -177,17 +190,22 @@ impl Log {
             return Ok(());
         }
         self.load_index(segment).await?;
-        let indexed = segment.index.borrow().as_ref().and_then(|index| index.times.last());
-        if indexed.is_some() {
+        let is_all = |index: &&SegmentIndex| index.times_are_all;
+        let indexed = segment.index.borrow().as_ref().filter(is_all).and_then(|i| i.times.last());
+        if let Some(entry) = indexed
+            && self.is_true(segment, entry).await?
+        {
             segment.max_timestamp.set(indexed);
             return Ok(());
         }
         let path = segment.path(names::LOG);
         let mut scanner = Scanner::open(self.shard.runtime(), &path).await?;
-        let mut position = 0;
-        while position < segment.size.get() {
-            let Ok(header) = scanner.header(position).await? else { break };
-            position += header.size as u64;
+        let (mut position, mut expected) = (0, segment.base_offset);
+        while let Some((found, header)) = scanner.next_whole(position, expected).await? {
+            if found >= segment.size.get() {
+                break;
+            }
+            (position, expected) = (found + header.size as u64, header.next_offset());
             let newest = segment.max_timestamp.get();
             if header.max_timestamp >= 0
                 && newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp)

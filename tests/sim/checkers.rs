@@ -10,6 +10,11 @@ pub(crate) async fn check_all(bench: &Bench) {
     let mut offset = bench.log.log_start_offset();
     let end = bench.log.log_end_offset();
     while offset < end && bench.shared.violation().is_none() {
+        if bench.model(|model| Ok(model.is_rotten_at(offset))) == Some(true) {
+            read(bench, offset, 200_000, end).await;
+            offset = bench.batch_end(offset);
+            continue;
+        }
         match read(bench, offset, 200_000, end).await {
             Some(next) if next > offset => offset = next,
             // Damaged: on with the next batch.
@@ -46,12 +51,14 @@ pub(crate) async fn read_at_random(bench: Bench) {
 /// One read, compared. Returns the offset behind the whole batches in it.
 async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Option<i64> {
     let is_promise = bench.is_sync() && up_to <= bench.log.committed_offset();
+    let is_rotten = bench.model(|model| Ok(model.is_rotten_at(offset))) == Some(true);
     let result = bench.log.read(offset, max_bytes, up_to, true).await;
     let read = match result {
         Ok(read) => read,
         Err(ReadError::OffsetOutOfRange { .. }) if offset < bench.log.log_start_offset() => {
             return None;
         }
+        Err(ReadError::Corrupt { .. }) if is_rotten => return None,
         Err(error) => {
             bench.failed("a read", &error);
             return None;
@@ -59,7 +66,7 @@ async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Optio
     };
     let bytes = gather(bench, &read.pieces).await?;
     bench.shared.reads.set(bench.shared.reads.get() + 1);
-    if bench.shared.rotted.get() {
+    if bench.shared.rotted.get() || is_rotten {
         return check_rotted(bench, offset, &bytes);
     }
     bench.model(|model| {
@@ -140,7 +147,8 @@ async fn find_time(bench: &Bench, near: i64) {
         Err(_) => return,
     };
     // Deleting and appending meanwhile make another answer right as well.
-    if bench.shared.rotted.get() || bench.log.log_start_offset() != start {
+    let is_rotten = bench.model(|model| Ok(model.is_rotten())) == Some(true);
+    if bench.shared.rotted.get() || is_rotten || bench.log.log_start_offset() != start {
         return;
     }
     bench.model(|model| {

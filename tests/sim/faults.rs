@@ -1,5 +1,6 @@
 //! What goes wrong in a round, and when.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ringlog_runtime::sim::{DiskFaults, Prng};
@@ -61,18 +62,22 @@ const ENOSPC: i32 = 28;
 /// More than all histories need.
 const CAPACITY_BYTES: u64 = 1 << 30;
 
-/// The files that damage is tried on.
-const DAMAGED: [&str; 5] = [".log", ".index", ".timeindex", ".snapshot", "checkpoint"];
+/// The files that damage is tried on: it may cost the batches whose bytes it changes, and with the
+/// others nothing.
+const DAMAGED: [&str; 5] = [".log", ".log", ".index", ".timeindex", ".snapshot"];
+/// Files without a checksum: what Kafka's format says there is believed.
+const CHECKPOINT: &str = "checkpoint";
 
-/// Draws a round. Damage is only for the last: afterwards little can be promised.
+/// Draws a round. Damaged checkpoints are only for the last: afterwards little can be promised.
 pub(crate) fn draw_round(prng: &mut Prng, last: bool) -> Round {
-    let fault = match prng.below(if last { 14 } else { 12 }) {
+    let fault = match prng.below(14) {
         0..3 => Fault::None,
         3..5 => Fault::CrashAfterStart(1 + prng.below(60)),
         5..8 => Fault::CrashWhileServing(1 + prng.below(400)),
         8 => draw_errors(prng),
         9 | 10 => Fault::Full(prng.between(20_000..=600_000)),
         11 => Fault::Slow,
+        12 if last && prng.below(3) == 0 => Fault::Rot { suffix: CHECKPOINT, bytes: 1 },
         _ => Fault::Rot { suffix: DAMAGED[prng.index(DAMAGED.len())], bytes: 1 + prng.index(4) },
     };
     let end = match &fault {
@@ -232,7 +237,9 @@ fn rot(history: &mut History, suffix: &str, bytes: usize) {
     let mut fits: Vec<_> =
         files.into_iter().filter(|path| path.to_string_lossy().ends_with(suffix)).collect();
     let mut prng = Prng::new(history.sim.random_u64());
-    fits.retain(|path| !path.to_string_lossy().contains("-delete/"));
+    // What is on its way out, or was moved out of the way, is nobody's.
+    let is_gone = |path: &str| path.contains("-delete/") || path.contains("-stray/");
+    fits.retain(|path| !is_gone(&path.to_string_lossy()));
     for _ in 0..bytes {
         if fits.is_empty() {
             return;
@@ -240,11 +247,28 @@ fn rot(history: &mut History, suffix: &str, bytes: usize) {
         let path = prng.pick(&fits);
         let mut disk = history.sim.disk(history.node);
         let len = disk.read(path).map_or(0, |stored| stored.len() as u64);
-        if len > 0 {
-            let mask = 1 << prng.below(8);
-            disk.corrupt(path, prng.below(len), mask).expect("within the file");
-            history.shared.rotted.set(true);
+        if len == 0 {
+            continue;
         }
+        let (position, mask) = (prng.below(len), 1 << prng.below(8));
+        disk.corrupt(path, position, mask).expect("within the file");
+        match suffix {
+            CHECKPOINT => history.shared.rotted.set(true),
+            ".log" => note_rot(history, path, position),
+            _ => history.shared.files_rotted.set(true),
+        }
+    }
+}
+
+/// Tells the model which batch a changed byte of a `.log` is of.
+fn note_rot(history: &History, path: &Path, position: u64) {
+    history.shared.files_rotted.set(true);
+    let mut logs = history.shared.logs.borrow_mut();
+    let index =
+        (0..logs.len()).find(|index| path.starts_with(opening::directory(&history.plan, *index)));
+    let base_offset = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+    if let (Some(index), Some(base_offset)) = (index, base_offset) {
+        logs[index].rot(base_offset, position);
     }
 }
 

@@ -290,7 +290,7 @@ impl History {
             if self.sim.is_running(self.node) {
                 self.sim.kill(self.node);
             }
-            if !self.shared.rotted.get() {
+            if !self.shared.rotted.get() && !self.shared.files_rotted.get() {
                 kafka_files::check(self)?;
             }
         }

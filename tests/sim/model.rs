@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub base: i64,
     pub epoch: i32,
     pub batch: Batch,
+    /// Stored bytes of it were changed: it may be unreadable, but nothing else may.
+    pub rotten: bool,
 }
 
 impl Entry {
@@ -55,6 +57,8 @@ pub(crate) struct LogModel {
     pub start: i64,
     pub start_asked: i64,
     pub checkpointed_start: i64,
+    /// A checkpoint says that everything below was durable.
+    pub checkpointed_end: i64,
     /// Retention by time is at work: what is older may go, even if it is appended only now.
     pub retention_limit_ms: Option<i64>,
     pub producers: Vec<Producer>,
@@ -113,7 +117,8 @@ impl LogModel {
         if is_old && self.start_asked >= got.base_offset {
             self.start_asked = last + 1;
         }
-        self.entries.push(Entry { base: got.base_offset, epoch, batch: batch.clone() });
+        let batch = batch.clone();
+        self.entries.push(Entry { base: got.base_offset, epoch, batch, rotten: false });
         Ok(())
     }
 
@@ -141,8 +146,9 @@ impl LogModel {
     /// The log was opened again: compares its bounds with what was promised, and forgets what is
     /// allowed to be lost.
     pub(crate) fn recovered(&mut self, start: i64, end: i64) -> Result<(), String> {
-        if end < self.durable_end {
-            return Err(format!("lost: the log ends at {end}, promised was {}", self.durable_end));
+        let promised = self.promised_end();
+        if end < promised {
+            return Err(format!("lost: the log ends at {end}, promised was {promised}"));
         }
         if start == end && start > 0 && start <= self.start_asked {
             // Everything below was deleted, and what was behind lost (`flush=async`).
@@ -164,6 +170,7 @@ impl LogModel {
             return Err(format!("the log starts at {start}, checkpointed was {asked}"));
         }
         self.entries.truncate(kept);
+        self.stopped_clean = false;
         self.start = start;
         self.start_asked = start;
         self.retention_limit_ms = None;
@@ -173,9 +180,54 @@ impl LogModel {
         Ok(())
     }
 
+    /// Where a log has to reach that is opened now. Without a checkpoint, damage at the very end
+    /// cannot be told from a write that was not finished.
+    fn promised_end(&self) -> i64 {
+        if self.stopped_clean {
+            return self.durable_end;
+        }
+        let below = &self.entries[..self.position(self.durable_end)];
+        let rotten_end = below.iter().rev().take_while(|entry| entry.rotten).last();
+        let end = rotten_end.map_or(self.durable_end, |entry| entry.base);
+        end.max(self.checkpointed_end).min(self.durable_end)
+    }
+
+    /// Whether damage may have cost something.
+    pub(crate) fn is_rotten(&self) -> bool {
+        self.entries.iter().any(|entry| entry.rotten)
+    }
+
+    /// Whether every batch with an offset in this range is damaged.
+    pub(crate) fn is_all_rotten(&self, from: i64, to: i64) -> bool {
+        let entries = self.entries[self.position(from)..].iter();
+        entries.take_while(|entry| entry.base < to).all(|entry| entry.rotten)
+    }
+
+    /// Whether the batch that holds `offset` is damaged.
+    pub(crate) fn is_rotten_at(&self, offset: i64) -> bool {
+        self.entries.get(self.position(offset)).is_some_and(|entry| entry.rotten)
+    }
+
+    /// Notes that a byte of the segment that starts at `base_offset` was changed.
+    pub(crate) fn rot(&mut self, base_offset: i64, position: u64) {
+        let first = self.position(base_offset);
+        if self.entries.get(first).is_none_or(|entry| entry.base != base_offset) {
+            return;
+        }
+        let mut end = 0;
+        for entry in &mut self.entries[first..] {
+            end += entry.batch.bytes.len() as u64;
+            if position < end {
+                entry.rotten = true;
+                return;
+            }
+        }
+    }
+
     /// What a restarted producer does: it goes on where the log stands, or, when batches it saw
     /// acknowledged are gone (`flush=async`), under a new epoch.
     fn renumber(&mut self) {
+        let rotten = self.is_rotten();
         for producer in self.producers.iter_mut().filter(|producer| producer.id >= 0) {
             let newest = self
                 .entries
@@ -188,7 +240,8 @@ impl LogModel {
             });
             let front = producer.unacknowledged.front().map(|batch| batch.summary.base_sequence);
             let next = front.unwrap_or(producer.next_sequence);
-            let fits = (in_log.0, in_log.1) >= (producer.epoch, next);
+            // Of a damaged batch nobody knows the sequence.
+            let fits = !rotten && (in_log.0, in_log.1) >= (producer.epoch, next);
             if !fits && next > 0 {
                 producer.epoch += 1;
                 producer.next_sequence = 0;
@@ -242,7 +295,7 @@ impl LogModel {
             }
             let want = entry.stored();
             let n = want.len().min(bytes.len() - at);
-            if want[..n] != bytes[at..at + n] {
+            if !entry.rotten && want[..n] != bytes[at..at + n] {
                 return Err(format!("other bytes at offset {}, read from {offset}", entry.base));
             }
             at += n;
@@ -273,7 +326,11 @@ pub(crate) struct State {
     pub checkpointing: Cell<bool>,
     /// Errors of the disk are expected: a log may go offline.
     pub errors_expected: Cell<bool>,
-    /// Stored bytes were damaged: reads may fail, and ends may be cut, but nothing false is told.
+    /// Bytes of files other than `.log` were changed too, so that these are not as Kafka's rules
+    /// say.
+    pub files_rotted: Cell<bool>,
+    /// Checkpoints were damaged, which have no checksum: reads may fail, and ends may be cut, but
+    /// nothing false is told.
     pub rotted: Cell<bool>,
     /// How often the program was started.
     pub incarnation: Cell<i32>,

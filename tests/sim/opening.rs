@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use ringlog_runtime::Runtime;
 use ringlog_runtime::sim::Prng;
-use ringlog_storage::{FoundLog, Log, LogDirs, OpenedDirs, StorageError, StorageShard};
+use ringlog_storage::{
+    Fence, Fenced, FoundLog, Log, LogDirs, OpenedDirs, StorageError, StorageShard,
+};
 use ringlog_types::{TopicPartition, Uuid};
 
 use crate::checkers;
@@ -238,7 +240,11 @@ impl Start<'_> {
                 format!("{name}, start {start_number}: {why}; {hint:?}; {report:?}")
             }),
         );
-        if !report.fenced.is_empty() {
+        let is_damage = |fenced: &Fenced| {
+            let Fence { first_offset, end_offset, .. } = fenced.fence;
+            model.is_all_rotten(first_offset, end_offset)
+        };
+        if !report.fenced.iter().all(is_damage) {
             let why = format!("lost: acknowledged records are taken for damaged: {report:?}");
             shared.check(Err::<(), _>(why));
         }

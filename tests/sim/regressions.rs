@@ -12,6 +12,9 @@ const SEEDS: &[u64] = &[
     1098,  // the simulated disk itself: a failed flush's loss was forgotten by the crash
     8754,  // a torn write that lost the first bytes of a batch alone was taken for damage
     12069, // the same, where only the batch's offset was lost
+    36,    // a wrong entry of a .timeindex hid records from who looked by time
+    171,   // the same, where the damage ended the index early
+    432,   // the same made retention remove records that were young
 ];
 
 #[test]

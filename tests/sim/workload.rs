@@ -343,9 +343,10 @@ pub(crate) async fn write_checkpoints(
                 if bench.log.dir().is_offline() {
                     continue;
                 }
-                let start = checkpoint.log_start_offset;
+                let (start, end) = (checkpoint.log_start_offset, checkpoint.recovery_point);
                 bench.model(|model| {
                     model.checkpointed_start = model.checkpointed_start.max(start);
+                    model.checkpointed_end = model.checkpointed_end.max(end);
                     Ok(())
                 });
             }
