@@ -295,14 +295,15 @@ impl Opening<'_> {
             Ok(header) if header.last_offset() == last_offset => header,
             _ => return Ok(false),
         };
-        times.truncate(last_offset + 1);
-        // Timestamps below the entry are known by the time index alone, so it has to be right.
-        if let Some((timestamp, offset)) = times.last() {
+        let beyond = times.truncate(last_offset + 1);
+        // Timestamps below the entry are known by the time index alone, so its end has to be
+        // right; and what is left out of it must not be there only because its offset is wrong.
+        for (timestamp, offset) in times.last().into_iter().chain(beyond) {
             if !has_timestamp(scanner, &offsets, offset, timestamp).await? {
                 return Ok(false);
             }
-            segment.max_timestamp.set(Some((timestamp, offset)));
         }
+        segment.max_timestamp.set(times.last());
         segment.index.replace(Some(SegmentIndex { offsets, times, times_are_all: true }));
         segment.resume_at(position, header.base_offset);
         Ok(true)

@@ -282,7 +282,8 @@ impl Log {
         let walked = self.walk(segment, offset).await;
         let is_wrong = match &walked {
             Err(ReadError::Corrupt { .. }) => segment.fence_at(offset).is_none(),
-            Ok(Some(found)) if found.follows => false,
+            // What most readers ask for: what comes after the batch they had.
+            Ok(Some(found)) if found.follows && found.located.header.base_offset == offset => false,
             Ok(Some(found)) => self.overlaps_next(segment, &found.located).await?,
             _ => false,
         };
@@ -347,8 +348,8 @@ impl Log {
         }
     }
 
-    /// Whether a batch that does not follow the one before reaches into the one behind it: the CRC
-    /// does not cover its offset. Otherwise it is compaction that left the gap.
+    /// Whether a batch reaches into the one behind it, as one whose base offset (which the CRC does
+    /// not cover) or length in offsets was changed. Otherwise a gap before it is of compaction.
     async fn overlaps_next(
         &self,
         segment: &Rc<Segment>,
@@ -518,8 +519,9 @@ impl Log {
         let path = segment.path(names::TIME_INDEX);
         if let Ok(bytes) = runtime.read_file(&path, INDEX_BYTES_MAX).await {
             index.times = TimeIndex::decode(base, &bytes);
-            index.times_are_all = index.times.is_all_of(&bytes);
-            index.times.truncate(segment.end_offset.get());
+            let is_all = index.times.is_all_of(&bytes);
+            let beyond = index.times.truncate(segment.end_offset.get());
+            index.times_are_all = is_all && beyond.is_none();
         }
         segment.index.replace(Some(index));
         Ok(())

@@ -71,11 +71,12 @@ impl TimeIndex {
         }
     }
 
-    /// The last entry that is earlier than `timestamp`, with its offset absolute: the first record
-    /// at or after `timestamp` is not before it.
+    /// The last but one of the entries that are earlier than `timestamp`, with its offset absolute:
+    /// the first record at or after `timestamp` is not before it. The last would be nearer, but no
+    /// checksum covers the file, and this is true whatever became of one entry.
     pub(crate) fn entry_before(&self, timestamp: TimestampMs) -> Option<(TimestampMs, Offset)> {
         let at = self.entries.partition_point(|entry| entry.timestamp < timestamp);
-        let entry = self.entries[at.checked_sub(1)?];
+        let entry = self.entries[at.checked_sub(2)?];
         Some((entry.timestamp, self.base_offset + i64::from(entry.relative_offset)))
     }
 
@@ -95,12 +96,15 @@ impl TimeIndex {
         }
     }
 
-    /// Drops the entries at or beyond `offset`.
-    pub(crate) fn truncate(&mut self, offset: Offset) {
+    /// Drops the entries at or beyond `offset`. Returns the first of them, with its offset
+    /// absolute.
+    pub(crate) fn truncate(&mut self, offset: Offset) -> Option<(TimestampMs, Offset)> {
         let relative = offset - self.base_offset;
         let keep =
             self.entries.partition_point(|entry| i64::from(entry.relative_offset) < relative);
+        let first = self.entries.get(keep).copied();
         self.entries.truncate(keep);
+        first.map(|entry| (entry.timestamp, self.base_offset + i64::from(entry.relative_offset)))
     }
 
     /// The last entry, with its offset absolute.
@@ -146,9 +150,9 @@ mod tests {
         for (timestamp, entry) in [
             (0, None),
             (5000, None),
-            (5001, Some((5000, 110))),
-            (7000, Some((6000, 130))),
-            (7001, Some((7000, 150))),
+            (5001, None),
+            (7000, Some((5000, 110))),
+            (7001, Some((6000, 130))),
         ] {
             assert_eq!(index.entry_before(timestamp), entry, "{timestamp}");
         }
@@ -166,7 +170,7 @@ mod tests {
         assert!(!TimeIndex::decode(100, &bytes).is_all_of(&bytes));
         assert_eq!(TimeIndex::decode(0, &[0; 48]).len(), 0);
         let mut cut = index.clone();
-        cut.truncate(130);
+        assert_eq!(cut.truncate(130), Some((6000, 130)));
         assert_eq!(cut.last(), Some((5000, 110)));
     }
 }

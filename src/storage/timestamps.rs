@@ -145,7 +145,12 @@ impl Log {
                 offset = fence.end_offset;
                 continue;
             }
-            let Some((found_in, located)) = self.locate(offset).await? else { return Ok(None) };
+            let found = match self.locate(offset).await {
+                // Damage that was found just now is stepped over like any other.
+                Err(ReadError::Corrupt { .. }) if segment.fence_at(offset).is_some() => continue,
+                found => found?,
+            };
+            let Some((found_in, located)) = found else { return Ok(None) };
             if !Rc::ptr_eq(&found_in, segment) {
                 return Ok(None);
             }

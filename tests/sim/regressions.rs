@@ -14,6 +14,8 @@ const SEEDS: &[u64] = &[
     12069, // the same, where only the batch's offset was lost
     36,    // a wrong entry of a .timeindex hid records from who looked by time
     171,   // the same, where the damage ended the index early
+    6596,  // a batch with a damaged last offset stood for the whole one behind it
+    6788,  // a wrong entry of a .timeindex that named a batch with its timestamp was believed
     432,   // the same made retention remove records that were young
 ];
 
