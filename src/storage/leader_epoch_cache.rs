@@ -54,6 +54,17 @@ impl LeaderEpochCache {
         self.changed = true;
     }
 
+    /// Notes a batch that is found in the log, where it may be in the middle of what is known:
+    /// nothing changes if the batch is of the epoch its offset is known to be of. An epoch below
+    /// that is damage (the field is outside of the CRC), as epochs never fall. Anything else means
+    /// that the entries are of a log that ended otherwise, and from here on the batches count
+    /// (`LogSegment.recover`, which asks for an epoch above the latest).
+    pub(crate) fn note_found(&mut self, epoch: LeaderEpoch, base_offset: Offset) {
+        if self.epoch_for_offset(base_offset).is_none_or(|known| epoch > known) {
+            self.assign(epoch, base_offset);
+        }
+    }
+
     /// The epoch of the newest batch.
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.entries.last().map(|entry| entry.epoch)
@@ -165,6 +176,27 @@ mod tests {
         assert_eq!(changed.latest_epoch(), Some(5));
         assert_eq!(changed.epoch_for_offset(9), None);
         assert_eq!(changed.epoch_for_offset(29), Some(4));
+    }
+
+    #[test]
+    fn batches_that_are_found_change_only_what_contradicts_them() {
+        let all = [(2, 10), (4, 20), (7, 35)];
+        for (found, left) in [
+            // Walking starts anywhere in an epoch that is known, and with one that is not.
+            (&[(2, 15), (4, 20), (4, 25), (7, 35), (7, 40)][..], &all[..]),
+            (&[(4, 30), (5, 32), (7, 35)], &[(2, 10), (4, 20), (5, 32), (7, 35)]),
+            (&[(1, 5), (2, 8), (4, 20), (7, 35)], &[(1, 5), (2, 8), (4, 20), (7, 35)]),
+            // The log ended earlier than its epochs, and was continued.
+            (&[(4, 20), (7, 30)], &[(2, 10), (4, 20), (7, 30)]),
+            (&[(4, 20), (8, 30)], &[(2, 10), (4, 20), (8, 30)]),
+            // Damage.
+            (&[(4, 20), (0, 25), (-1, 26), (4, 27), (7, 35)], &all),
+        ] {
+            let mut walked = cache(&all);
+            found.iter().for_each(|&(epoch, offset)| walked.note_found(epoch, offset));
+            assert_eq!(walked.entries(), cache(left).entries(), "{found:?}");
+            assert_eq!(walked.take_changed(), left != all, "{found:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ mod reader;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
+#[cfg(test)]
+mod reopen_tests;
 mod retention;
 mod scan;
 mod seal;

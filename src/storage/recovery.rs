@@ -101,7 +101,7 @@ impl Walk<'_> {
             }
             match self.next(segment, scanner, position).await? {
                 Ok(header) => {
-                    self.epochs.assign(header.leader_epoch, header.base_offset);
+                    self.epochs.note_found(header.leader_epoch, header.base_offset);
                     segment.note_batch(&header, self.index_interval_bytes);
                     self.report.scanned_bytes += header.size as u64;
                 }
