@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use ringlog_config::{Flush, TimestampType, TopicConfig};
+use ringlog_config::{TimestampType, TopicConfig};
 use ringlog_record::{BatchSummary, patch};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
@@ -182,9 +182,6 @@ impl Log {
         self.shard.add_dirty(batch.len());
         if taken > 0 {
             self.shard.tail_grew(&self.this, chunks, taken);
-        }
-        if self.flush() == Flush::Async {
-            self.schedule_notification();
         }
         self.kick_writer();
     }

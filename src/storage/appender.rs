@@ -26,10 +26,6 @@ use crate::tail::{BLOCK, WritePlan, block_ceil};
 /// A write takes about this much at most, so that a reader or a commit behind it does not wait
 /// for long: 1 MiB writes already run at the device's speed.
 pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
-/// With `flush=async`, this much is worth a write at once.
-const ASYNC_WRITE_BYTES: u64 = 256 << 10;
-/// With `flush=async`, how long less than that may wait for more.
-const ASYNC_WRITE_DELAY: Duration = Duration::from_millis(5);
 /// How long a writer waits for space before it tries again.
 const SPACE_RETRY: Duration = Duration::from_secs(1);
 
@@ -78,10 +74,12 @@ impl Log {
         if self.checkpoint_step().await? {
             return Ok(Progress::More);
         }
+        // Before more is written: under load there always is more.
+        if self.flush_is_due(&segment) {
+            self.flush_segment(&segment).await?;
+            return Ok(Progress::More);
+        }
         if segment.dirty_bytes() > 0 {
-            if self.may_wait_for_more(&segment) {
-                self.shard.runtime().sleep(ASYNC_WRITE_DELAY).await;
-            }
             self.write_some(&segment).await?;
             return Ok(Progress::More);
         }
@@ -89,20 +87,7 @@ impl Log {
             self.seal(&segment).await?;
             return Ok(Progress::More);
         }
-        if self.flush_is_due(&segment) {
-            self.flush_segment(&segment).await?;
-            return Ok(Progress::More);
-        }
         Ok(Progress::Idle)
-    }
-
-    /// With `flush=async` small writes are worth waiting for company.
-    fn may_wait_for_more(&self, segment: &Segment) -> bool {
-        self.flush() == Flush::Async
-            && segment.dirty_bytes() < ASYNC_WRITE_BYTES
-            && segment.stage.get() == Stage::Open
-            && self.flush_wanted.get() <= self.durable_offset.get()
-            && !self.writer_paused.get()
     }
 
     async fn write_some(&self, segment: &Rc<Segment>) -> Result<(), StorageError> {
@@ -156,15 +141,16 @@ impl Log {
         self.dirty_bytes.set(self.dirty_bytes.get() - bytes as usize);
         self.shard.remove_dirty(bytes as usize);
         self.bytes_since_checkpoint.set(self.bytes_since_checkpoint.get() + bytes);
+        if let Some((_, end_offset)) = batch_end {
+            self.advance_written(end_offset);
+        }
         if sync && was_unflushed {
             // Written earlier under flush=async; one durable write says nothing of those.
             self.flush_segment(segment).await?;
         } else if sync && let Some((_, end_offset)) = batch_end {
             self.advance_durable(end_offset);
         }
-        if sync {
-            self.zero_ahead(segment, &file, bytes);
-        }
+        self.zero_ahead(segment, &file, bytes);
         self.start_checkpoint();
         self.set_flush_timer();
         Ok(())
@@ -189,11 +175,12 @@ impl Log {
         if !write.unflushed {
             return false;
         }
-        let durable = self.durable_offset.get();
+        let (durable, written) = (self.durable_offset.get(), write.written_offset);
+        let wanted = self.flush_wanted.get().min(segment.end_offset.get());
         let messages = self.config.borrow().flush_messages;
         self.flush() == Flush::Sync
-            || self.flush_wanted.get() > durable
-            || self.log_end_offset.get() - durable >= messages
+            || (durable < wanted && wanted <= written)
+            || written - durable >= messages
             // The recovery point cannot move beyond what is durable.
             || write.unflushed_bytes >= self.shard.options().recovery_checkpoint_bytes
     }

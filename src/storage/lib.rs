@@ -56,6 +56,8 @@ mod time_index;
 mod timestamps;
 mod txn_index;
 mod wait;
+#[cfg(test)]
+mod written_tests;
 
 pub use append::{AppendOrigin, Appended};
 pub use checkpoint::{MalformedFile, MetaProperties};

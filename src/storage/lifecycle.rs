@@ -153,6 +153,7 @@ impl Log {
         }
         self.reopen_at(&segment, position, end_offset).await?;
         self.log_end_offset.set(end_offset);
+        self.written_offset.set(end_offset);
         self.durable_offset.set(end_offset);
         self.recovery_point.set(self.recovery_point.get().min(end_offset));
         self.epochs.borrow_mut().truncate_from_end(end_offset);

@@ -3,11 +3,12 @@
 //! A log is `Rc`, owned by one shard, and has interior mutability: a borrow of its state never
 //! lasts across an `await`. Appends change memory only and are ordered by the calls; one writer
 //! task per log carries them to disk in the same order. Offsets always satisfy
-//! `log_start_offset <= recovery_point <= durable_offset <= log_end_offset`, except that the
-//! recovery point may lie before the start.
+//! `log_start_offset <= recovery_point <= durable_offset <= written_offset <= log_end_offset`,
+//! except that the recovery point may lie before the start.
 //!
 //! The *committed* offset is the one acknowledgements and consumers go by: with `flush=sync`
-//! what is durable, with `flush=async` everything appended.
+//! what is durable, with `flush=async` what the system was given and has taken. The latter
+//! survives the process but not the loss of power, like Kafka's page cache.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -30,8 +31,8 @@ use crate::wait::{OffsetWaiters, Waiters};
 
 /// Who is told when a log moves on. Called on the log's shard, outside of any borrow of it.
 pub trait LogObserver {
-    /// Everything below `end_offset` may be acknowledged and consumed. Called once for each write
-    /// (or, with `flush=async`, once for each turn with appends), not for each batch.
+    /// Everything below `end_offset` may be acknowledged and consumed. Called once for each write,
+    /// not for each batch.
     fn committed_advanced(&self, end_offset: Offset);
     /// The log went offline.
     fn failed(&self, error: &StorageError);
@@ -56,6 +57,8 @@ pub struct Log {
     pub(crate) segments: RefCell<Vec<Rc<Segment>>>,
     pub(crate) log_start_offset: Cell<Offset>,
     pub(crate) log_end_offset: Cell<Offset>,
+    /// Everything below has left the process.
+    pub(crate) written_offset: Cell<Offset>,
     pub(crate) durable_offset: Cell<Offset>,
     pub(crate) recovery_point: Cell<Offset>,
     pub(crate) producers: RefCell<ProducerState>,
@@ -115,6 +118,7 @@ impl Log {
             segments: RefCell::new(parts.segments),
             log_start_offset: Cell::new(parts.log_start_offset),
             log_end_offset: Cell::new(parts.log_end_offset),
+            written_offset: Cell::new(parts.log_end_offset),
             durable_offset: Cell::new(parts.log_end_offset),
             recovery_point: Cell::new(parts.recovery_point),
             producers: RefCell::new(parts.producers),
@@ -200,7 +204,7 @@ impl Log {
     pub fn committed_offset(&self) -> Offset {
         match self.flush() {
             Flush::Sync => self.durable_offset.get(),
-            Flush::Async => self.log_end_offset.get(),
+            Flush::Async => self.written_offset.get(),
         }
     }
 
@@ -355,9 +359,22 @@ impl Log {
         if end_offset <= self.durable_offset.get() {
             return;
         }
+        self.written_offset.set(end_offset.max(self.written_offset.get()));
         self.durable_offset.set(end_offset);
         self.durable_waiters.wake_up_to(end_offset);
         self.notify_committed();
+    }
+
+    /// Moves the written offset on; with `flush=async` that is what is waited for.
+    pub(crate) fn advance_written(&self, end_offset: Offset) {
+        if end_offset <= self.written_offset.get() {
+            return;
+        }
+        self.written_offset.set(end_offset);
+        if self.flush() == Flush::Async {
+            self.durable_waiters.wake_up_to(end_offset);
+            self.notify_committed();
+        }
     }
 
     /// Tells the observer if the committed offset has moved.
@@ -378,7 +395,7 @@ impl Log {
         self.notified_offset.set(end_offset);
     }
 
-    /// With `flush=async` appends are visible at once; the observer hears of them once a turn.
+    /// Tells of the committed offset after what is being done now.
     pub(crate) fn schedule_notification(&self) {
         if self.notification_due.replace(true) {
             return;

@@ -13,14 +13,14 @@ rows! {
          own `check.records`.";
     "log.flush", String, Some("sync"), OneOf(&["sync", "async"]), High, ClusterWide, Honoured,
         "When a produce request is acknowledged: `sync` once its bytes are on disk, `async` \
-         once they are in memory. Topics may set their own `flush`.";
+         once the system has them, so that they survive the process but not a loss of power. \
+         Topics may set their own `flush`.";
     "log.flush.interval.messages", Long, Some("9223372036854775807"),
         AtLeast(1), High, ClusterWide, Honoured,
-        "With asynchronous flushing, how many records may be in memory only before they are \
-         written out.";
+        "With asynchronous flushing, how many records may be written without being flushed.";
     "log.flush.interval.ms", Long, None, Any, High, ClusterWide, Honoured,
-        "With asynchronous flushing, how long a record may stay in memory only. Without it \
-         `log.flush.scheduler.interval.ms` holds.";
+        "With asynchronous flushing, how long a record may be written without being flushed. \
+         Without it `log.flush.scheduler.interval.ms` holds.";
     "log.flush.scheduler.interval.ms", Long, Some("9223372036854775807"),
         Any, High, ReadOnly, Honoured,
         "The fallback of `log.flush.interval.ms`.";

@@ -28,12 +28,11 @@ rows! {
         "How long the files of a deleted segment stay on disk under a `.deleted` name.";
     "flush", String, Some("sync"), OneOf(&["sync", "async"]), High, Topic, Honoured,
         "When a produce request is acknowledged: `sync` once its bytes are on disk, `async` \
-         once they are in memory.";
+         once the system has them, so that they survive the process but not a loss of power.";
     "flush.messages", Long, Some("9223372036854775807"), AtLeast(1), Medium, Topic, Honoured,
-        "With `flush=async`, how many records may be in memory only before they are written \
-         out.";
+        "With `flush=async`, how many records may be written without being flushed.";
     "flush.ms", Long, Some("9223372036854775807"), AtLeast(0), Medium, Topic, Honoured,
-        "With `flush=async`, how long a record may stay in memory only.";
+        "With `flush=async`, how long a record may be written without being flushed.";
     "follower.replication.throttled.replicas", List, Some(""),
         ThrottledReplicas, Medium, Topic, Accepted,
         "Replicas whose following is throttled, as `partition:broker`, or `*` for all.";
