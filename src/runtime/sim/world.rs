@@ -234,6 +234,8 @@ impl World {
     pub(crate) fn take_down(&mut self, node: usize, lose_power: bool) {
         self.trace.note(0x50 + u64::from(lose_power), node as u64);
         self.nodes[node].up = false;
+        // One that was due is this one, not one of the next life.
+        self.crash_now.retain(|due| *due != node);
         let keys: Vec<u64> =
             self.in_flight.iter().filter(|(_, o)| o.node == node).map(|(k, _)| *k).collect();
         let mut writes = Vec::new();
