@@ -266,6 +266,9 @@ impl LogDirs {
 
     /// Writes some of the checkpoint files of every directory. What a file says of `unopened`,
     /// the partitions that have a log which could not be opened, stays.
+    ///
+    /// # Errors
+    /// The first of them, when all directories have had their turn.
     pub async fn write_some_checkpoints(
         &self,
         runtime: &Runtime,
@@ -273,16 +276,18 @@ impl LogDirs {
         unopened: &HashSet<TopicPartition>,
         files: &[CheckpointFile],
     ) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
             let result = dir_files::write_checkpoints(runtime, dir, logs, unopened, files).await;
             if let Err(error) = result {
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
                 }
-                return Err(error);
+                // One that is full does not keep the others from theirs.
+                outcome = outcome.and(Err(error));
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Takes all other entries out of the checkpoint files, for good when it returns: `keep` is
@@ -382,6 +387,25 @@ mod tests {
                 dirs.check_space(&runtime).await;
                 append(log, BatchSpec::default()).expect("there is room again");
                 bench.close(opened).await;
+            }
+        });
+    }
+
+    /// The directories behind one that could not take its checkpoints did not get theirs either.
+    #[test]
+    fn each_directory_gets_its_checkpoints() {
+        let roots = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        let paths = roots.each_ref().map(|root| root.path().to_owned());
+        on_shard(move |runtime| {
+            let paths = paths.clone();
+            async move {
+                let opened = LogDirs::open(&runtime, &paths, 1, None).await.expect("usable");
+                std::fs::remove_dir_all(&paths[0]).expect("removed");
+                let written = opened.dirs.write_checkpoints(&runtime, &[]).await;
+                assert!(matches!(written, Err(StorageError::Io { .. })), "{written:?}");
+                assert!(paths[1].join("recovery-point-offset-checkpoint").exists());
+                let offline = [0, 1].map(|at| opened.dirs.get(at).expect("in use").is_offline());
+                assert_eq!(offline, [true, false]);
             }
         });
     }
