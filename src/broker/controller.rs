@@ -51,12 +51,23 @@ impl Controller {
         &self.log.log
     }
 
+    /// Whether the last change failed for want of space, which passes.
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.log.lacks_space()
+    }
+
+    /// Whether the broker was registered before.
+    pub(crate) fn knows_broker(&self, id: i32) -> bool {
+        self.decisions.borrow().image().broker(id).is_some()
+    }
+
     /// Writes a snapshot of the metadata if it is time to; see [`Snapshots::look_after`].
     ///
     /// [`Snapshots::look_after`]: crate::metadata_snapshots::Snapshots::look_after
     pub(crate) async fn look_after_snapshots(&self) {
         let image = self.decisions.borrow().image().clone();
         self.log.snapshots.look_after(&image).await;
+        self.log.keep_spare().await;
     }
 
     /// Makes one change: `decide` looks at the image and says what to write and to answer.

@@ -11,6 +11,8 @@ mod controller;
 mod fetch_session;
 mod fetching;
 mod frames;
+#[cfg(test)]
+mod full_disk_tests;
 mod handlers;
 mod home;
 mod housekeeping;
@@ -29,6 +31,7 @@ mod request_memory;
 mod router;
 mod shard;
 mod shutdown;
+mod spare_file;
 mod startup;
 mod storage_metrics;
 mod topic_changes;

@@ -6,7 +6,12 @@
 //! older one or by the log, if it reaches back far enough, and nothing is removed to that end.
 //! Damage to what the log had on disk is never stepped over: a topic, or a block of producer ids,
 //! would be forgotten, and records lost with it. The node says what is damaged and does not start.
+//!
+//! Nothing is appended before the disk has space for it. On a full one a change is refused and not
+//! kept waiting, and a start serves what is there: its epoch begins with the first change that
+//! there is space for.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,17 +26,25 @@ use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 
 use crate::metadata_snapshots::{self, Found, Snapshots};
 use crate::node::NodeError;
+use crate::spare_file::{SPARE_BYTES, SpareFile};
 use crate::startup;
 
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
+/// The batch that begins an epoch is smaller than this.
+const LEADER_CHANGE_BYTES: usize = 1 << 10;
 
 /// The open log, in the epoch that began when it was opened.
 pub(crate) struct MetadataLog {
     pub(crate) log: Rc<Log>,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) snapshots: Snapshots,
+    spare: SpareFile,
+    node_id: i32,
+    /// Whether the record that begins `leader_epoch` is written.
+    epoch_begun: Cell<bool>,
+    lacks_space: Cell<bool>,
     rt: Runtime,
 }
 
@@ -81,9 +94,26 @@ pub(crate) async fn open(
     })?;
     let leader_epoch = image.last_epoch().max(log.latest_epoch().unwrap_or(0)) + 1;
     let snapshots = Snapshots::new(rt, &log, config, snapshots).await;
-    let metadata_log = MetadataLog { log, leader_epoch, snapshots, rt: rt.clone() };
+    let directory = log.dir().path().join(log.topic_partition().to_string());
+    let metadata_log = MetadataLog {
+        log,
+        leader_epoch,
+        snapshots,
+        spare: SpareFile::find(rt, &directory).await,
+        node_id: config.node_id,
+        epoch_begun: Cell::new(false),
+        lacks_space: Cell::new(false),
+        rt: rt.clone(),
+    };
     metadata_log.snapshots.log_grew(bytes, -1);
-    metadata_log.begin_epoch(config.node_id, &mut image).await?;
+    match metadata_log.begin_epoch(0).await {
+        Ok(()) => image.passed(metadata_log.log.log_end_offset() - 1, leader_epoch),
+        Err(NodeError::Storage(error)) if error.is_disk_full() => {
+            tracing::error!(%error, "the metadata cannot be changed before there is space");
+        }
+        Err(error) => return Err(error),
+    }
+    metadata_log.keep_spare().await;
     Ok((metadata_log, image))
 }
 
@@ -277,6 +307,7 @@ impl MetadataLog {
             batch.push(now_ms, None, Some(&value), &[]);
         }
         let (bytes, summary) = batch.build().map_err(|error| failed(&error))?;
+        self.begin_epoch(bytes.len()).await?;
         let appended = self.append_batch(&bytes, &summary, now_ms).await?;
         let base_offset = appended.base_offset;
         Ok(Written { base_offset, bytes: bytes.len(), timestamp_ms: now_ms })
@@ -297,14 +328,45 @@ impl MetadataLog {
         Ok(appended)
     }
 
-    /// Writes what a quorum's new leader writes first, so that Kafka's own tools see whose
-    /// records follow.
-    async fn begin_epoch(&self, node_id: i32, image: &mut Image) -> Result<(), NodeError> {
+    /// Sees to it that there is space for `bytes`, and writes what a quorum's new leader writes
+    /// first, unless it is written, so that Kafka's own tools see whose records follow.
+    async fn begin_epoch(&self, bytes: usize) -> Result<(), NodeError> {
+        if self.epoch_begun.get() {
+            return self.make_room(bytes).await;
+        }
+        self.make_room(LEADER_CHANGE_BYTES + bytes).await?;
         let now_ms = self.rt.wall_clock_ms();
-        let (batch, summary) = leader_change_batch(node_id, now_ms);
-        let appended = self.append_batch(&batch, &summary, now_ms).await?;
-        image.passed(appended.last_offset, self.leader_epoch);
+        let (batch, summary) = leader_change_batch(self.node_id, now_ms);
+        assert!(batch.len() <= LEADER_CHANGE_BYTES, "it has one record");
+        self.append_batch(&batch, &summary, now_ms).await?;
+        self.epoch_begun.set(true);
         self.snapshots.log_grew(batch.len(), now_ms);
         Ok(())
+    }
+
+    /// Sees to it that an append of so much does not wait for space, at the price of the spare
+    /// blocks if need be: what frees space, as the deletion of a topic does, is to be possible.
+    async fn make_room(&self, bytes: usize) -> Result<(), NodeError> {
+        let mut reserved = self.log.reserve(bytes, 0).await;
+        if let Err(error) = &reserved
+            && error.is_disk_full()
+            && self.spare.give_up().await
+        {
+            reserved = self.log.reserve(bytes, SPARE_BYTES).await;
+        }
+        self.lacks_space.set(reserved.as_ref().is_err_and(StorageError::is_disk_full));
+        Ok(reserved?)
+    }
+
+    /// Whether the last append was refused because the disk is full.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.lacks_space.get()
+    }
+
+    /// Has spare blocks again once there is space for them. To be called every second or so.
+    pub(crate) async fn keep_spare(&self) {
+        if !self.log.dir().is_full() {
+            self.spare.keep().await;
+        }
     }
 }

@@ -22,7 +22,7 @@ use ringlog_wire::messages::delete_topics_request::DeleteTopicsRequest;
 use crate::metadata_log::{self, MetadataLog};
 use crate::node::NodeError;
 
-const LOG: &str = "/data/__cluster_metadata-0";
+pub(crate) const LOG: &str = "/data/__cluster_metadata-0";
 /// How many histories of crashes are run.
 const SEEDS: u64 = 12;
 /// No life takes longer than this, in virtual time.
@@ -59,14 +59,14 @@ fn config() -> BrokerConfig {
 }
 
 /// The metadata of a node, as the broker's controller keeps it.
-struct Node {
+pub(crate) struct Node {
     rt: Runtime,
     decisions: Controller,
-    log: MetadataLog,
+    pub(crate) log: MetadataLog,
 }
 
 impl Node {
-    async fn open(rt: &Runtime) -> Result<Node, NodeError> {
+    pub(crate) async fn open(rt: &Runtime) -> Result<Node, NodeError> {
         let storage = StorageShard::new(rt.clone(), StorageOptions::default());
         let mut opened = LogDirs::open(rt, &[PathBuf::from("/data")], 1, None).await?;
         let config = config();
@@ -76,7 +76,7 @@ impl Node {
         Ok(Node { rt: rt.clone(), decisions, log })
     }
 
-    async fn register(&mut self) -> Result<(), NodeError> {
+    pub(crate) async fn register(&mut self) -> Result<(), NodeError> {
         let bootstrap = self.decisions.bootstrap();
         self.commit(bootstrap).await?;
         let registration = Registration {
@@ -108,7 +108,7 @@ impl Node {
         Ok(())
     }
 
-    async fn create(&mut self, name: &str) -> Result<(), NodeError> {
+    pub(crate) async fn create(&mut self, name: &str) -> Result<(), NodeError> {
         let topic = CreatableTopic {
             name: name.to_owned().into(),
             num_partitions: 2,
@@ -122,7 +122,7 @@ impl Node {
         self.commit(decision).await
     }
 
-    async fn delete(&mut self, name: &str) -> Result<(), NodeError> {
+    pub(crate) async fn delete(&mut self, name: &str) -> Result<(), NodeError> {
         let topic_names = vec![name.to_owned().into()];
         let request = DeleteTopicsRequest { topic_names, ..Default::default() };
         let decision = self.decisions.delete_topics(&request, 3);
@@ -130,7 +130,7 @@ impl Node {
         self.commit(decision).await
     }
 
-    fn topics(&self) -> BTreeSet<String> {
+    pub(crate) fn topics(&self) -> BTreeSet<String> {
         names(self.decisions.image())
     }
 }

@@ -270,7 +270,8 @@ async fn run_shard(
     if shard.id() == CONTROLLER_SHARD {
         let shard = shard.clone();
         shard.rt.clone().spawn(async move {
-            let outcome = startup::start(&shard, address).await;
+            // Once, and it is large.
+            let outcome = Box::pin(startup::start(&shard, address)).await;
             if outcome.is_err() {
                 shutdown::stop_shards(&shard);
             }

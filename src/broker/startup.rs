@@ -14,12 +14,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringlog_metadata::{
     BrokerEndpoint, Controller as Decisions, Image, METADATA_VERSION, Registration, Topic,
 };
 use ringlog_storage::{FoundLog, Log, LogDirs, OpenHint, OpenedDirs, RecoveryReport};
-use ringlog_types::{TopicPartition, Uuid};
+use ringlog_types::{ErrorCode, TopicPartition, Uuid};
 
 use crate::controller::Controller;
 use crate::metadata_log::METADATA_TOPIC;
@@ -27,6 +28,9 @@ use crate::node::NodeError;
 use crate::shard::Shard;
 use crate::topic_changes::{self, Found, FoundPartition};
 use crate::{housekeeping, listening, metadata_log};
+
+/// How often a node that found no space for its registration tries again.
+const REGISTRATION_RETRY: Duration = Duration::from_secs(1);
 
 /// Starts the node and returns the address it serves.
 pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<SocketAddr, NodeError> {
@@ -53,7 +57,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
 
     advertise(shard, address);
-    register(shard, &controller, clean).await?;
+    register_when_possible(shard, &controller, clean).await?;
     let found = settle(shard, directories, matched).await;
     install(shard, &controller, found).await;
     for listening in shard.on_every_shard(move |shard| serve(shard.clone(), address)).await {
@@ -159,14 +163,39 @@ fn host_name() -> String {
     }
 }
 
+/// Registers the broker. A node that is known already serves although the disk has no space for
+/// that, so that it can be read from and topics can be deleted, and registers once there is some.
+async fn register_when_possible(
+    shard: &Rc<Shard>,
+    controller: &Rc<Controller>,
+    stopped_cleanly: bool,
+) -> Result<(), NodeError> {
+    let failed = |error| NodeError::Metadata(format!("the node cannot register: {error}"));
+    let Err(error) = register(shard, controller, stopped_cleanly).await else { return Ok(()) };
+    if !controller.waits_for_space() || !controller.knows_broker(shard.node.config.node_id) {
+        return Err(failed(error));
+    }
+    tracing::error!(%error, "the disk is full: the node serves as it was registered before");
+    let (shard, controller) = (shard.clone(), controller.clone());
+    shard.rt.clone().spawn(async move {
+        while !shard.stopping.get() && controller.waits_for_space() {
+            shard.rt.sleep(REGISTRATION_RETRY).await;
+            if register(&shard, &controller, stopped_cleanly).await.is_ok() {
+                tracing::info!("the node is registered");
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
 /// Writes the first records of a new cluster, and this start of the broker.
 async fn register(
     shard: &Rc<Shard>,
     controller: &Controller,
     stopped_cleanly: bool,
-) -> Result<(), NodeError> {
-    let failed = |error| NodeError::Metadata(format!("the node cannot register: {error}"));
-    controller.change(shard, |decisions, _| decisions.bootstrap()).await.map_err(failed)?;
+) -> Result<(), ErrorCode> {
+    controller.change(shard, |decisions, _| decisions.bootstrap()).await?;
     let (host, port) = shard.node.advertised();
     let next_offset = controller.log().log_end_offset();
     let config = &shard.node.config;
@@ -186,7 +215,7 @@ async fn register(
         };
         decisions.register_broker(registration, next_offset)
     });
-    registered.await.map_err(failed)?;
+    registered.await?;
     Ok(())
 }
 

@@ -65,9 +65,7 @@ impl Log {
         if self.closing.get() {
             return Err(StorageError::Closed.into());
         }
-        // The reserve is there for what frees space: deleting a topic is a record too.
-        let may_use_reserve = origin == AppendOrigin::Coordinator;
-        if self.dir.is_exhausted() || (self.dir.is_full() && !may_use_reserve) {
+        if !self.has_room(batch.len(), origin) {
             return Err(AppendError::NoSpace);
         }
         let config = self.config();
@@ -109,6 +107,17 @@ impl Log {
             log_start_offset: self.log_start_offset.get(),
             duplicate: false,
         })
+    }
+
+    /// Whether the directory's disk is good for `bytes` more. The reserve is there for what frees
+    /// space, as deleting a topic is a record too, and so are blocks that the log has already.
+    fn has_room(&self, bytes: usize, origin: AppendOrigin) -> bool {
+        match origin {
+            AppendOrigin::Coordinator => {
+                !self.dir.is_exhausted() || self.has_blocks_for(&self.open_segment(), bytes)
+            }
+            AppendOrigin::Client | AppendOrigin::Replica => !self.dir.is_full(),
+        }
     }
 
     /// Checks the producer's epoch and sequence; `Some` if the batch is in the log already.
@@ -159,7 +168,8 @@ impl Log {
         now_ms: TimestampMs,
     ) {
         let mut segment = self.open_segment();
-        if must_roll(&segment, header, config, now_ms) {
+        let far = header.last_offset() - segment.base_offset > i64::from(i32::MAX);
+        if far || (must_roll(&segment, header, config, now_ms) && self.may_roll()) {
             segment = self.roll_in_memory(&segment, header, now_ms);
         }
         let (base_offset, leader_epoch) = (header.base_offset, header.leader_epoch);
@@ -184,6 +194,13 @@ impl Log {
             self.shard.tail_grew(&self.this, chunks, taken);
         }
         self.kick_writer();
+    }
+
+    /// Whether a new segment may be begun for its age or size. On a full disk the open one goes
+    /// on: it has its files, and those of a new one, without which nothing would be written any
+    /// more, might find no space.
+    pub(crate) fn may_roll(&self) -> bool {
+        self.failure().is_none() && !self.closing.get() && !self.dir.is_full()
     }
 
     /// Closes the open segment and opens the next, in memory; the writer does the rest.
@@ -232,16 +249,13 @@ fn check_size(size: usize, origin: AppendOrigin, config: &TopicConfig) -> Result
     Ok(())
 }
 
-/// Kafka's rule for a new segment (`LogSegment.shouldRoll`).
+/// Kafka's rule for a new segment (`LogSegment.shouldRoll`), but for offsets too far apart.
 fn must_roll(
     segment: &Segment,
     header: &BatchHeader,
     config: &TopicConfig,
     now_ms: TimestampMs,
 ) -> bool {
-    if header.last_offset() - segment.base_offset > i64::from(i32::MAX) {
-        return true;
-    }
     let size = segment.size.get();
     if size == 0 {
         return false;

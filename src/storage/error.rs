@@ -95,10 +95,12 @@ impl StorageError {
         StorageError::Unusable { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// Whether the disk is full, which passes without a restart.
-    pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(self, StorageError::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    /// Whether the disk is full, which passes without a restart. A `flush` by itself that fails
+    /// for want of space has failed like any other: trying again would find nothing left to flush,
+    /// and succeed.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, StorageError::Io { action, source, .. }
+            if *action != "flush" && is_disk_full(source))
     }
 
     /// Kafka's code for it.
@@ -109,6 +111,11 @@ impl StorageError {
             _ => ErrorCode::KafkaStorageError,
         }
     }
+}
+
+/// Whether the disk, or its user's share of it, is full.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a batch is not appended. Nothing of it was taken.
@@ -231,5 +238,27 @@ impl ReadError {
             ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flush that a thin or remote disk had no space for was tried again, and the second one,
+    /// which had nothing to do, counted.
+    #[test]
+    fn a_flush_that_fails_is_never_a_full_disk() {
+        let error = |action, kind: io::ErrorKind| {
+            StorageError::io(action, Path::new("0.log"))(io::Error::from(kind))
+        };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            for action in ["write", "allocate space for", "create", "write and flush"] {
+                assert!(error(action, kind).is_disk_full(), "{action}");
+            }
+            assert!(!error("flush", kind).is_disk_full());
+        }
+        assert!(!error("write", io::ErrorKind::Other).is_disk_full());
+        assert!(!StorageError::Closed.is_disk_full());
     }
 }

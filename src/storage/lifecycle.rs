@@ -73,7 +73,7 @@ impl Log {
     /// Rolls the open segment if it has at least `bytes`.
     pub fn roll_if_larger(&self, bytes: u64, now_ms: TimestampMs) {
         let segment = self.open_segment();
-        if segment.size.get() >= bytes.max(1) && self.failure().is_none() && !self.closing.get() {
+        if segment.size.get() >= bytes.max(1) && self.may_roll() {
             self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
             self.kick_writer();
         }

@@ -192,7 +192,7 @@ impl Log {
             && listing.segments.last() == Some(&(segment.base_offset, size))
             && self.recovery_point.get() == self.log_end_offset.get();
         if !clean {
-            self.trim(segment).await?;
+            seal::trim_recovered(runtime, segment).await?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use ringlog_runtime::{Durability, File, WriteBufs};
 
-use crate::error::StorageError;
+use crate::error::{StorageError, is_disk_full};
 use crate::log::Log;
 use crate::names;
 use crate::segment::Segment;
@@ -48,13 +48,66 @@ impl Log {
         // Not beyond the size at which the segment rolls, unless this write goes there.
         let segment_bytes = self.config.borrow().segment_bytes.max(0) as u64;
         let target = (allocated + step).min(block_ceil(segment_bytes)).max(end);
-        let result = self.shard.runtime().allocate(file, allocated, target - allocated).await;
+        match self.allocate_to(segment, file, target).await {
+            Ok(()) => {
+                self.dir.set_exhausted(false);
+                segment.write.borrow_mut().allocation_step = step;
+                Ok(())
+            }
+            // What is needed now may still be there. It says nothing of the next append.
+            Err(error) if error.is_disk_full() && target > end => {
+                self.allocate_to(segment, file, end).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn allocate_to(
+        &self,
+        segment: &Segment,
+        file: &File,
+        end: u64,
+    ) -> Result<(), StorageError> {
+        let allocated = segment.write.borrow().allocated;
+        if end <= allocated {
+            return Ok(());
+        }
+        let result = self.shard.runtime().allocate(file, allocated, end - allocated).await;
         result.map_err(StorageError::io("allocate space for", &segment.path(names::LOG)))?;
-        self.dir.set_exhausted(false);
         let mut write = segment.write.borrow_mut();
-        write.allocated = target;
-        write.allocation_step = step;
+        write.allocated = write.allocated.max(end);
         Ok(())
+    }
+
+    /// Sees to it that `bytes` more can be written, with `spare_bytes` behind them if the disk has
+    /// those too, so that an append of the node itself does not wait for space. To be called
+    /// where nobody else appends meanwhile.
+    ///
+    /// # Errors
+    /// The disk is full ([`StorageError::is_disk_full`]), or the log is offline.
+    pub async fn reserve(&self, bytes: usize, spare_bytes: u64) -> Result<(), StorageError> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        let segment = self.open_segment();
+        // A segment that is not made yet begins on a disk that had room for it.
+        let Some(file) = segment.write.borrow().file.clone() else { return Ok(()) };
+        let end = segment.size.get() + bytes as u64;
+        if self.has_blocks_for(&segment, bytes) {
+            return Ok(());
+        }
+        match self.allocate_to(&segment, &file, block_ceil(end + spare_bytes)).await {
+            Err(error) if error.is_disk_full() => {
+                self.allocate_to(&segment, &file, block_ceil(end)).await
+            }
+            done => done,
+        }
+    }
+
+    /// Whether the segment's file has blocks for `bytes` more.
+    pub(crate) fn has_blocks_for(&self, segment: &Segment, bytes: usize) -> bool {
+        let write = segment.write.borrow();
+        write.file.is_some() && segment.size.get() + bytes as u64 <= write.allocated
     }
 
     /// After a small commit, starts to write zeros ahead if there are few left.
@@ -84,6 +137,9 @@ impl Log {
             log.zeroing.set(None);
             match result {
                 Ok(()) => segment.write.borrow_mut().zeroed = to,
+                // Where blocks are not overwritten in place, zeros take space too. Nothing is
+                // lost without them, and they are not tried again here.
+                Err(error) if is_disk_full(&error) => segment.write.borrow_mut().zeroed = to,
                 Err(error) => {
                     log.fail(&StorageError::io("write zeros to", &segment.path(names::LOG))(error));
                 }

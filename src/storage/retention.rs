@@ -71,7 +71,8 @@ impl Log {
             }
             if segment.stage.get() == Stage::Open {
                 // Kafka rolls the active segment when all of it is too old; by size it stays.
-                if !expired || self.durable_offset.get() < self.log_end_offset.get() {
+                let written = self.durable_offset.get() == self.log_end_offset.get();
+                if !expired || !written || self.closing.get() {
                     return Ok(removed);
                 }
                 self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
@@ -92,7 +93,7 @@ impl Log {
         let segment = self.open_segment();
         let age_ms = now_ms.saturating_sub(segment.created_ms.get());
         let limit_ms = self.config.borrow().segment_ms.saturating_sub(segment.jitter_ms.get());
-        if segment.size.get() > 0 && age_ms > limit_ms && self.failure().is_none() {
+        if segment.size.get() > 0 && age_ms > limit_ms && self.may_roll() {
             self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
             self.kick_writer();
         }

@@ -220,6 +220,30 @@ pub(crate) async fn open_log_file(
 
 /// Cuts the segment's files to their exact sizes and flushes them.
 pub(crate) async fn trim_files(runtime: &Runtime, segment: &Segment) -> Result<(), StorageError> {
+    if segment.write.borrow().file.is_none() {
+        return Ok(());
+    }
+    trim_log(runtime, segment).await?;
+    rewrite_indexes(runtime, segment).await
+}
+
+/// The same when a log is opened. A full disk has no space for indexes perhaps; their files come
+/// with the next checkpoint then.
+pub(crate) async fn trim_recovered(
+    runtime: &Runtime,
+    segment: &Segment,
+) -> Result<(), StorageError> {
+    trim_log(runtime, segment).await?;
+    match rewrite_indexes(runtime, segment).await {
+        Err(error) if error.is_disk_full() => {
+            tracing::warn!(%error, "the log is opened with its indexes in memory only");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+async fn trim_log(runtime: &Runtime, segment: &Segment) -> Result<(), StorageError> {
     let Some(file) = segment.write.borrow().file.clone() else { return Ok(()) };
     let path = segment.path(names::LOG);
     let size = segment.size.get();
@@ -231,7 +255,7 @@ pub(crate) async fn trim_files(runtime: &Runtime, segment: &Segment) -> Result<(
         write.zeroed = 0;
         write.flushed();
     }
-    rewrite_indexes(runtime, segment).await
+    Ok(())
 }
 
 /// Writes both index files of a segment anew.
@@ -280,7 +304,9 @@ async fn write_index(
             .await
             .map_err(StorageError::io("write", &path))?;
     }
-    runtime.sync_data(&file).await.map_err(StorageError::io("flush", &path))?;
+    // Should there be no space, all of it is written again.
+    let flushed = runtime.sync_data(&file).await;
+    flushed.map_err(StorageError::io("write and flush", &path))?;
     let mut write = segment.write.borrow_mut();
     match which {
         Index::Offsets => write.index_entries_written = entries,
