@@ -9,9 +9,9 @@
 //! * Nothing whole follows, but more was durable ([`Walk::durable_end`]): what is missing was
 //!   acknowledged. Its offsets are fenced and never given to other records: the segment ends as it
 //!   is, and the log goes on in a new one at the durable end.
-//! * Whole batches follow, but a sector in between is missing and all of it fits one write: a
-//!   crash in mid-write. None of it was acknowledged (there is one write in flight at a time), and
-//!   it is cut off too.
+//! * Whole batches follow, but a sector in between is missing where the last write can have been:
+//!   a crash in mid-write. None of it was acknowledged (there is one write in flight at a time),
+//!   and it is cut off too.
 //! * Whole batches follow otherwise: damage in the middle. It is *fenced*: its offsets cannot be
 //!   read, those around it can, and the bytes stay for whoever wants to look at them.
 //!
@@ -29,7 +29,7 @@ use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::names;
 use crate::scan::Scanner;
 use crate::segment::{Fence, Segment};
-use crate::tail::CHUNK_BYTES_MAX;
+use crate::tail::{CHUNK_BYTES_MAX, block_ceil};
 
 /// Bytes cut off the end of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,13 +249,15 @@ impl Walk<'_> {
         if self.next_base.is_some() || segment.end_offset.get() < self.recovery_point {
             return Ok(false);
         }
-        let empty = scanner.header(position).await? == Err(HeaderFault::Empty);
-        let expected = segment.end_offset.get();
-        if !empty && !scanner.has_missing_sector(position, found, expected).await? {
-            return Ok(false);
-        }
+        // The last write begins here at the earliest. A batch that is larger begins in one before,
+        // which had reached the disk.
         let data_end = scanner.trailing_zeros(found).await?;
-        Ok(data_end - position <= (WRITE_BYTES_MAX + CHUNK_BYTES_MAX) as u64)
+        let begin = data_end.saturating_sub((WRITE_BYTES_MAX + CHUNK_BYTES_MAX) as u64);
+        let from = position.max(block_ceil(begin));
+        if from == position && scanner.header(position).await? == Err(HeaderFault::Empty) {
+            return Ok(true);
+        }
+        scanner.has_missing_sector(from, found, segment.end_offset.get()).await
     }
 }
 

@@ -161,6 +161,27 @@ fn a_torn_last_write_is_cut_off_whole() {
     });
 }
 
+/// A batch that is larger than a write is torn in its last part; it was fenced, and consumers
+/// were told of damage for ever.
+#[test]
+fn a_torn_write_that_ends_a_large_batch_is_cut_off() {
+    with_log(|bench, _, _| async move {
+        let mut bytes = BatchSpec { value_bytes: 8 << 20, ..Default::default() }.build();
+        let large = bytes.len();
+        let mut last = spec(1).build();
+        last[..8].copy_from_slice(&1i64.to_be_bytes());
+        bytes.extend(last);
+        for (missing, torn) in [(7 << 20, true), (4 << 20, true), (2 << 20, false), (0, false)] {
+            let mut damaged = bytes.clone();
+            damaged[missing..missing + 512].fill(0);
+            put(&bench, &damaged, 3000);
+            let (log, report) = bench.open_after_crash(0).await;
+            let found = (report.cuts.len(), report.fenced.len(), log.log_end_offset());
+            assert_eq!(found, if torn { (1, 0, 0) } else { (0, 1, 3) }, "{missing} of {large}");
+        }
+    });
+}
+
 #[test]
 fn appends_go_on_after_a_cut() {
     with_log(|bench, bytes, starts| async move {
