@@ -1,6 +1,7 @@
 //! Producer state from disk: the newest snapshot that fits, and the batches behind it.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -15,8 +16,9 @@ use crate::scan::Scanner;
 use crate::segment::Segment;
 use crate::shard::StorageShard;
 
-/// A snapshot larger than this is not one: it would be of a million producers.
-const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
+/// A snapshot larger than this is left out, as if it were damaged: it would be of millions of
+/// producers, many times as many as are remembered.
+const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 
 /// A log whose producers are to be found.
 pub(crate) struct Replay<'a> {
@@ -50,15 +52,18 @@ impl Replay<'_> {
         let (mut state, mut from, mut damaged) = (ProducerState::default(), None, false);
         for &newest in snapshots.iter().rev() {
             let path = self.path(newest);
-            let bytes = self.shard.runtime().read_file(&path, SNAPSHOT_BYTES_MAX).await;
-            let bytes = bytes.map_err(StorageError::io("read", &path))?;
-            match producer_snapshot::decode(&bytes) {
+            let decoded = match self.shard.runtime().read_file(&path, SNAPSHOT_BYTES_MAX).await {
+                Ok(bytes) => producer_snapshot::decode(&bytes),
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err("too large"),
+                Err(error) => return Err(StorageError::io("read", &path)(error)),
+            };
+            match decoded {
                 Ok(decoded) => {
                     (state, from) = (decoded, Some(newest));
                     break;
                 }
                 Err(reason) => {
-                    tracing::warn!(path = %path.display(), reason, "snapshot is damaged");
+                    tracing::warn!(path = %path.display(), reason, "snapshot cannot be used");
                     damaged = true;
                 }
             }

@@ -4,9 +4,9 @@
 //! is in `docs/storage-format.md`. A snapshot holds only the newest batch of each producer.
 
 use ringlog_record::crc32c;
-use ringlog_types::ProducerId;
+use ringlog_types::{Offset, ProducerId};
 
-use crate::producer_state::{BatchMetadata, ProducerEntry, ProducerState};
+use crate::producer_state::{BatchMetadata, PRODUCERS_MAX, ProducerEntry, ProducerState};
 
 /// The only version there is.
 const VERSION: i16 = 1;
@@ -60,11 +60,25 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ProducerState, &'static str> {
         return Err("not as long as its count says");
     }
     let mut state = ProducerState::default();
-    for bytes in entries.chunks_exact(ENTRY_BYTES) {
-        let (id, entry) = decode_entry(bytes);
-        state.load(id, entry);
+    let newest = newest_offsets(entries);
+    for (id, entry) in entries.chunks_exact(ENTRY_BYTES).map(decode_entry) {
+        if entry.current_txn_first_offset.is_some() || entry.last_offset() >= newest {
+            state.load(id, entry);
+        }
     }
     Ok(state)
+}
+
+/// The offset from which on there are no more producers than a log remembers. Kafka writes
+/// snapshots of any number.
+fn newest_offsets(entries: &[u8]) -> Offset {
+    let surplus = (entries.len() / ENTRY_BYTES).saturating_sub(PRODUCERS_MAX);
+    if surplus == 0 {
+        return Offset::MIN;
+    }
+    let producers = entries.chunks_exact(ENTRY_BYTES).map(decode_entry);
+    let mut offsets: Vec<Offset> = producers.map(|(_, entry)| entry.last_offset()).collect();
+    *offsets.select_nth_unstable(surplus).1
 }
 
 fn decode_entry(bytes: &[u8]) -> (ProducerId, ProducerEntry) {
@@ -87,6 +101,29 @@ fn decode_entry(bytes: &[u8]) -> (ProducerId, ProducerEntry) {
 mod tests {
     use super::*;
     use crate::producer_state::ProducerBatch;
+
+    /// A snapshot with a million producers made its partition unusable.
+    #[test]
+    fn of_too_many_the_newest_are_taken() {
+        let count = 2 * PRODUCERS_MAX;
+        let mut entries = Vec::new();
+        let mut state = ProducerState::default();
+        for id in 0..count as i64 {
+            let mut entry = ProducerEntry::new(0);
+            let last_offset = id ^ 1;
+            let (last_sequence, offset_delta, timestamp) = (0, 0, 5);
+            entry.remember(BatchMetadata { last_sequence, last_offset, offset_delta, timestamp });
+            entry.last_timestamp = timestamp;
+            entry.current_txn_first_offset = (id == 7).then_some(0);
+            entries.push((id, entry));
+        }
+        entries.into_iter().for_each(|(id, entry)| state.load(id, entry));
+        let decoded = decode(&encode(&state)).expect("whole");
+        assert_eq!(decoded.len(), PRODUCERS_MAX + 1);
+        assert_eq!(decoded.first_undecided_offset(), Some(0));
+        let known: Vec<_> = decoded.iter().map(|(id, _)| id).filter(|id| *id != 7).collect();
+        assert!(known.into_iter().all(|id| id >= PRODUCERS_MAX as i64));
+    }
 
     #[test]
     fn snapshots_round_trip_and_damage_is_noticed() {

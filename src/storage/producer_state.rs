@@ -15,6 +15,14 @@ use crate::error::AppendError;
 /// Batches remembered for each producer: a client has at most five requests in flight.
 const BATCHES_REMEMBERED: usize = 5;
 
+/// Producers remembered by a log. Any client can bring as many as it has batches, and each takes
+/// some 200 bytes. Kafka has no such limit but the time (`producer.id.expiration.ms`): beyond it
+/// those who wrote longest ago are forgotten, as if their time were over. A batch that is sent
+/// again is sent within minutes, so no duplicate passes unless as many others write in those.
+pub(crate) const PRODUCERS_MAX: usize = 1 << 18;
+/// As many are forgotten at once, because finding them means looking at all.
+const FORGOTTEN_AT_ONCE: usize = PRODUCERS_MAX / 8;
+
 /// The largest sequence; the next one is 0 again.
 const SEQUENCE_MAX: i32 = i32::MAX;
 
@@ -102,6 +110,11 @@ impl ProducerEntry {
     /// The newest batch.
     pub(crate) fn last_batch(&self) -> Option<BatchMetadata> {
         self.batches.last().copied()
+    }
+
+    /// By which it is told who wrote longest ago; timestamps are the clients'.
+    pub(crate) fn last_offset(&self) -> Offset {
+        self.last_batch().map_or(-1, |last| last.last_offset)
     }
 
     pub(crate) fn remember(&mut self, batch: BatchMetadata) {
@@ -202,10 +215,7 @@ impl ProducerState {
 
     /// Takes note of a data batch that was appended, or is replayed.
     pub(crate) fn apply(&mut self, batch: &ProducerBatch) {
-        let entry = self
-            .producers
-            .entry(batch.producer_id)
-            .or_insert_with(|| ProducerEntry::new(batch.producer_epoch));
+        let entry = self.entry(batch.producer_id, batch.producer_epoch);
         entry.enter_epoch(batch.producer_epoch);
         entry.remember(BatchMetadata {
             last_sequence: batch.last_sequence(),
@@ -228,14 +238,32 @@ impl ProducerState {
         coordinator_epoch: i32,
         timestamp: TimestampMs,
     ) {
-        let entry =
-            self.producers.entry(producer_id).or_insert_with(|| ProducerEntry::new(producer_epoch));
+        let entry = self.entry(producer_id, producer_epoch);
         entry.enter_epoch(producer_epoch);
         entry.coordinator_epoch = coordinator_epoch;
         entry.last_timestamp = timestamp;
         if let Some(first) = entry.current_txn_first_offset.take() {
             self.open_transactions.remove(&first);
         }
+    }
+
+    /// A producer's entry, made if there is none.
+    fn entry(&mut self, producer_id: ProducerId, epoch: i16) -> &mut ProducerEntry {
+        if self.producers.len() >= PRODUCERS_MAX && !self.producers.contains_key(&producer_id) {
+            self.forget_the_idlest();
+        }
+        self.producers.entry(producer_id).or_insert_with(|| ProducerEntry::new(epoch))
+    }
+
+    /// Forgets the producers that wrote longest ago, but not those in a transaction.
+    fn forget_the_idlest(&mut self) {
+        let may_go = |entry: &ProducerEntry| entry.current_txn_first_offset.is_none();
+        let idle = self.producers.values().filter(|entry| may_go(entry));
+        let mut offsets: Vec<Offset> = idle.map(ProducerEntry::last_offset).collect();
+        let Some(at) = FORGOTTEN_AT_ONCE.min(offsets.len()).checked_sub(1) else { return };
+        let (_, &mut newest_to_go, _) = offsets.select_nth_unstable(at);
+        self.producers.retain(|_, entry| !may_go(entry) || entry.last_offset() > newest_to_go);
+        tracing::warn!(left = self.producers.len(), "too many producers; the idlest are forgotten");
     }
 
     /// The first offset of the oldest open transaction.
@@ -252,7 +280,7 @@ impl ProducerState {
         });
     }
 
-    /// Adds an entry of a snapshot.
+    /// Adds an entry of a snapshot, of which there are at most [`PRODUCERS_MAX`].
     pub(crate) fn load(&mut self, producer_id: ProducerId, entry: ProducerEntry) {
         if let Some(first) = entry.current_txn_first_offset {
             self.open_transactions.insert(first, producer_id);
@@ -350,6 +378,37 @@ mod tests {
         for (sequence, delta) in [(0, 0), (5, 9), (i32::MAX, 1), (i32::MAX - 1, 4)] {
             assert_eq!(subtract_sequence(add_sequence(sequence, delta), delta), sequence);
         }
+    }
+
+    #[test]
+    fn the_idlest_are_forgotten_when_there_are_too_many() {
+        let mut state = ProducerState::default();
+        let mut append = |producer_id: i64, base_offset: i64, transactional| {
+            state.apply(&ProducerBatch {
+                producer_id,
+                transactional,
+                ..batch(0, 0, 1, base_offset)
+            });
+            state.len()
+        };
+        // One in a transaction, one that comes back, and many that write once.
+        append(-5, 0, true);
+        append(-6, 1, false);
+        let full = PRODUCERS_MAX as i64;
+        for id in 2..full {
+            append(id, id, false);
+        }
+        append(-6, full, false);
+        assert_eq!(append(-6, full + 1, false), PRODUCERS_MAX);
+        let left = PRODUCERS_MAX - FORGOTTEN_AT_ONCE + 1;
+        assert_eq!(append(full, full + 2, false), left);
+        for id in [-5, -6, full, full - 1] {
+            assert!(state.producers.contains_key(&id), "{id}");
+        }
+        for id in [2, FORGOTTEN_AT_ONCE as i64 + 1] {
+            assert!(!state.producers.contains_key(&id), "{id}");
+        }
+        assert_eq!(state.first_undecided_offset(), Some(0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use ringlog_config::TopicConfig;
 
-use crate::testing::{BatchSpec, Bench, on_shard, summary};
+use crate::testing::{BatchSpec, Bench, append, on_shard, summary};
 use crate::{AppendOrigin, EpochEntry, Log, names};
 
 /// Runs a test on an empty data directory with an index entry for nearly every batch.
@@ -19,6 +19,25 @@ where
             let config = TopicConfig { index_interval_bytes: 300, ..Default::default() };
             test(Bench::new(runtime, &path, config)).await;
         }
+    });
+}
+
+/// Snapshots are any number of producers long; this one took its partition offline.
+#[test]
+fn a_snapshot_that_is_too_large_is_made_up_for_by_the_log() {
+    on_bench(|bench| async move {
+        let opened = bench.open().await;
+        let spec =
+            BatchSpec { producer_id: 5, producer_epoch: 0, base_sequence: 0, ..Default::default() };
+        append(&opened.log, spec).expect("taken");
+        bench.close(opened).await;
+        let path = bench.directory().join(names::segment_file(1, names::SNAPSHOT));
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("there");
+        file.set_len(300 << 20).expect("sparse");
+        let opened = bench.open().await;
+        assert_eq!(opened.log.producer_count(), 1);
+        assert!(append(&opened.log, spec).expect("known").duplicate);
+        bench.close(opened).await;
     });
 }
 
