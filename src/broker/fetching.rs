@@ -294,7 +294,12 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
             continue;
         };
         if let Some(reader) = limits.old_reader {
-            let read = read_messages(&shard, &partition, item, reader, left).await;
+            let nothing_yet = left.bytes_max == limits.bytes_max;
+            let room = match nothing_yet && reader.sets_no_total() {
+                true => FetchLimits { bytes_max: usize::MAX, ..left },
+                false => left,
+            };
+            let read = read_messages(&shard, &partition, item, reader, room).await;
             left.bytes_max = left.bytes_max.saturating_sub(read.bytes);
             left.whole_first_batch &= read.bytes == 0;
             results.push((slot, read));

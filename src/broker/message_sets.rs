@@ -51,6 +51,12 @@ impl OldReader {
         Some(OldReader { format, hard_limit: version <= VERSION_HARD_LIMIT_LAST })
     }
 
+    /// Whether such a client limits partitions only. What it could take of the first one with data
+    /// must then not fail for the broker's own limit, of which it knows nothing.
+    pub(crate) fn sets_no_total(self) -> bool {
+        self.hard_limit
+    }
+
     fn limits(self, room: Room) -> MessageSetLimits {
         MessageSetLimits {
             bytes_max: room.partition_bytes_max.min(room.left),

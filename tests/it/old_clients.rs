@@ -189,6 +189,25 @@ async fn limits_of_old_fetches_are_about_messages() {
     }
 }
 
+/// Versions 0 to 2 do not know a limit for all partitions together: the broker's own could keep a
+/// message from them for ever.
+#[tokio::test]
+async fn a_message_beyond_the_brokers_limit_reaches_old_clients() {
+    let flags = ["--shards", "2", "--set", "fetch.max.bytes=1024"];
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags);
+    node.create("old", 2, &[]).await;
+    let mut wire = Wire::connect(&node);
+    for partition in 0..2 {
+        let large = batch(&[(b'a', 3000), (b'b', 3000)], Compression::None);
+        assert_eq!(produce(&mut wire, 7, "old", partition, &large).0, 0);
+    }
+    for version in 0..=3 {
+        let both = fetch(&mut wire, version, "old", &[(0, 0, 4000), (1, 0, 4000)]);
+        let found: usize = both.iter().map(|fetched| messages(&fetched.2).0.len()).sum();
+        assert!((1..=2).contains(&found), "{version}: {found}");
+    }
+}
+
 /// The same records, whether they are in memory, in the open segment or in a sealed one.
 #[tokio::test]
 async fn old_fetches_read_every_part_of_a_log() {
