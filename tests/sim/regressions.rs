@@ -16,7 +16,11 @@ const SEEDS: &[u64] = &[
     171,   // the same, where the damage ended the index early
     6596,  // a batch with a damaged last offset stood for the whole one behind it
     6788,  // a wrong entry of a .timeindex that named a batch with its timestamp was believed
-    432,   // the same made retention remove records that were young
+    4448,  // a look-up by time failed at damage it had just found
+    5101,  // a .timeindex entry whose offset lay beyond the end was left out, and missed
+    10945, // the same
+    8361,  // the same made retention remove records that were young
+    432,   // a wrong entry of a .timeindex made retention remove records that were young
 ];
 
 #[test]
