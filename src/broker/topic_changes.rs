@@ -126,14 +126,12 @@ fn topics_to_update(change: &Change) -> Vec<Topic> {
 /// Brings one topic up to date.
 async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Found) {
     let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
-    let config = match TopicConfig::resolve(&change.config, &overrides) {
-        Ok(config) => Arc::new(config),
-        Err(error) => {
-            // What a newer Kafka accepted may mean nothing here; the topic is served all the same.
-            tracing::warn!(topic = %topic.name, %error, "a setting is ignored");
-            Arc::new(change.config.topic_defaults.clone())
-        }
-    };
+    let (config, ignored) = TopicConfig::serve(&change.config, &overrides);
+    for error in ignored {
+        // What a newer Kafka accepted may mean nothing here; the topic is served all the same.
+        tracing::warn!(topic = %topic.name, %error, "a setting is ignored");
+    }
+    let config = Arc::new(config);
     let before = shard.topics.by_id(&topic.id);
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for (&index, registered) in &topic.partitions {

@@ -3,6 +3,9 @@
 //! A [`TopicConfig`] is resolved once when a topic's settings change and then shared as
 //! `Arc<TopicConfig>` by everything that serves the topic. Field names are Kafka's keys with
 //! underscores; a value of `i64::MAX` means "never", -1 "no limit", as in Kafka.
+//!
+//! What a client asks for is checked ([`TopicConfig::resolve`]); what the metadata say is served
+//! ([`TopicConfig::serve`]), because it was accepted once, if only by a Kafka that knows more.
 
 use crate::broker_config::BrokerConfig;
 use crate::error::ConfigError;
@@ -136,13 +139,35 @@ impl TopicConfig {
     ) -> Result<TopicConfig, ConfigError> {
         let mut config = broker.topic_defaults.clone();
         for (key, text) in overrides {
-            match topic_setting(key) {
-                Some(setting) => config.set(key, setting.parse(text)?),
-                None if is_known_topic_key(key) => {}
-                None => return Err(unknown_topic_key(key)),
-            }
+            config.override_one(key, text)?;
         }
-        config.finish(overrides)
+        config.check(overrides)?;
+        Ok(config.finish())
+    }
+
+    /// The settings of a topic whose `overrides` stand in the metadata: each counts that can be
+    /// understood, whatever becomes of the others. Returns also what could not.
+    ///
+    /// Nothing is checked against anything else: overrides that agreed when they were accepted may
+    /// contradict what the node was told since, and that must not make a topic lose its
+    /// `retention.ms`. Kafka takes them the same way (`LogConfig.fromProps`).
+    pub fn serve(
+        broker: &BrokerConfig,
+        overrides: &RawSettings,
+    ) -> (TopicConfig, Vec<ConfigError>) {
+        let mut config = broker.topic_defaults.clone();
+        let set = |(key, text): (&String, &String)| config.override_one(key, text).err();
+        let ignored = overrides.iter().filter_map(set).collect();
+        (config.finish(), ignored)
+    }
+
+    fn override_one(&mut self, key: &str, text: &str) -> Result<(), ConfigError> {
+        match topic_setting(key) {
+            Some(setting) => self.set(key, setting.parse(text)?),
+            None if is_known_topic_key(key) => {}
+            None => return Err(unknown_topic_key(key)),
+        }
+        Ok(())
     }
 
     /// What a topic has that overrides nothing.
@@ -153,10 +178,12 @@ impl TopicConfig {
                 config.set(setting.name, setting.parse(&text)?);
             }
         }
-        config.finish(&RawSettings::new())
+        config.check(&RawSettings::new())?;
+        Ok(config.finish())
     }
 
-    fn finish(mut self, overrides: &RawSettings) -> Result<TopicConfig, ConfigError> {
+    /// Whether the settings agree with each other (`LogConfig.validateValues`).
+    fn check(&self, overrides: &RawSettings) -> Result<(), ConfigError> {
         if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
             return Err(ConfigError::Conflict(format!(
                 "conflict topic config setting min.compaction.lag.ms ({}) > \
@@ -172,13 +199,17 @@ impl TopicConfig {
                     .to_owned(),
             ));
         }
+        Ok(())
+    }
+
+    fn finish(mut self) -> TopicConfig {
         self.compression = match self.compression {
             TopicCompression::Gzip(_) => TopicCompression::Gzip(self.compression_gzip_level),
             TopicCompression::Lz4(_) => TopicCompression::Lz4(self.compression_lz4_level),
             TopicCompression::Zstd(_) => TopicCompression::Zstd(self.compression_zstd_level),
             other => other,
         };
-        Ok(self)
+        self
     }
 
     fn set(&mut self, key: &str, value: Value) {
@@ -375,6 +406,34 @@ mod tests {
             "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
         );
         assert!(message(&[("remote.storage.enable", "true")]).starts_with("Tiered Storage"));
+    }
+
+    /// One override that had come to contradict the node's settings made a topic lose all of them:
+    /// its `retention.ms=-1` too, and with it its records.
+    #[test]
+    fn what_is_served_keeps_every_override_that_can_be_understood() {
+        let own = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<RawSettings>()
+        };
+        let broker = own(&[("log.cleaner.max.compaction.lag.ms", "5000")]);
+        let broker = BrokerConfig::from_settings(broker).unwrap();
+        let overrides = own(&[
+            ("compression.gzip.level", "4"),
+            ("compression.type", "gzip"),
+            ("min.compaction.lag.ms", "60000"),
+            ("nosuch.key", "1"),
+            ("remote.storage.enable", "true"),
+            ("retention.ms", "-1"),
+            ("segment.bytes", "many"),
+        ]);
+        assert!(TopicConfig::resolve(&broker, &overrides).is_err());
+        let (config, ignored) = TopicConfig::serve(&broker, &overrides);
+        assert_eq!((config.retention_ms, config.min_compaction_lag_ms), (-1, 60_000));
+        assert_eq!(config.compression, TopicCompression::Gzip(4));
+        assert_eq!(config.segment_bytes, TopicConfig::default().segment_bytes);
+        let ignored: Vec<String> = ignored.iter().map(ToString::to_string).collect();
+        assert_eq!(ignored.len(), 2, "{ignored:?}");
+        assert!(ignored[0].contains("nosuch.key") && ignored[1].contains("segment.bytes"));
     }
 
     #[test]
