@@ -59,6 +59,7 @@ impl Log {
         leader_epoch: LeaderEpoch,
         now_ms: TimestampMs,
     ) -> Result<Appended, AppendError> {
+        self.follow_directory();
         if let Some(failure) = self.failure() {
             return Err(failure.into());
         }

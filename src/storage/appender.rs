@@ -115,6 +115,7 @@ impl Log {
             .write_at(&file, bufs, start, durability)
             .await
             .map_err(|error| StorageError::io("write", &path())(error))?;
+        self.follow_directory();
         if self.failure().is_some() {
             return Ok(());
         }
@@ -232,6 +233,7 @@ impl Log {
 
 async fn run(log: Rc<Log>) {
     loop {
+        log.follow_directory();
         if log.writer_paused.get() || log.failure().is_some() {
             break;
         }

@@ -34,6 +34,7 @@ impl Log {
     /// earlier, and the directory must not be marked as cleanly shut down. Other errors are the
     /// disk's.
     pub async fn close_by(&self, deadline: Instant) -> Result<(), StorageError> {
+        self.follow_directory();
         if let Some(failure) = self.failure() {
             return Err(failure);
         }

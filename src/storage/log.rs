@@ -297,10 +297,14 @@ impl Log {
         reached: impl Fn(&Log) -> Offset,
     ) -> Result<(), StorageError> {
         poll_fn(|context| {
-            if reached(self) >= end_offset {
+            self.follow_directory();
+            let failure = self.failure();
+            // What a failed log has only in memory is lost, also with `flush=async`.
+            let is_kept = failure.is_none() || self.durable_offset.get() >= end_offset;
+            if reached(self) >= end_offset && is_kept {
                 return Poll::Ready(Ok(()));
             }
-            if let Some(failure) = self.failure() {
+            if let Some(failure) = failure {
                 return Poll::Ready(Err(failure));
             }
             self.durable_waiters.register(end_offset, context);
@@ -339,7 +343,7 @@ impl Log {
             return;
         }
         let offline = match error {
-            StorageError::Closed => StorageError::Closed,
+            StorageError::Closed | StorageError::Offline { .. } => error.clone(),
             error => StorageError::Offline { reason: error.to_string().into() },
         };
         self.failure.replace(Some(offline));
@@ -354,9 +358,20 @@ impl Log {
         }
     }
 
+    /// Takes the log offline if its directory is: what failed another log there is not to be
+    /// trusted with this one (`ReplicaManager.handleLogDirFailure`). Called wherever something
+    /// would be taken or acknowledged, so that not one more is, on any shard.
+    pub fn follow_directory(&self) {
+        if self.dir.is_offline() && self.failure.borrow().is_none() {
+            let reason = self.dir.failure().unwrap_or_else(|| "its directory is offline".into());
+            self.fail(&StorageError::Offline { reason });
+        }
+    }
+
     /// Moves the durable offset on and tells those who wait for it.
     pub(crate) fn advance_durable(&self, end_offset: Offset) {
-        if end_offset <= self.durable_offset.get() {
+        self.follow_directory();
+        if end_offset <= self.durable_offset.get() || self.failure.borrow().is_some() {
             return;
         }
         self.written_offset.set(end_offset.max(self.written_offset.get()));

@@ -23,6 +23,7 @@ impl Log {
     /// Moves the start of the log up to `before`, which must not be beyond the committed offset.
     /// Returns the new start. Segments entirely below it are removed.
     pub async fn delete_records(&self, before: Offset) -> Result<Offset, StorageError> {
+        self.follow_directory();
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
@@ -43,6 +44,7 @@ impl Log {
     /// Removes segments that are too old or too many, and forgets producers that were idle for
     /// long. Returns how many segments went.
     pub async fn apply_retention(&self, now_ms: TimestampMs) -> Result<usize, StorageError> {
+        self.follow_directory();
         if let Some(failure) = self.failure() {
             return Err(failure);
         }

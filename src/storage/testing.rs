@@ -178,6 +178,15 @@ impl Bench {
         Ok(Opened { log, report, dirs })
     }
 
+    /// Makes partition 0 of another topic in the same directory.
+    pub(crate) async fn create_beside(&self, opened: &Opened, topic: &str) -> Rc<Log> {
+        let config = Arc::new(self.config.lock().expect("one thread").clone());
+        let partition = TopicPartition::new(topic, 0);
+        let id = Uuid::from_u128(0x4321);
+        let created = Log::create(&self.shard, opened.log.dir(), partition, id, config).await;
+        created.expect("the log is made")
+    }
+
     /// Stops cleanly.
     pub(crate) async fn close(&self, opened: Opened) {
         opened.log.close().await.expect("the log closes");

@@ -2,7 +2,9 @@
 
 use ringlog_config::{Flush, TopicConfig};
 use ringlog_runtime::IoChoice;
+use ringlog_types::ErrorCode;
 
+use crate::StorageError;
 use crate::names;
 use crate::offset_index::OffsetIndex;
 use crate::testing::{BatchSpec, Bench, append, bytes_of, on_backend, on_shard, read_all};
@@ -447,4 +449,37 @@ fn the_time_of_the_append_is_stamped() {
             assert_eq!((found.timestamp, found.offset, found.leader_epoch), (5000, 0, 7));
         }
     });
+}
+
+/// One log's failed write took only that log offline: others of the directory went on
+/// acknowledging what the same disk was to keep.
+#[test]
+fn no_log_of_a_failed_directory_acknowledges() {
+    for flush in [Flush::Sync, Flush::Async] {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let config = TopicConfig { flush, ..Default::default() };
+                let bench = Bench::new(runtime, &path, config);
+                let opened = bench.open().await;
+                let other = bench.create_beside(&opened, "u").await;
+                let kept = append(&other, BatchSpec::default()).expect("taken").last_offset + 1;
+                other.wait_durable(kept).await.expect("written");
+                let lost = append(&other, BatchSpec::default()).expect("taken").last_offset + 1;
+                opened.log.fail(&StorageError::unusable(&path, "a write failed"));
+                other.wait_committed(kept).await.expect("it is on disk");
+                let told = other.wait_committed(lost).await;
+                assert!(matches!(told, Err(StorageError::Offline { .. })), "{told:?}");
+                assert_eq!(other.durable_offset(), kept);
+                let told = append(&other, BatchSpec::default());
+                let code = told.expect_err("the directory is offline").error_code();
+                assert_eq!(code, ErrorCode::KafkaStorageError);
+                let told = other.failure().expect("it failed").to_string();
+                assert_eq!(told.matches("offline since").count(), 1, "{told}");
+                other.close().await.expect_err("it did not close cleanly");
+            }
+        });
+    }
 }
