@@ -12,7 +12,10 @@ mod record;
 mod replay;
 mod snapshot_file;
 
-pub use controller::{AutoTopic, Controller, Decision, ProducerIdBlock, Registration};
+pub use controller::{
+    AutoTopic, Controller, Decision, DirectoriesAtStart, DirectoryAssignment, ProducerIdBlock,
+    Registration,
+};
 pub use error::MetadataError;
 pub use features::{Feature, METADATA_VERSION, METADATA_VERSION_LEVEL, SUPPORTED_FEATURES};
 pub use image::{

@@ -13,6 +13,7 @@ mod configs;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod directories;
 mod entropy;
 mod names;
 mod other_configs;
@@ -29,6 +30,7 @@ use ringlog_wire::messages::end_transaction_record::EndTransactionRecord;
 
 pub use brokers::Registration;
 pub use create_topics::AutoTopic;
+pub use directories::{DirectoriesAtStart, DirectoryAssignment};
 pub use producer_ids::ProducerIdBlock;
 
 use crate::error::MetadataError;

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod configs;
+mod directories;
 mod topics;
 
 use std::sync::Arc;
