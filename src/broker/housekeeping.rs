@@ -10,6 +10,7 @@ use ringlog_storage::{CheckpointFile, LogDirs};
 
 use crate::checkpoints;
 use crate::controller::CONTROLLER_SHARD;
+use crate::offline;
 use crate::shard::Shard;
 
 /// How often free space is looked at.
@@ -101,6 +102,7 @@ async fn snapshots(shard: Rc<Shard>) {
 async fn watch_space(shard: Rc<Shard>) {
     while !shard.stopping.get() {
         shard.node.directories().check_space(&shard.rt).await;
+        offline::follow_directories(&shard).await;
         report_directories(&shard, shard.node.directories());
         shard.rt.sleep(SPACE_INTERVAL).await;
     }

@@ -24,6 +24,7 @@ mod metadata_log;
 mod metadata_snapshot_tests;
 mod metadata_snapshots;
 mod node;
+mod offline;
 mod partition;
 mod produce_check;
 mod request;

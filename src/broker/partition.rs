@@ -9,10 +9,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak as RcWeak};
 use std::sync::{Arc, Weak};
 
-use ringlog_admin::metrics::{ShardMetrics, TopicMetrics};
+use ringlog_admin::metrics::TopicMetrics;
 use ringlog_runtime::sync::Signal;
 use ringlog_storage::{Log, LogObserver, StorageError};
 use ringlog_types::{Offset, TopicPartition};
+
+use crate::offline::{self, OfflinePartition};
+use crate::shard::Shard;
 
 /// A fetch that waits for data. It lives on the shard of its connection; the partitions it waits
 /// for hold weak references, so that a fetch that ended leaves nothing behind.
@@ -26,7 +29,7 @@ pub(crate) struct Partition {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) log: Rc<Log>,
     pub(crate) metrics: Arc<TopicMetrics>,
-    shard_metrics: Arc<ShardMetrics>,
+    shard: RcWeak<Shard>,
     waiters: RefCell<Vec<Weak<Signal>>>,
     failed: Cell<bool>,
 }
@@ -37,13 +40,13 @@ impl Partition {
         topic_partition: TopicPartition,
         log: Rc<Log>,
         metrics: Arc<TopicMetrics>,
-        shard_metrics: Arc<ShardMetrics>,
+        shard: &Rc<Shard>,
     ) -> Rc<Partition> {
         let partition = Rc::new(Partition {
             topic_partition,
             log: log.clone(),
             metrics,
-            shard_metrics,
+            shard: Rc::downgrade(shard),
             waiters: RefCell::default(),
             failed: Cell::new(false),
         });
@@ -106,8 +109,13 @@ impl LogObserver for Watch {
         if let Some(partition) = self.0.upgrade() {
             let name = &partition.topic_partition;
             if !partition.failed.replace(true) {
-                partition.shard_metrics.partitions_offline.add(1);
                 tracing::error!(partition = %name, %error, "partition is offline");
+                if let Some(shard) = partition.shard.upgrade() {
+                    shard.metrics.partitions_offline.add(1);
+                    let (topic_id, reason) = (partition.log.topic_id(), error.to_string().into());
+                    let name = name.clone();
+                    offline::notice(&shard, OfflinePartition { name, topic_id, reason });
+                }
             }
             partition.wake_waiters();
         }

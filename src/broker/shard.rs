@@ -26,6 +26,7 @@ use crate::home::LastGiven;
 use crate::listening::Listening;
 use crate::metadata_cache::MetadataCache;
 use crate::node::Common;
+use crate::offline::Offline;
 use crate::partition::Partition;
 use crate::request_memory::RequestMemory;
 use crate::router::Job;
@@ -49,6 +50,7 @@ pub(crate) struct Shard {
     /// The cluster's metadata as of the last published change.
     pub(crate) image: RefCell<Image>,
     pub(crate) topics: Topics,
+    pub(crate) offline: Offline,
     pub(crate) metadata_cache: MetadataCache,
     /// Encoded answers to ApiVersions, by version.
     pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
@@ -100,6 +102,7 @@ impl Shard {
             config: RefCell::new(Arc::new(config.clone())),
             image: RefCell::default(),
             topics: Topics::default(),
+            offline: Offline::default(),
             metadata_cache: MetadataCache::default(),
             api_versions_cache: RefCell::default(),
             producer_ids: RefCell::default(),

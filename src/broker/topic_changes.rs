@@ -18,6 +18,7 @@ use ringlog_storage::{Log, LogDir, OpenHint};
 use ringlog_types::{TopicPartition, Uuid};
 
 use crate::listening;
+use crate::offline;
 use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::startup;
@@ -100,6 +101,7 @@ fn end(shard: &Shard) {
     // Answers given while logs were being opened and closed are of what was before.
     shard.forget_cached_answers();
     count_partitions(shard);
+    offline::report(shard);
 }
 
 /// The topics whose partitions or settings changed: all of them when the node's own did.
@@ -196,7 +198,7 @@ async fn open_partition(
     match opened {
         Ok(log) => {
             let metrics = shard.metrics.topic(&topic.name);
-            Some(Partition::new(name, log, metrics, shard.metrics.clone()))
+            Some(Partition::new(name, log, metrics, shard))
         }
         Err(error) => {
             tracing::error!(partition = %name, %error, "partition is offline");
@@ -207,6 +209,7 @@ async fn open_partition(
 
 async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
     let Some(topic) = shard.topics.remove(id) else { return };
+    shard.offline.forget(id);
     shard.metrics.remove_topic(&topic.name);
     let owned = topic.partitions.iter().enumerate().filter(|(_, entry)| entry.owner == shard.id());
     for (index, entry) in owned {

@@ -11,6 +11,7 @@ use ringlog_wire::messages::describe_topic_partitions_response::{
 };
 
 use crate::answers::Answer;
+use crate::offline;
 use crate::request::Request;
 use crate::shard::Shard;
 use crate::topics::TopicEntry;
@@ -47,7 +48,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         };
         let count = topic.partitions.len().saturating_sub(first).min(left);
         left -= count;
-        response.topics.push(described(&topic, first, count));
+        response.topics.push(described(&shard, &topic, first, count));
         if first + count < topic.partitions.len() {
             let partition_index = (first + count) as i32;
             response.next_cursor = Some(Cursor { topic_name: name.into(), partition_index });
@@ -71,6 +72,7 @@ fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic<'static> {
 }
 
 fn described(
+    shard: &Shard,
     topic: &TopicEntry,
     first: usize,
     count: usize,
@@ -82,16 +84,21 @@ fn described(
         topic_id: topic.id,
         is_internal: topic.is_internal(),
         partitions: partitions
-            .map(|(index, partition)| DescribeTopicPartitionsResponsePartition {
-                partition_index: index as i32,
-                leader_id: partition.leader,
-                leader_epoch: partition.leader_epoch,
-                replica_nodes: partition.replicas.clone(),
-                isr_nodes: partition.isr.clone(),
-                // The Java admin client does not expect the null that the schema allows.
-                eligible_leader_replicas: Some(Vec::new()),
-                last_known_elr: Some(Vec::new()),
-                ..Default::default()
+            .map(|(index, partition)| {
+                let leader = offline::leader(shard, topic, index);
+                DescribeTopicPartitionsResponsePartition {
+                    error_code: leader.error.code(),
+                    partition_index: index as i32,
+                    leader_id: leader.id,
+                    leader_epoch: partition.leader_epoch,
+                    replica_nodes: partition.replicas.clone(),
+                    isr_nodes: partition.isr.clone(),
+                    // The Java admin client does not expect the null that the schema allows.
+                    eligible_leader_replicas: Some(Vec::new()),
+                    last_known_elr: Some(Vec::new()),
+                    offline_replicas: leader.offline_replicas,
+                    ..Default::default()
+                }
             })
             .collect(),
         topic_authorized_operations: i32::MIN,

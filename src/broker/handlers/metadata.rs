@@ -15,6 +15,7 @@ use ringlog_wire::messages::metadata_response::{
 
 use crate::answers::Answer;
 use crate::controller;
+use crate::offline;
 use crate::request::Request;
 use crate::shard::Shard;
 use crate::topics::TopicEntry;
@@ -130,14 +131,17 @@ fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> Met
                 });
             }
         }
-        _ => response.topics = shard.topics.all().iter().map(|topic| described(topic)).collect(),
+        _ => {
+            response.topics =
+                shard.topics.all().iter().map(|topic| described(shard, topic)).collect();
+        }
     }
     response
 }
 
 fn named(shard: &Shard, name: &str) -> MetadataResponseTopic<'static> {
     match shard.topics.by_name(name) {
-        Some(topic) => described(&topic),
+        Some(topic) => described(shard, &topic),
         None => MetadataResponseTopic {
             error_code: match validate_topic_name(name) {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition.code(),
@@ -152,7 +156,7 @@ fn named(shard: &Shard, name: &str) -> MetadataResponseTopic<'static> {
 
 fn identified(shard: &Shard, id: Uuid) -> MetadataResponseTopic<'static> {
     match shard.topics.by_id(&id) {
-        Some(topic) => described(&topic),
+        Some(topic) => described(shard, &topic),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId.code(),
             topic_id: id,
@@ -163,7 +167,7 @@ fn identified(shard: &Shard, id: Uuid) -> MetadataResponseTopic<'static> {
     }
 }
 
-fn described(topic: &TopicEntry) -> MetadataResponseTopic<'static> {
+fn described(shard: &Shard, topic: &TopicEntry) -> MetadataResponseTopic<'static> {
     let partitions = topic.partitions.iter().enumerate();
     MetadataResponseTopic {
         error_code: ErrorCode::None.code(),
@@ -171,14 +175,17 @@ fn described(topic: &TopicEntry) -> MetadataResponseTopic<'static> {
         topic_id: topic.id,
         is_internal: topic.is_internal(),
         partitions: partitions
-            .map(|(index, partition)| MetadataResponsePartition {
-                error_code: ErrorCode::None.code(),
-                partition_index: index as i32,
-                leader_id: partition.leader,
-                leader_epoch: partition.leader_epoch,
-                replica_nodes: partition.replicas.to_vec(),
-                isr_nodes: partition.isr.to_vec(),
-                offline_replicas: Vec::new(),
+            .map(|(index, partition)| {
+                let leader = offline::leader(shard, topic, index);
+                MetadataResponsePartition {
+                    error_code: leader.error.code(),
+                    partition_index: index as i32,
+                    leader_id: leader.id,
+                    leader_epoch: partition.leader_epoch,
+                    replica_nodes: partition.replicas.to_vec(),
+                    isr_nodes: partition.isr.to_vec(),
+                    offline_replicas: leader.offline_replicas,
+                }
             })
             .collect(),
         topic_authorized_operations: OPERATIONS_OMITTED,
