@@ -7,18 +7,20 @@
 //! connection sees it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_admin::metrics::NodeMetrics;
-use ringlog_metadata::{Controller as Decisions, Decision, Delta, MetadataRecord};
+use ringlog_metadata::{Controller as Decisions, Decision, Delta, Image, MetadataRecord};
 use ringlog_runtime::ShardId;
 use ringlog_runtime::sync::Semaphore;
 use ringlog_storage::Log;
-use ringlog_types::ErrorCode;
+use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::{Message, Reader};
 
 use crate::checkpoints;
+use crate::directories;
 use crate::metadata_log::MetadataLog;
 use crate::shard::Shard;
 use crate::topic_changes::{self, Change};
@@ -80,7 +82,7 @@ impl Controller {
         let random = u128::from(shard.rt.random_u64()) << 64 | u128::from(shard.rt.random_u64());
         let decision = decide(&self.decisions.borrow(), random);
         let created = checkpoints::created_topics(&decision.records);
-        checkpoints::forget_topics(shard, &created).await.map_err(|error| {
+        Box::pin(checkpoints::forget_topics(shard, &created)).await.map_err(|error| {
             tracing::error!(%error, "checkpoints may know topics of these names: none is created");
             ErrorCode::KafkaStorageError
         })?;
@@ -96,15 +98,48 @@ impl Controller {
         shard.node.metrics.metadata_records.add(decision.records.len() as u64);
         self.count(&shard.node.metrics);
         if !delta.is_empty() && self.publishes.get() {
-            self.publish(shard, delta).await;
+            let topics = delta.topics.clone();
+            Box::pin(self.publish(shard, delta)).await;
+            Box::pin(self.record_directories(shard, topics)).await;
         }
         Ok(decision.response)
+    }
+
+    /// Records in which directories the shards have made new logs. If that fails, the next start
+    /// does it, where it finds them.
+    async fn record_directories(&self, shard: &Rc<Shard>, topics: BTreeSet<Uuid>) {
+        if topics.is_empty() || shard.node.directories().iter().nth(1).is_none() {
+            return;
+        }
+        let assignments = directories::of_topics(shard, topics).await;
+        let node_id = shard.node.config.node_id;
+        let decision = self.decisions.borrow().assign_directories(node_id, &assignments);
+        let mut deltas = Vec::new();
+        for batch in decision.batches() {
+            match self.write(batch).await {
+                Ok(delta) => deltas.push(delta),
+                Err(reason) => {
+                    tracing::error!(reason, "the directories of new partitions are not recorded");
+                    break;
+                }
+            }
+        }
+        let delta = merged(deltas);
+        if !delta.is_empty() {
+            self.publish(shard, delta).await;
+        }
+    }
+
+    /// What the cluster knows.
+    pub(crate) fn image(&self) -> Image {
+        self.decisions.borrow().image().clone()
     }
 
     /// Writes one batch of records, waits until it is on disk, and applies it.
     async fn write(&self, records: &[MetadataRecord<'static>]) -> Result<Delta, String> {
         let image = self.decisions.borrow().image().clone();
-        let written = self.log.append(records, &image).await;
+        // Boxed: what an append holds while it waits is large, and much waits for it.
+        let written = Box::pin(self.log.append(records, &image)).await;
         let written = written.map_err(|error| error.to_string())?;
         let mut decisions = self.decisions.borrow_mut();
         let delta = decisions

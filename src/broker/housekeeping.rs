@@ -3,6 +3,7 @@
 //!
 //! Every shard looks after its own logs; shard 0 writes the checkpoints of all of them.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -125,19 +126,24 @@ fn report_directories(shard: &Shard, directories: &LogDirs) {
 }
 
 /// The end of a clean stop: the metadata log closes, and the directories say what they hold.
-pub(crate) async fn close_directories(shard: &Rc<Shard>, mut clean: bool) {
+/// `unclean` are the places of those with logs that did not close cleanly: they get no marker.
+/// Returns whether all got theirs.
+pub(crate) async fn close_directories(shard: &Rc<Shard>, mut unclean: HashSet<usize>) -> bool {
     if let Some(controller) = shard.controller.get()
         && let Err(error) = controller.log().close().await
     {
         tracing::error!(%error, "the metadata log was not closed");
-        clean = false;
+        unclean.insert(controller.log().dir().index());
     }
-    if let Err(error) = checkpoints::write(shard, &CheckpointFile::ALL).await {
+    let written = checkpoints::write(shard, &CheckpointFile::ALL).await;
+    if let Err(error) = &written {
         // The marker vouches for the checkpoints: what lies below them was on disk.
         tracing::error!(%error, "checkpoints were not written");
-        clean = false;
     }
-    if clean && let Err(error) = shard.node.directories().mark_clean_shutdown(&shard.rt).await {
+    let is_clean = |dir_index: usize| written.is_ok() && !unclean.contains(&dir_index);
+    let marked = shard.node.directories().mark_clean_shutdown(&shard.rt, is_clean).await;
+    if let Err(error) = &marked {
         tracing::error!(%error, "the directories were not marked clean");
     }
+    unclean.is_empty() && written.is_ok() && marked.is_ok()
 }

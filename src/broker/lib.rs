@@ -8,6 +8,7 @@ mod checkpoints;
 mod connection;
 mod connection_limits;
 mod controller;
+mod directories;
 mod fetch_session;
 mod fetching;
 mod frames;

@@ -2,6 +2,7 @@
 //! logs close, directories are marked clean. A second request to stop, or a crash at any point of
 //! this, costs nothing but a recovery at the next start.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ pub(crate) fn begin(shard: &Rc<Shard>) {
         tracing::info!("stopping");
         shard.on_every_shard(|shard| drain_connections(shard.clone())).await;
         let closed = shard.on_every_shard(|shard| close_logs(shard.clone())).await;
-        let clean = closed.into_iter().all(|clean| clean);
-        housekeeping::close_directories(&shard, clean).await;
+        let unclean = closed.into_iter().flatten().collect();
+        let clean = housekeeping::close_directories(&shard, unclean).await;
         tracing::info!(clean, "stopped");
         stop_shards(&shard);
     });
@@ -62,18 +63,20 @@ async fn drain_connections(shard: Rc<Shard>) {
     }
 }
 
-/// Closes the logs of this shard. Returns whether all of them closed cleanly.
-async fn close_logs(shard: Rc<Shard>) -> bool {
+/// Closes the logs of this shard. Returns the places of the directories of those that did not
+/// close cleanly, or were never open: they have to be recovered.
+async fn close_logs(shard: Rc<Shard>) -> HashSet<usize> {
     let deadline = shard.rt.now() + WRITES_TIME_MAX;
     // The next start must not believe files that this one has not looked at.
-    let mut clean = shard.topics.unopened_partitions(shard.id()).is_empty();
+    let mut unclean = shard.topics.unopened_directories();
     for partition in shard.topics.local_partitions() {
+        let dir_index = partition.log.dir().index();
         if partition.is_offline() {
-            clean = false;
+            unclean.insert(dir_index);
         } else if let Err(error) = partition.log.close_by(deadline).await {
             tracing::error!(partition = %partition.topic_partition, %error, "not closed cleanly");
-            clean = false;
+            unclean.insert(dir_index);
         }
     }
-    clean
+    unclean
 }

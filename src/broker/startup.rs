@@ -27,7 +27,7 @@ use crate::metadata_log::METADATA_TOPIC;
 use crate::node::NodeError;
 use crate::shard::Shard;
 use crate::topic_changes::{self, Found, FoundPartition};
-use crate::{housekeeping, listening, metadata_log};
+use crate::{directories, housekeeping, listening, metadata_log};
 
 /// How often a node that found no space for its registration tries again.
 const REGISTRATION_RETRY: Duration = Duration::from_secs(1);
@@ -52,13 +52,20 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let (log, image) = opened.await?;
     refuse_unknown_metadata(&image)?;
     let matched = match_directories(directories, &image, found_logs)?;
+    let at_start = directories::at_start(directories, &image, config.node_id);
+    directories.mark_used(&shard.rt).await;
     let decisions = Decisions::new(image, Arc::new(config.clone()));
     let controller = Rc::new(Controller::new(decisions, log));
     assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
 
+    let begun = controller.change(shard, |decisions, _| decisions.bootstrap()).await;
+    begun.map_err(cannot_register)?;
+    let mut found = settle(shard, directories, matched).await;
+    let ids = found.logs.iter().map(|(place, found)| (*place, found.dir.id())).collect();
+    // Before the node registers without what is missing, and forgets that it was there.
+    found.away = directories::compare(shard, &controller, &at_start, &ids).await?;
     advertise(shard, address);
     register_when_possible(shard, &controller, clean).await?;
-    let found = settle(shard, directories, matched).await;
     install(shard, &controller, found).await;
     for listening in shard.on_every_shard(move |shard| serve(shard.clone(), address)).await {
         let cannot = |error| NodeError::Io(format!("cannot listen on {address}"), error);
@@ -86,10 +93,21 @@ fn refuse_doubtful_metadata(
             "{name} is in none of the directories that can be read; repair the other one: {error}"
         )));
     }
-    let Some(log) = found_logs.first() else { return Ok(()) };
+    let empty = directories.iter().find(|dir| !dir.was_used());
+    let mount = empty.map_or(String::new(), |dir| {
+        format!("; {} is empty: is its disk mounted?", dir.path().display())
+    });
+    let Some(log) = found_logs.first() else {
+        let Some(used) = directories.iter().find(|dir| dir.was_used()) else { return Ok(()) };
+        return Err(NodeError::Metadata(format!(
+            "there is no {name}, though {} was in use{mount}; put it back, or give empty \
+             directories only",
+            used.path().display()
+        )));
+    };
     Err(NodeError::Metadata(format!(
         "there is no {name}, which says what {} and {} more directories of partitions are; put it \
-         back from a backup, or give an empty directory; no partition was changed",
+         back from a backup, or give an empty directory{mount}; no partition was changed",
         path_of(directories, log).display(),
         found_logs.len() - 1
     )))
@@ -170,10 +188,9 @@ async fn register_when_possible(
     controller: &Rc<Controller>,
     stopped_cleanly: bool,
 ) -> Result<(), NodeError> {
-    let failed = |error| NodeError::Metadata(format!("the node cannot register: {error}"));
     let Err(error) = register(shard, controller, stopped_cleanly).await else { return Ok(()) };
     if !controller.waits_for_space() || !controller.knows_broker(shard.node.config.node_id) {
-        return Err(failed(error));
+        return Err(cannot_register(error));
     }
     tracing::error!(%error, "the disk is full: the node serves as it was registered before");
     let (shard, controller) = (shard.clone(), controller.clone());
@@ -189,13 +206,16 @@ async fn register_when_possible(
     Ok(())
 }
 
-/// Writes the first records of a new cluster, and this start of the broker.
+fn cannot_register(error: ErrorCode) -> NodeError {
+    NodeError::Metadata(format!("the node cannot register: {error}"))
+}
+
+/// Writes this start of the broker.
 async fn register(
     shard: &Rc<Shard>,
     controller: &Controller,
     stopped_cleanly: bool,
 ) -> Result<(), ErrorCode> {
-    controller.change(shard, |decisions, _| decisions.bootstrap()).await?;
     let (host, port) = shard.node.advertised();
     let next_offset = controller.log().log_end_offset();
     let config = &shard.node.config;
@@ -279,13 +299,12 @@ async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> F
         names.contains(&(dir_index, partition)) || &*partition.topic == METADATA_TOPIC
     };
     let kept = directories.keep_checkpoints(&shard.rt, keep).await;
-    let unreadable = directories.unusable().first().map(ToString::to_string);
-    let doubt = unreadable.or(kept.err().map(|error| error.to_string()));
+    let doubt = kept.err().map(|error| error.to_string());
     let with_dir = |(place, log): ((Uuid, i32), FoundLog)| {
         let dir = directories.get(log.dir_index).expect("found in a directory in use").clone();
         (place, FoundPartition { dir, hint: log.hint })
     };
-    Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt }
+    Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt, away: HashMap::new() }
 }
 
 /// Says what recovery found, what was wrong, and what it did about it.

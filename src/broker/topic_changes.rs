@@ -18,7 +18,7 @@ use ringlog_storage::{Log, LogDir, OpenHint};
 use ringlog_types::{TopicPartition, Uuid};
 
 use crate::listening;
-use crate::offline;
+use crate::offline::{self, OfflinePartition};
 use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::startup;
@@ -47,6 +47,8 @@ pub(crate) struct Found {
     pub(crate) logs: HashMap<(Uuid, i32), FoundPartition>,
     /// Why a partition may have a log although none was found, so that none is created.
     pub(crate) doubt: Option<String>,
+    /// The same of single partitions: their logs are in directories that are away.
+    pub(crate) away: HashMap<(Uuid, i32), String>,
 }
 
 /// Serves everything in the image, with the logs that were found on disk. Run once, at start.
@@ -54,9 +56,11 @@ pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>)
     let topics: Vec<Topic> = change.image.topics().cloned().collect();
     begin(&shard, &change);
     listening::update_limits(&shard, &change.config).await;
+    let mut offline = Vec::new();
     for topic in topics {
-        put_topic(&shard, &change, &topic, &found).await;
+        put_topic(&shard, &change, &topic, &found, &mut offline).await;
     }
+    offline::tell(&shard, offline).await;
     end(&shard);
 }
 
@@ -68,9 +72,11 @@ pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
         remove_topic(&shard, id).await;
     }
     let nothing_found = Found::default();
+    let mut offline = Vec::new();
     for topic in topics_to_update(&change) {
-        put_topic(&shard, &change, &topic, &nothing_found).await;
+        put_topic(&shard, &change, &topic, &nothing_found, &mut offline).await;
     }
+    offline::tell(&shard, offline).await;
     end(&shard);
 }
 
@@ -125,8 +131,14 @@ fn topics_to_update(change: &Change) -> Vec<Topic> {
     topics
 }
 
-/// Brings one topic up to date.
-async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Found) {
+/// Brings one topic up to date. Adds to `offline` what of it cannot be served from now on.
+async fn put_topic(
+    shard: &Rc<Shard>,
+    change: &Change,
+    topic: &Topic,
+    found: &Found,
+    offline: &mut Vec<OfflinePartition>,
+) {
     let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
     let (config, ignored) = TopicConfig::serve(&change.config, &overrides);
     for error in ignored {
@@ -140,10 +152,20 @@ async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Fo
         let owner = owner_of(topic.id, index, shard.mesh.shards());
         let known = before.as_ref().and_then(|before| before.partition(index));
         let mut local = known.and_then(|entry| entry.local.clone());
+        let mut unopened_in = known.and_then(|entry| entry.unopened_in);
         match &local {
             Some(partition) => partition.log.update_config(config.clone()),
             None if owner == shard.id() && known.is_none() => {
-                local = open_partition(shard, topic, index, &config, found).await;
+                match open_partition(shard, topic, index, &config, found).await {
+                    Ok(partition) => local = Some(partition),
+                    Err(failed) => {
+                        let name = TopicPartition::new(topic.name.clone(), index);
+                        let (topic_id, reason) = (topic.id, failed.reason.into());
+                        tracing::error!(partition = %name, %reason, "partition is offline");
+                        offline.push(OfflinePartition { name, topic_id, reason });
+                        unopened_in = failed.dir_index;
+                    }
+                }
             }
             None => {}
         }
@@ -159,9 +181,16 @@ async fn put_topic(shard: &Rc<Shard>, change: &Change, topic: &Topic, found: &Fo
             replicas: registered.replicas.clone(),
             isr: registered.isr.clone(),
             local,
+            unopened_in,
         });
     }
     shard.topics.put(TopicEntry { name: topic.name.clone(), id: topic.id, config, partitions });
+}
+
+/// Why a partition is not served, and in which log directory its log is, if in any.
+struct Unopened {
+    reason: String,
+    dir_index: Option<usize>,
 }
 
 /// Opens the log that was found, or creates one.
@@ -171,38 +200,39 @@ async fn open_partition(
     index: i32,
     config: &Arc<TopicConfig>,
     found: &Found,
-) -> Option<Rc<Partition>> {
+) -> Result<Rc<Partition>, Unopened> {
     let name = TopicPartition::new(topic.name.clone(), index);
-    let opened = match found.logs.get(&(topic.id, index)) {
+    let place = (topic.id, index);
+    let (opened, dir) = match found.logs.get(&place) {
         Some(found) => {
             let FoundPartition { dir, hint } = found.clone();
-            Log::open(&shard.storage, &dir, name.clone(), Some(topic.id), config.clone(), hint)
-                .await
-                .map(|(log, report)| {
-                    startup::tell_recovery(&log, &hint, &report);
-                    log
-                })
+            let id = Some(topic.id);
+            let opened = Log::open(&shard.storage, &dir, name.clone(), id, config.clone(), hint);
+            let opened = opened.await.map(|(log, report)| {
+                startup::tell_recovery(&log, &hint, &report);
+                log
+            });
+            (opened, dir)
         }
         None => {
-            if let Some(doubt) = &found.doubt {
-                tracing::error!(partition = %name, doubt, "its log was not found; it is offline");
-                return None;
+            let doubt = found.away.get(&place).or(found.doubt.as_ref());
+            if let Some(reason) = doubt.cloned() {
+                return Err(Unopened { reason, dir_index: None });
             }
             let Some(dir) = shard.node.pick_directory() else {
-                tracing::error!(partition = %name, "no log directory is online");
-                return None;
+                let reason = "no log directory is online".to_owned();
+                return Err(Unopened { reason, dir_index: None });
             };
-            Log::create(&shard.storage, &dir, name.clone(), topic.id, config.clone()).await
+            let (id, config) = (topic.id, config.clone());
+            let created = Log::create(&shard.storage, &dir, name.clone(), id, config).await;
+            (created, dir)
         }
     };
     match opened {
-        Ok(log) => {
-            let metrics = shard.metrics.topic(&topic.name);
-            Some(Partition::new(name, log, metrics, shard))
-        }
+        Ok(log) => Ok(Partition::new(name, log, shard.metrics.topic(&topic.name), shard)),
         Err(error) => {
-            tracing::error!(partition = %name, %error, "partition is offline");
-            None
+            let dir_index = Some(dir.index());
+            Err(Unopened { reason: error.to_string(), dir_index })
         }
     }
 }

@@ -2,7 +2,7 @@
 //! one entry a topic, shared by reference with the requests in work.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub(crate) struct PartitionEntry {
     pub(crate) isr: Vec<BrokerId>,
     /// The partition itself, on the shard that owns it; none where its log could not be opened.
     pub(crate) local: Option<Rc<Partition>>,
+    /// The place of the log directory with its log that could not be opened, on the same shard.
+    pub(crate) unopened_in: Option<usize>,
 }
 
 /// One topic.
@@ -114,6 +116,13 @@ impl Topics {
             unopened.extend(here.map(|(at, _)| TopicPartition::new(topic.name.clone(), at as i32)));
         }
         unopened
+    }
+
+    /// The places of the log directories with logs of this shard that could not be opened.
+    pub(crate) fn unopened_directories(&self) -> HashSet<usize> {
+        let by_id = self.by_id.borrow();
+        let entries = by_id.values().flat_map(|topic| &topic.partitions);
+        entries.filter_map(|partition| partition.unopened_in).collect()
     }
 }
 

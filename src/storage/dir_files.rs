@@ -21,6 +21,7 @@ pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+const CHECKPOINTS: [&str; 3] = [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS];
 /// What Kafka 4 writes into the marker; -1 for no broker epoch.
 pub(crate) const CLEAN_SHUTDOWN_TEXT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 /// A checkpoint larger than this is not one.
@@ -168,7 +169,12 @@ pub(crate) async fn take_over(
     let id = claim(runtime, path, meta, identity).await?;
     let clean = take_marker(runtime, path).await?;
     let found = find_logs(runtime, path, index, clean).await?;
-    Ok((LogDir::new(index, path.to_owned(), id, clean), found))
+    // A process that came so far as to serve leaves at least one of these.
+    let mut used = clean || !found.is_empty();
+    for name in CHECKPOINTS {
+        used |= runtime.stat(&path.join(name)).await.is_ok();
+    }
+    Ok((LogDir::new(index, path.to_owned(), id, clean, used), found))
 }
 
 /// Makes a fresh directory ours, and gives an old one without an id its id.
@@ -305,7 +311,7 @@ pub(crate) async fn keep_entries(
     dir: &LogDir,
     keep: impl Fn(&TopicPartition) -> bool,
 ) -> Result<(), StorageError> {
-    for name in [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS] {
+    for name in CHECKPOINTS {
         let path = dir.path().join(name);
         let mut offsets = read_offsets(runtime, &path).await?;
         let before = offsets.len();

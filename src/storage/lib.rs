@@ -66,7 +66,7 @@ pub use leader_epoch_cache::EpochEntry;
 pub use log::{Log, LogObserver};
 pub use log_dir::LogDir;
 pub use log_dirs::{
-    CheckpointFile, DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs,
+    CheckpointFile, DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs, UnusableDir,
 };
 pub use observer::{ReadSource, StorageObserver};
 pub use open::OpenHint;

@@ -20,6 +20,7 @@ pub struct LogDir {
     path: PathBuf,
     id: Uuid,
     clean: bool,
+    used: bool,
     failure: OnceLock<Arc<str>>,
     offline: AtomicBool,
     /// Less than the reserve is free.
@@ -31,12 +32,13 @@ pub struct LogDir {
 }
 
 impl LogDir {
-    pub(crate) fn new(index: usize, path: PathBuf, id: Uuid, clean: bool) -> LogDir {
+    pub(crate) fn new(index: usize, path: PathBuf, id: Uuid, clean: bool, used: bool) -> LogDir {
         LogDir {
             index,
             path,
             id,
             clean,
+            used,
             failure: OnceLock::new(),
             offline: AtomicBool::new(false),
             below_reserve: AtomicBool::new(false),
@@ -64,6 +66,12 @@ impl LogDir {
     /// Whether the process that used it before stopped cleanly.
     pub fn was_clean(&self) -> bool {
         self.clean
+    }
+
+    /// Whether a node has served from it before. A fresh one, or one that was only formatted, has
+    /// nothing that could be missing.
+    pub fn was_used(&self) -> bool {
+        self.used
     }
 
     /// Whether a failure took it offline.

@@ -116,6 +116,23 @@ pub struct DirLocks {
     _locks: Vec<FileLock>,
 }
 
+/// A log directory that could not be taken into use.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct UnusableDir {
+    /// The directory.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: StorageError,
+}
+
+impl UnusableDir {
+    fn left_out(path: &Path, error: StorageError) -> UnusableDir {
+        tracing::error!(directory = %path.display(), %error, "left out");
+        UnusableDir { path: path.to_owned(), error }
+    }
+}
+
 /// Every log directory of a node. Cheap to clone and shared by all shards.
 #[derive(Clone)]
 pub struct LogDirs(Arc<Shared>);
@@ -123,7 +140,7 @@ pub struct LogDirs(Arc<Shared>);
 struct Shared {
     identity: Identity,
     dirs: Vec<Arc<LogDir>>,
-    unusable: Vec<StorageError>,
+    unusable: Vec<UnusableDir>,
     /// See [`LogDirs::set_reserve_bytes`]; `u64::MAX` where nothing is set.
     reserve_bytes: AtomicU64,
 }
@@ -153,15 +170,12 @@ impl LogDirs {
                     usable.push((index, path, meta));
                 }
                 Err(error @ StorageError::Unusable { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::error!(directory = %path.display(), %error, "left out");
-                    unusable.push(error);
-                }
+                Err(error) => unusable.push(UnusableDir::left_out(path, error)),
             }
         }
         if usable.is_empty() {
             let none = || StorageError::unusable(Path::new("log.dirs"), "no directory is given");
-            return Err(unusable.into_iter().next().unwrap_or_else(none));
+            return Err(unusable.into_iter().next().map_or_else(none, |dir| dir.error));
         }
         if let Some(error) = unusable.first()
             && usable.iter().all(|(.., meta)| meta.is_none())
@@ -183,14 +197,11 @@ impl LogDirs {
                     found.append(&mut logs);
                 }
                 Err(error @ StorageError::Unusable { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::error!(directory = %path.display(), %error, "left out");
-                    unusable.push(error);
-                }
+                Err(error) => unusable.push(UnusableDir::left_out(path, error)),
             }
         }
         if dirs.is_empty() {
-            return Err(unusable.swap_remove(0));
+            return Err(unusable.swap_remove(0).error);
         }
         let reserve_bytes = AtomicU64::new(u64::MAX);
         let dirs = LogDirs(Arc::new(Shared { identity, dirs, unusable, reserve_bytes }));
@@ -214,7 +225,7 @@ impl LogDirs {
     }
 
     /// Why some directories could not be taken into use.
-    pub fn unusable(&self) -> &[StorageError] {
+    pub fn unusable(&self) -> &[UnusableDir] {
         &self.0.unusable
     }
 
@@ -278,8 +289,9 @@ impl LogDirs {
     ) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
-            let result = dir_files::write_checkpoints(runtime, dir, logs, unopened, files).await;
-            if let Err(error) = result {
+            // What is wrong with one directory is no reason to leave out the others.
+            let written = dir_files::write_checkpoints(runtime, dir, logs, unopened, files).await;
+            if let Err(error) = written {
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
                 }
@@ -340,10 +352,31 @@ impl LogDirs {
         found
     }
 
-    /// Marks the directories that are still online as cleanly stopped. To be called when every
-    /// log is closed and the checkpoints are written, as the last thing.
-    pub async fn mark_clean_shutdown(&self, runtime: &Runtime) -> Result<(), StorageError> {
-        for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
+    /// Notes in fresh directories, by an empty checkpoint, that they are in use; see
+    /// [`LogDir::was_used`]. To be called when there is something that a start must find again.
+    pub async fn mark_used(&self, runtime: &Runtime) {
+        for dir in self.0.dirs.iter().filter(|dir| !dir.was_used()) {
+            let (none, file) = (HashSet::new(), [CheckpointFile::HighWatermarks]);
+            let written = dir_files::write_checkpoints(runtime, dir, &[], &none, &file);
+            if let Err(error) = written.await {
+                tracing::error!(%error, "a new directory cannot be written");
+                if !error.is_disk_full() {
+                    dir.take_offline(&error);
+                }
+            }
+        }
+    }
+
+    /// Marks directories that are still online as cleanly stopped: those of which `is_clean` says,
+    /// given the place in `log.dirs`, that all their logs are closed. To be called when the
+    /// checkpoints are written, as the last thing.
+    pub async fn mark_clean_shutdown(
+        &self,
+        runtime: &Runtime,
+        is_clean: impl Fn(usize) -> bool,
+    ) -> Result<(), StorageError> {
+        let dirs = self.0.dirs.iter().filter(|dir| !dir.is_offline() && is_clean(dir.index()));
+        for dir in dirs {
             let path = dir.path().join(dir_files::CLEAN_SHUTDOWN);
             let written =
                 runtime.write_file_atomic(&path, dir_files::CLEAN_SHUTDOWN_TEXT.as_bytes()).await;

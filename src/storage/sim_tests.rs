@@ -239,7 +239,7 @@ async fn live(runtime: Runtime, seed: u64, model: Shared) {
         }
         let dirs = &opened.dirs.dirs;
         if dirs.write_checkpoints(bench.runtime(), &[log.checkpoint()]).await.is_ok() {
-            let _ = dirs.mark_clean_shutdown(bench.runtime()).await;
+            let _ = dirs.mark_clean_shutdown(bench.runtime(), |_| true).await;
         }
     }
     lock(&model).finished = true;

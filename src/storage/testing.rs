@@ -193,7 +193,7 @@ impl Bench {
         let checkpoint = opened.log.checkpoint();
         let dirs = &opened.dirs.dirs;
         dirs.write_checkpoints(self.runtime(), &[checkpoint]).await.expect("checkpoints");
-        dirs.mark_clean_shutdown(self.runtime()).await.expect("the marker");
+        dirs.mark_clean_shutdown(self.runtime(), |_| true).await.expect("the marker");
     }
 
     /// Opens `t-0` as it is, after a crash.

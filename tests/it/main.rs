@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod moves;
 mod node;
+mod offline;
 mod old_clients;
 mod positions;
 mod raw_client;

@@ -73,7 +73,7 @@ pub(crate) async fn open(
     };
     if !dirs.dirs.unusable().is_empty() {
         let error = &dirs.dirs.unusable()[0];
-        return unusable(shared, "using a directory", error);
+        return unusable(shared, "using a directory", &error.error);
     }
     shared.recovering.set(true);
     let start = Start { rt, shared, plan, shard, dirs, prng };
@@ -145,35 +145,21 @@ impl Start<'_> {
                 self.shared.check(Err::<(), _>(format!("lost: {partition} is gone")));
                 None
             }
-            Some(_) => {
-                self.set_aside(index).await?;
+            Some(found) => {
+                // Where that fails, making the log is refused.
+                let stray = [(found.dir_index, partition)];
+                self.dirs.dirs.set_aside(self.rt, &stray).await;
                 Some(None)
             }
             None => Some(None),
         }
     }
 
-    async fn set_aside(&self, index: usize) -> Option<()> {
-        let from = directory(self.plan, index);
-        let to = from.with_extension(format!("{:016x}-stray", self.rt.random_u64()));
-        let renamed = async {
-            self.rt.rename(&from, &to).await?;
-            self.rt.sync_dir(&data_directory(place_of(self.plan, index))).await
-        };
-        match renamed.await {
-            Ok(()) => Some(()),
-            Err(error) => {
-                let expected = self.shared.errors_expected.get();
-                let why = format!("setting a directory aside failed on a sound disk: {error}");
-                self.shared.check(if expected { Ok(()) } else { Err(why) });
-                None
-            }
-        }
-    }
-
     async fn forget_others(&self, benches: &[Bench]) -> Option<()> {
-        let entries: Vec<_> = benches.iter().map(|bench| bench.log.checkpoint()).collect();
-        match self.dirs.dirs.write_checkpoints(self.rt, &entries).await {
+        let keep = |_, known: &TopicPartition| {
+            benches.iter().any(|bench| partition(bench.index) == *known)
+        };
+        match self.dirs.dirs.keep_checkpoints(self.rt, keep).await {
             Ok(()) => Some(()),
             Err(error) => unusable(self.shared, "a checkpoint", &error),
         }

@@ -378,7 +378,7 @@ async fn stop(benches: &[Bench], dirs: &OpenedDirs) {
         return;
     }
     let Some(first) = benches.first() else { return };
-    match dirs.dirs.mark_clean_shutdown(&first.rt).await {
+    match dirs.dirs.mark_clean_shutdown(&first.rt, |_| true).await {
         Ok(()) => {
             for model in first.shared.logs.borrow_mut().iter_mut() {
                 model.stopped_clean = true;

@@ -2,6 +2,7 @@
 //! room is left.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
 
 use ringlog_storage::LogDir;
@@ -42,11 +43,14 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     for size in sizes.into_iter().flatten().filter(|size| wanted(&size.topic_partition)) {
         by_dir.entry(size.dir_index).or_default().push(size);
     }
-    let results = shard.node.directories().iter().map(|dir| {
+    let directories = shard.node.directories();
+    let in_use = directories.iter().map(|dir| {
         let sizes = by_dir.remove(&dir.index()).unwrap_or_default();
         result(dir, sizes)
     });
-    request.respond(&DescribeLogDirsResponse { results: results.collect(), ..Default::default() })
+    let unusable = directories.unusable().iter().map(|dir| failed(&dir.path));
+    let results = in_use.chain(unusable).collect();
+    request.respond(&DescribeLogDirsResponse { results, ..Default::default() })
 }
 
 fn local_sizes(shard: &Shard) -> Vec<Size> {
@@ -59,15 +63,23 @@ fn local_sizes(shard: &Shard) -> Vec<Size> {
     partitions.iter().map(size).collect()
 }
 
+/// A directory that failed, or that could not be taken into use.
+fn failed(path: &Path) -> DescribeLogDirsResult<'static> {
+    DescribeLogDirsResult {
+        error_code: ErrorCode::KafkaStorageError.code(),
+        log_dir: path.display().to_string().into(),
+        ..Default::default()
+    }
+}
+
 fn result(dir: &LogDir, mut sizes: Vec<Size>) -> DescribeLogDirsResult<'static> {
+    if dir.is_offline() {
+        return failed(dir.path());
+    }
     let mut result = DescribeLogDirsResult {
         log_dir: dir.path().display().to_string().into(),
         ..Default::default()
     };
-    if dir.is_offline() {
-        result.error_code = ErrorCode::KafkaStorageError.code();
-        return result;
-    }
     result.total_bytes = dir.total_bytes() as i64;
     result.usable_bytes = dir.available_bytes() as i64;
     sizes.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));

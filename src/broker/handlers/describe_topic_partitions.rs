@@ -97,7 +97,6 @@ fn described(
                     eligible_leader_replicas: Some(Vec::new()),
                     last_known_elr: Some(Vec::new()),
                     offline_replicas: leader.offline_replicas,
-                    ..Default::default()
                 }
             })
             .collect(),

@@ -40,6 +40,11 @@ pub struct DirectoriesAtStart {
 }
 
 impl DirectoriesAtStart {
+    /// Whether an id names a directory, be it here or not.
+    pub fn is_directory(&self, id: Uuid) -> bool {
+        u128::from_be_bytes(id.0) >= FIRST_ID
+    }
+
     /// Whether the log of a partition may be made that was found in no directory. `recorded` is
     /// what the metadata say of its place.
     ///
@@ -49,7 +54,7 @@ impl DirectoriesAtStart {
     pub fn may_create(&self, recorded: Uuid) -> bool {
         match recorded {
             LOST => false,
-            id if u128::from_be_bytes(id.0) < FIRST_ID => !self.one_is_missing,
+            id if !self.is_directory(id) => !self.one_is_missing,
             id => self.online.contains(&id),
         }
     }
