@@ -298,7 +298,7 @@ fn a_damaged_snapshot_is_made_up_for_or_refused() {
 
 #[test]
 fn a_whole_log_makes_up_for_all_snapshots() {
-    let (mut sim, node, model) = start(7, 12);
+    let (mut sim, node, model) = start(7, 7);
     finish_life(&mut sim, &model);
     let known = snapshots(&mut sim, node);
     assert!(!known.is_empty() && lock(&model).log_start_offset == 0);
