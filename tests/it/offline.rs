@@ -261,3 +261,36 @@ async fn a_directory_that_cannot_be_used_is_described_as_such() {
         described.iter().map(|dir| (PathBuf::from(&*dir.path), dir.error.is_some())).collect();
     assert_eq!(described, [(dirs.one.clone(), false), (dirs.two.clone(), true)]);
 }
+
+/// A failed write cost one partition; those beside it, on the same disk, were served on.
+#[tokio::test]
+async fn a_directory_that_fails_takes_all_its_partitions_along() {
+    let dirs = TwoDirs::new();
+    let node = dirs.start();
+    node.create("t", 8, &[("segment.bytes", "1048576")]).await;
+    node.create("idle", 2, &[]).await;
+    let in_two = |name: &str| dirs.two.join(name).exists();
+    let failing = (0..8).find(|index| in_two(&format!("t-{index}"))).unwrap();
+    let expected = |topic: &str, partitions: i32| -> Vec<(i32, Vec<i32>)> {
+        let offline = (0..partitions).filter(|index| in_two(&format!("{topic}-{index}")));
+        offline.map(|index| (index, vec![1])).collect()
+    };
+    let (of_t, of_idle) = (expected("t", 8), expected("idle", 2));
+    assert_eq!((of_t.len(), of_idle.len()), (4, 1), "the partitions are spread");
+    assert_eq!(leaderless(&node, "t").await, []);
+    // The next segment cannot be made. The client asks for a leader until it gives up.
+    std::fs::remove_dir_all(dirs.two.join(format!("t-{failing}"))).unwrap();
+    let values = values(60, 60_000);
+    let produced = node.produce("t", failing, &values, ProducerSettings::default());
+    let produced = tokio::time::timeout(std::time::Duration::from_secs(3), produced).await;
+    assert!(produced.is_err(), "the log cannot take so much: {produced:?}");
+    assert_eq!(leaderless(&node, "t").await, of_t);
+    assert_eq!(leaderless(&node, "idle").await, of_idle);
+    let idle = of_idle[0].0;
+    assert_eq!(produce_and_fetch(&node, "idle", idle).await, [56; 2], "KAFKA_STORAGE_ERROR");
+    assert_eq!(produce_and_fetch(&node, "idle", 1 - idle).await, [0; 2]);
+    node.create("new", 2, &[]).await;
+    assert!(dirs.one.join("new-0").exists() && dirs.one.join("new-1").exists());
+    node.stop();
+    assert!(dirs.one.join(MARKER).exists() && !dirs.two.join(MARKER).exists());
+}
