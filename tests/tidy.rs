@@ -276,6 +276,7 @@ fn long_prose(document: &Source) -> Vec<String> {
 const FIELDS: [(&str, &str); 8] = [
     ("broker.id", "node_id"),
     ("log.dir", "log_dirs"),
+    ("metadata.log.dir", "log_dirs"),
     // Which protocol a listener has is settled when the listeners are read.
     ("listener.security.protocol.map", "listeners"),
     ("ringlog.shards.pin", "pin_shards"),

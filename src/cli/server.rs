@@ -91,6 +91,7 @@ pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
     let log = logging::for_a_server("info", format == Format::Json).map_err(|error| {
         Failure::new(FAILED, format!("cannot start the thread that writes the log: {error}"))
     })?;
+    tell_without_effect(&config);
     let stop = StopSignal::listen()?;
     let metrics = NodeMetrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION") });
     metrics.count_dropped_log_lines(log.dropped_lines());
@@ -110,6 +111,18 @@ pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
         "serving",
     );
     node.wait().map_err(|error| Failure::new(FAILED, chain(&error)))
+}
+
+/// Names the settings that were taken and do nothing, so that nobody relies on them.
+fn tell_without_effect(config: &BrokerConfig) {
+    let found = config.without_effect();
+    if !found.security.is_empty() {
+        let settings = found.security.join(",");
+        tracing::warn!(settings, "nobody has to log in: these settings have no effect yet");
+    }
+    if !found.others.is_empty() {
+        tracing::warn!(settings = found.others.join(","), "these settings have no effect here");
+    }
 }
 
 fn io_name(backend: Backend) -> &'static str {

@@ -6,20 +6,9 @@ use ringlog_config::{BrokerConfig, Settings};
 use crate::exit::Failure;
 use crate::server::ServerArgs;
 
-/// Defaults of the command line that are not Kafka's.
-const DATA: &str = "./ringlog-data";
-const LISTEN: &str = "127.0.0.1:9092";
-const ADMIN: &str = "127.0.0.1:9644";
-const NODE_ID: &str = "1";
-
 /// Collects and checks the settings.
 pub(crate) fn resolve(args: &ServerArgs) -> Result<BrokerConfig, Failure> {
     let mut settings = Settings::new();
-    // The weakest first: without file and flags, a server starts with these.
-    settings.insert("log.dirs", DATA, "the default");
-    settings.insert("listeners", format!("PLAINTEXT://{LISTEN}"), "the default");
-    settings.insert("ringlog.admin.listener", ADMIN, "the default");
-    settings.insert("node.id", NODE_ID, "the default");
     if let Some(path) = &args.config {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
@@ -101,6 +90,28 @@ mod tests {
         assert_eq!((config.node_id, config.num_partitions), (9, 5));
         assert_eq!(config.log_dirs, [std::path::PathBuf::from("/b")]);
         assert_eq!((config.listeners[0].port, config.admin_listener), (0, None));
+    }
+
+    /// A file older than KRaft has `broker.id`, and `log.dir` where it has one disk.
+    #[test]
+    fn the_old_names_of_a_file_count_and_flags_win_over_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        std::fs::write(&file, "broker.id=0\nlog.dir=/old\n").unwrap();
+        let check = |flags: &str, node_id: i32, log_dir: &str| {
+            let config =
+                resolved(&format!("ringlog server --config {}{flags}", file.display())).unwrap();
+            assert_eq!(config.node_id, node_id, "{flags}");
+            assert_eq!(config.log_dirs, [std::path::PathBuf::from(log_dir)], "{flags}");
+        };
+        check("", 0, "/old");
+        check(" --node-id 9 --data /new", 9, "/new");
+        check(" --set node.id=9 --set log.dirs=/new", 9, "/new");
+        check(" --set broker.id=5 --set log.dir=/new", 5, "/new");
+        assert_eq!(resolved("ringlog server --set broker.id=5").unwrap().node_id, 5);
+        std::fs::write(&file, "broker.id=0\nnode.id=3\n").unwrap();
+        let error = resolved(&format!("ringlog server --config {}", file.display())).unwrap_err();
+        assert!(error.contains("keep one"), "{error}");
     }
 
     #[test]

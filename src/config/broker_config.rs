@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::address_limits::parse_address_limits;
 use crate::error::ConfigError;
@@ -14,6 +14,7 @@ use crate::listener::{Listener, parse_listeners, parse_protocol_map, split_addre
 use crate::setting::UpdateMode;
 use crate::table::{broker_setting, is_known_broker_key};
 use crate::topic_config::TopicConfig;
+use crate::weighty::{self, WithoutEffect};
 
 /// Which I/O backend a node uses (`ringlog.io`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,7 +139,14 @@ impl BrokerConfig {
         }
     }
 
+    /// What was set at start without an effect here: worth a line in the log.
+    pub fn without_effect(&self) -> WithoutEffect {
+        weighty::without_effect(&self.layers)
+    }
+
     fn from_layers(layers: Layers) -> Result<BrokerConfig, ConfigError> {
+        let node_id = node_id(&layers)?;
+        weighty::check(&layers, node_id)?;
         let listeners = listeners(&layers)?;
         let advertised = advertised_listeners(&layers, &listeners)?;
         let overrides_key = "max.connections.per.ip.overrides";
@@ -156,7 +164,7 @@ impl BrokerConfig {
             Ok(usize::try_from(layers.long(key)?).unwrap_or(usize::MAX))
         };
         Ok(BrokerConfig {
-            node_id: node_id(&layers)?,
+            node_id,
             broker_rack: layers.text("broker.rack")?,
             cluster_id: layers.text("ringlog.cluster.id")?,
             log_dirs: log_dirs(&layers)?,
@@ -235,7 +243,17 @@ fn log_dirs(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
         let reason = "At least one directory is needed";
         return Err(ConfigError::invalid("log.dirs", &dirs.join(","), reason));
     }
-    Ok(dirs.into_iter().map(PathBuf::from).collect())
+    let mut dirs: Vec<PathBuf> = dirs.into_iter().map(PathBuf::from).collect();
+    if let Some(metadata) = layers.text("metadata.log.dir")?.filter(|dir| !dir.is_empty()) {
+        let Some(at) = dirs.iter().position(|dir| dir == Path::new(&metadata)) else {
+            let reason = "It is none of log.dirs, and Ringlog keeps the metadata log in one of \
+                          these. Add it to log.dirs, and a metadata log that is there is found";
+            return Err(ConfigError::invalid("metadata.log.dir", &metadata, reason));
+        };
+        // A new metadata log is made in the first one; one that exists is found in any.
+        dirs[..=at].rotate_right(1);
+    }
+    Ok(dirs)
 }
 
 fn listeners(layers: &Layers) -> Result<Vec<Listener>, ConfigError> {
@@ -404,6 +422,13 @@ mod tests {
         }
         assert_eq!(config(&[("ringlog.admin.listener", "")]).unwrap().admin_listener, None);
         assert_eq!(config(&[("broker.id", "3")]).unwrap().node_id, 3);
+        let dirs = |metadata: &str| {
+            let set = config(&[("log.dirs", "/a,/b,/c"), ("metadata.log.dir", metadata)]);
+            set.map(|config| config.log_dirs.iter().map(|dir| dir.display().to_string()).collect())
+        };
+        assert_eq!(dirs("/b/"), Ok(["/b", "/a", "/c"].map(String::from).to_vec()));
+        let elsewhere: Result<Vec<String>, _> = dirs("/d");
+        assert!(elsewhere.unwrap_err().to_string().contains("Add it to log.dirs"));
         let limits =
             [("max.connections.per.ip", "0"), ("max.connections.per.ip.overrides", "10.0.0.7:3")];
         assert_eq!(config(&limits).unwrap().max_connections_per_ip_overrides.len(), 1);

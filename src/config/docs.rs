@@ -18,7 +18,9 @@ In TOML, tables flatten to dotted keys and arrays are lists; a key that is the b
 another one (`log.flush`) wants quotes: `\"log.flush\" = \"async\"`.
 
 **Accepted** settings are Kafka's and mean nothing here: they are taken, kept and shown, so that
-files and tools that set them work. All others do what they say. *Change*: `read-only` at start
+files and tools that set them work. A node names those that were set to something else than their
+default when it starts, and refuses the few that would change who may read its logs or which cluster
+it belongs to. All others do what they say. *Change*: `read-only` at start
 only, `per-broker` and `cluster-wide` also while running, `topic` for each topic.
 ";
 

@@ -15,6 +15,7 @@ mod suggest;
 mod table;
 mod toml_file;
 mod topic_config;
+mod weighty;
 
 pub use broker_config::{BrokerConfig, IoBackend, check_dynamic};
 pub use describe::{
@@ -32,3 +33,4 @@ pub use table::{
     broker_settings, topic_setting, topic_synonyms,
 };
 pub use topic_config::{CleanupPolicy, Flush, TimestampType, TopicCompression, TopicConfig};
+pub use weighty::WithoutEffect;

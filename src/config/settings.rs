@@ -18,6 +18,9 @@ pub struct Settings {
     given: BTreeMap<String, Given>,
 }
 
+/// Settings that have two names in Kafka: the present one and the old one.
+const RENAMED: &[(&str, &str)] = &[("log.dirs", "log.dir"), ("node.id", "broker.id")];
+
 #[derive(Debug, Clone)]
 struct Given {
     value: String,
@@ -41,7 +44,7 @@ impl Settings {
             toml_file::parse(text).or_else(|_| properties::parse(text))
         };
         for Entry { key, value, line } in entries.map_err(|error| error.at(name))? {
-            self.insert(&key, value, format!("{name}, line {line}"));
+            self.put(&key, value, format!("{name}, line {line}"));
         }
         Ok(())
     }
@@ -52,14 +55,25 @@ impl Settings {
             let error = ConfigError::Syntax(format!("expected key=value, not {assignment:?}"));
             return Err(error.at("--set"));
         };
-        self.insert(key.trim(), value.to_owned(), "--set");
+        self.insert(key.trim(), value, "--set");
         Ok(())
     }
 
-    /// Takes one setting; `place` is shown in errors, for example `--listen`.
-    pub fn insert(&mut self, key: &str, value: impl Into<String>, place: impl Into<String>) {
-        let given = Given { value: value.into(), place: place.into() };
-        self.given.insert(key.to_owned(), given);
+    /// Takes one setting from a flag; `place` is shown in errors, for example `--listen`. It wins
+    /// over the file's, under whichever of a setting's two names that stands there.
+    pub fn insert(&mut self, key: &str, value: impl Into<String>, place: &str) {
+        for (new, old) in RENAMED {
+            match key {
+                _ if key == *new => drop(self.given.remove(*old)),
+                _ if key == *old => drop(self.given.remove(*new)),
+                _ => {}
+            }
+        }
+        self.put(key, value.into(), place.to_owned());
+    }
+
+    fn put(&mut self, key: &str, value: String, place: String) {
+        self.given.insert(key.to_owned(), Given { value, place });
     }
 
     /// Checks every name and value, and returns the node's settings or all that is wrong.

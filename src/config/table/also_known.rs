@@ -56,6 +56,9 @@ const RETIRED: &[&str] = &[
     "zookeeper.set.acl",
 ];
 
+/// Settings of Kafka's StandardAuthorizer.
+const AUTHORIZER: &[&str] = &["allow.everyone.if.no.acl.found", "super.users"];
+
 /// Prefixes under which listeners, plug-ins and providers have settings of their own.
 const PREFIXES: &[&str] = &[
     "config.providers.",
@@ -81,7 +84,15 @@ const TOPIC: &[&str] = &[
 pub(crate) fn is_known_broker_key(key: &str) -> bool {
     INTERNAL.contains(&key)
         || RETIRED.contains(&key)
+        || AUTHORIZER.contains(&key)
         || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a broker key says who may connect, how, and what they may do.
+pub(crate) fn is_about_security(key: &str) -> bool {
+    super::security::ROWS.iter().any(|row| row.name == key)
+        || AUTHORIZER.contains(&key)
+        || key.starts_with("listener.name.")
 }
 
 /// Whether a topic key without a row is taken all the same.

@@ -11,7 +11,8 @@ rows! {
         "The rack or zone the node stands in, told to clients.";
     "process.roles", List, Some("broker,controller"),
         ListOf(&["broker", "controller"]), High, ReadOnly, Accepted,
-        "The roles of a Kafka node. Ringlog's embedded controller makes a node both.";
+        "The roles of a Kafka node. Ringlog's embedded controller makes a node both; only one of \
+         them is refused.";
     "auto.create.topics.enable", Boolean, Some("true"), Any, High, ReadOnly, Honoured,
         "Whether a topic is created when a client first asks for it.";
     "delete.topic.enable", Boolean, Some("true"), Any, High, ReadOnly, Honoured,
@@ -67,15 +68,17 @@ rows! {
     "controller.quorum.retry.backoff.ms", Int, Some("20"), AtLeast(0), Low, ReadOnly, Accepted,
         "Pause before a request between controllers is repeated.";
     "controller.quorum.voters", List, Some(""), Any, High, ReadOnly, Accepted,
-        "The controllers with their addresses, as `id@host:port`.";
+        "The controllers with their addresses, as `id@host:port`. Others than this node are \
+         refused.";
     "controller.quota.window.num", Int, Some("11"), AtLeast(1), Low, ReadOnly, Accepted,
         "Number of samples kept for the quota of metadata changes.";
     "controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1), Low, ReadOnly, Accepted,
         "Length of a sample of the quota of metadata changes.";
     "controller.socket.timeout.ms", Int, Some("30000"), Any, Medium, ReadOnly, Accepted,
         "How long a connection to the controller may be silent.";
-    "metadata.log.dir", String, None, Any, High, ReadOnly, Accepted,
-        "A directory of its own for the metadata log; else it is in the first of `log.dirs`.";
+    "metadata.log.dir", String, None, Any, High, ReadOnly, Honoured,
+        "Which of `log.dirs` a new metadata log is made in; else it is the first. A directory \
+         that is none of them is refused.";
     "metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520"),
         AtLeast(1), High, ReadOnly, Honoured,
         "Bytes of metadata records after which a snapshot is written.";

@@ -18,7 +18,7 @@ mod topic;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-pub(crate) use also_known::{is_known_broker_key, is_known_topic_key};
+pub(crate) use also_known::{is_about_security, is_known_broker_key, is_known_topic_key};
 pub use synonyms::{Synonym, topic_synonyms};
 pub(crate) use synonyms::{broker_key_of_topic_key, broker_synonyms};
 

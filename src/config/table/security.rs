@@ -4,7 +4,8 @@ use super::rows;
 
 rows! {
     "authorizer.class.name", String, Some(""), Any, Low, ReadOnly, Accepted,
-        "A Java class that decides who may do what; empty for nobody asking.";
+        "A Java class that decides who may do what; empty for nobody asking. Anything else is \
+         refused: there is no access control yet.";
     "principal.builder.class", Class,
         Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"),
         Any, Medium, PerBroker, Accepted,
