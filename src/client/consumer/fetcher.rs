@@ -9,10 +9,11 @@ use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchT
 use ringlog_wire::messages::fetch_response::{FetchResponse, PartitionData};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::position::Position;
-use super::{ConsumerSettings, FetchedRecord, StartFrom, records};
+use super::unpack::{self, Piece};
+use super::{ConsumerSettings, StartFrom};
 use crate::client::{Client, Node};
 use crate::connection::Reply;
 use crate::error::ClientError;
@@ -26,7 +27,11 @@ pub(crate) struct Fetcher {
     settings: ConsumerSettings,
     from: StartFrom,
     positions: BTreeMap<TopicPartition, Position>,
-    fetched: mpsc::Sender<Result<Vec<FetchedRecord>, ClientError>>,
+    /// For the topics whose new partitions are read too, the lowest number that was not seen.
+    followed: BTreeMap<Arc<str>, i32>,
+    /// When to look for those.
+    look_at: Instant,
+    fetched: mpsc::Sender<Result<Vec<Piece>, ClientError>>,
     /// Brokers that have a Fetch of ours.
     asked: BTreeSet<BrokerId>,
     fetches: JoinSet<(BrokerId, Result<Reply, ClientError>)>,
@@ -40,10 +45,29 @@ impl Fetcher {
         settings: ConsumerSettings,
         from: StartFrom,
         positions: BTreeMap<TopicPartition, Position>,
-        fetched: mpsc::Sender<Result<Vec<FetchedRecord>, ClientError>>,
+        fetched: mpsc::Sender<Result<Vec<Piece>, ClientError>>,
     ) -> Fetcher {
+        let cluster = client.cluster();
+        let topics = positions.keys().filter(|_| settings.new_partitions);
+        let count = |topic: &Arc<str>| {
+            cluster.topics.get(topic).map_or(i32::MAX, |topic| topic.partitions.len() as i32)
+        };
+        let followed = topics.map(|p| (p.topic.clone(), count(&p.topic))).collect();
+        let look_at = Instant::now() + client.settings().metadata_age_max;
         let (asked, fetches) = (BTreeSet::new(), JoinSet::new());
-        Fetcher { client, settings, from, positions, fetched, asked, fetches, retry: None }
+        let retry = None;
+        Fetcher {
+            client,
+            settings,
+            from,
+            positions,
+            followed,
+            look_at,
+            fetched,
+            asked,
+            fetches,
+            retry,
+        }
     }
 
     /// Runs until everything is read, an error is final, or nobody takes records any more.
@@ -61,13 +85,17 @@ impl Fetcher {
                 return Ok(());
             }
             let has_orphans = self.ask_leaders();
-            let Some(fetched) = self.fetches.join_next().await else {
+            let fetched = tokio::select! {
+                fetched = self.fetches.join_next() => fetched,
+                () = sleep_until(self.look_at), if !self.followed.is_empty() => {
+                    self.find_new_partitions().await;
+                    continue;
+                }
+            };
+            let Some(fetched) = fetched else {
                 assert!(has_orphans, "a partition with a leader is asked for");
-                let error =
-                    ClientError::from_code(ErrorCode::LeaderNotAvailable.code(), None, || {
-                        self.orphans().join(", ")
-                    });
-                self.recover(error.expect("an error")).await?;
+                let error = self.no_leader().await;
+                self.recover(error).await?;
                 continue;
             };
             let (broker, reply) = fetched.map_err(|_| ClientError::Closed)?;
@@ -142,7 +170,7 @@ impl Fetcher {
         }
         let names: BTreeMap<Uuid, Arc<str>> =
             self.client.cluster().topics.values().map(|t| (t.id, t.name.clone())).collect();
-        let mut records = Vec::new();
+        let mut pieces = Vec::new();
         let mut failed = None;
         for topic in &response.responses {
             let name = match names.get(&topic.topic_id) {
@@ -151,12 +179,12 @@ impl Fetcher {
             };
             for data in &topic.partitions {
                 let partition = TopicPartition::new(name.clone(), data.partition_index);
-                let taken = self.take_partition(reply, &partition, data, &mut records);
+                let taken = self.take_partition(reply, &partition, data, &mut pieces);
                 failed = taken.err().or(failed);
             }
         }
         drop(response);
-        if !records.is_empty() && self.fetched.send(Ok(records)).await.is_err() {
+        if !pieces.is_empty() && self.fetched.send(Ok(pieces)).await.is_err() {
             return Ok(());
         }
         failed.map_or(Ok(()), Err)
@@ -167,11 +195,12 @@ impl Fetcher {
         reply: &Reply,
         partition: &TopicPartition,
         data: &PartitionData<'_>,
-        records: &mut Vec<FetchedRecord>,
+        pieces: &mut Vec<Piece>,
     ) -> Result<(), ClientError> {
         let Some(position) = self.positions.get_mut(partition) else { return Ok(()) };
         let out_of_range = data.error_code == ErrorCode::OffsetOutOfRange.code();
-        if out_of_range && self.from == StartFrom::Start && position.next < data.log_start_offset {
+        let from_start = self.from == StartFrom::Start || position.is_new;
+        if out_of_range && from_start && position.next < data.log_start_offset {
             let (from, to) = (position.next, data.log_start_offset);
             tracing::warn!(%partition, from, to, "records were deleted before they were read");
             position.next = to;
@@ -184,28 +213,66 @@ impl Fetcher {
         let Some(bytes) = data.records.as_ref().and_then(|records| records.as_slice()) else {
             return Ok(());
         };
-        records::read(reply, bytes, partition, position, &self.settings, records)
+        unpack::walk(bytes, partition, position, |from, end, bytes| {
+            pieces.push(Piece {
+                partition: partition.clone(),
+                bytes: reply.share(bytes),
+                from,
+                end,
+            });
+        })
+    }
+
+    /// Looks whether the followed topics have got more partitions, and reads these as well.
+    async fn find_new_partitions(&mut self) {
+        self.look_at = Instant::now() + self.client.settings().metadata_age_max;
+        self.refresh_leaders().await;
+        let cluster = self.client.cluster();
+        let mut new = Vec::new();
+        for (name, seen) in &mut self.followed {
+            let count = cluster.topics.get(name).map_or(0, |topic| topic.partitions.len() as i32);
+            new.extend((*seen..count).map(|number| TopicPartition::new(name.clone(), number)));
+            *seen = (*seen).max(count);
+        }
+        let start = |partition| (partition, Position::at_the_start());
+        self.positions.extend(new.into_iter().map(start));
     }
 
     /// After an error: waits and learns the leaders anew, or gives the error back.
     async fn recover(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if self.retry.is_none() {
+            let seconds = self.client.settings().operation_timeout.as_secs_f64();
+            tracing::warn!(%error, "cannot read, trying again for up to {seconds} s");
+        }
         let retry = self.retry.get_or_insert_with(|| Retry::new(self.client.settings()));
         retry.pause(error).await?;
         self.refresh_leaders().await;
         Ok(())
     }
 
-    async fn refresh_leaders(&self) {
+    /// Gives what the cluster says of a topic that it cannot serve, or why it cannot be asked.
+    async fn refresh_leaders(&self) -> Option<ClientError> {
         let topics: BTreeSet<&str> = self.positions.keys().map(|p| &*p.topic).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
-        if let Err(error) = self.client.fetch_metadata(Some(&topics), false).await {
-            tracing::debug!(%error, "metadata cannot be read");
-            sleep(Duration::from_millis(50)).await;
+        match self.client.fetch_metadata(Some(&topics), false).await {
+            Ok(errors) => errors.into_values().next(),
+            Err(error) => {
+                tracing::debug!(%error, "metadata cannot be read");
+                sleep(Duration::from_millis(50)).await;
+                Some(error)
+            }
         }
     }
 
-    fn orphans(&self) -> Vec<String> {
-        self.positions.keys().map(TopicPartition::to_string).collect()
+    /// Why there is nobody to ask for any partition.
+    async fn no_leader(&self) -> ClientError {
+        let said = self.refresh_leaders().await;
+        said.unwrap_or_else(|| {
+            let partitions = self.positions.keys().map(TopicPartition::to_string);
+            let context = || partitions.collect::<Vec<_>>().join(", ");
+            let code = ErrorCode::LeaderNotAvailable.code();
+            ClientError::from_code(code, None, context).expect("an error")
+        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! A consumer without groups: partitions are assigned, read from where the caller says, and stop
 //! by themselves when asked to.
 //!
-//! A task ([`fetcher`]) keeps one Fetch on its way to every leader and hands over what comes back
-//! through a short queue; when the caller does not take records, the queue fills up and fetching
-//! stops. Memory is thus bounded by the answers in the queue and on their way.
+//! One task ([`fetcher`]) keeps a Fetch on its way to every leader and hands over the answers as
+//! they came; another one ([`unpack`]) makes records of them, batch by batch. Short queues lie
+//! between them and before the caller; when the caller does not take records, they fill up and
+//! unpacking stops, then fetching. Memory is thus bounded by the answers in the queue and on their
+//! way, a few chunks of records, and one unpacked batch for each of those.
 
 mod fetcher;
 mod position;
-mod records;
+mod unpack;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +85,9 @@ pub struct ConsumerSettings {
     pub check_crcs: bool,
     /// The most bytes that one batch may decompress to.
     pub decompressed_bytes_max: usize,
+    /// Whether partitions are read too, from their start, that these topics get later. They are
+    /// looked for every `metadata.max.age.ms`.
+    pub new_partitions: bool,
 }
 
 impl Default for ConsumerSettings {
@@ -94,6 +99,7 @@ impl Default for ConsumerSettings {
             partition_bytes_max: 4 << 20,
             check_crcs: true,
             decompressed_bytes_max: ringlog_record::DECOMPRESSED_BYTES_MAX,
+            new_partitions: false,
         }
     }
 }
@@ -115,13 +121,15 @@ pub struct FetchedRecord {
     pub headers: Vec<(Arc<str>, Option<Bytes>)>,
 }
 
-/// Answers that wait for the caller; another one may be on its way from each leader.
-const QUEUE_MAX: usize = 2;
+/// Answers that wait to be unpacked; another one may be on its way from each leader.
+const ANSWERS_MAX: usize = 2;
+/// Chunks of records that wait for the caller.
+const CHUNKS_MAX: usize = 2;
 
 /// Reads partitions.
 pub struct Consumer {
-    fetched: mpsc::Receiver<Result<Vec<FetchedRecord>, ClientError>>,
-    fetcher: JoinHandle<()>,
+    records: mpsc::Receiver<Result<Vec<FetchedRecord>, ClientError>>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Consumer {
@@ -138,20 +146,25 @@ impl Consumer {
         settings: ConsumerSettings,
     ) -> Result<Consumer, ClientError> {
         let positions = position::find(&client, partitions, from, until).await?;
-        let (sender, fetched) = mpsc::channel(QUEUE_MAX);
-        let fetcher = fetcher::Fetcher::new(client, settings, from, positions, sender);
-        Ok(Consumer { fetched, fetcher: tokio::spawn(fetcher.run()) })
+        let (answers, fetched) = mpsc::channel(ANSWERS_MAX);
+        let (chunks, records) = mpsc::channel(CHUNKS_MAX);
+        let unpacker = unpack::Unpacker::new(&settings, chunks);
+        let fetcher = fetcher::Fetcher::new(client, settings, from, positions, answers);
+        let tasks = [tokio::spawn(fetcher.run()), tokio::spawn(unpacker.run(fetched))];
+        Ok(Consumer { records, tasks })
     }
 
     /// The next records: some of one answer, in order for each partition. `None` when all that
     /// was asked for is read.
     pub async fn next(&mut self) -> Option<Result<Vec<FetchedRecord>, ClientError>> {
-        self.fetched.recv().await
+        self.records.recv().await
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.fetcher.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }

@@ -17,9 +17,16 @@ pub(crate) struct Position {
     pub(crate) end: Option<Offset>,
     /// The epoch of the last batch read (KIP-320); -1 before the first one.
     pub(crate) last_epoch: LeaderEpoch,
+    /// Its topic got it while it was read: it is read from the start, wherever the others began.
+    pub(crate) is_new: bool,
 }
 
 impl Position {
+    /// Of a partition that was just made.
+    pub(crate) fn at_the_start() -> Position {
+        Position { next: 0, end: None, last_epoch: -1, is_new: true }
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.end.is_some_and(|end| self.next >= end)
     }
@@ -52,7 +59,7 @@ pub(crate) async fn find(
             _ => listed.unwrap_or(end),
         };
         let end = (until == Until::End).then_some(end);
-        positions.insert(partition.clone(), Position { next, end, last_epoch: -1 });
+        positions.insert(partition.clone(), Position { next, end, last_epoch: -1, is_new: false });
     }
     Ok(positions)
 }
