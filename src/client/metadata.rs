@@ -106,6 +106,7 @@ impl Cluster {
                 Some(error) => {
                     if error.code() == Some(ErrorCode::UnknownTopicOrPartition) {
                         self.topics.remove(&**name);
+                        self.read_at.remove(&**name);
                     }
                     errors.insert(name.to_string(), error);
                 }

@@ -12,11 +12,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::batch::{OpenBatch, SealedBatch, Unsealed};
-use super::outcome::{Delivery, Outcome};
+use super::outcome::{Delivery, Promise};
 use super::sequence::{self, Identity};
 use super::{ProducerRecord, ProducerSettings};
 use crate::error::ClientError;
-use crate::metadata::TopicMetadata;
+use crate::metadata::{Cluster, TopicMetadata};
 use crate::partitioner::TopicPartitioner;
 
 pub(crate) struct Accumulator {
@@ -57,6 +57,11 @@ struct PartitionQueue {
     retry_at: Option<Instant>,
     /// Orders of the batches that are on their way.
     in_flight: BTreeSet<u64>,
+    /// Whose sequence numbers these are: a partition keeps its identity when another one has to
+    /// get a new one, so that its repetitions are still recognised.
+    identity: Option<Identity>,
+    /// The broker misses a sequence number here, and will take none that follows.
+    needs_identity: bool,
     next_sequence: i32,
     next_order: u64,
 }
@@ -67,13 +72,16 @@ pub(crate) struct Drained {
     pub(crate) batches: Vec<SealedBatch>,
     /// When to look again, if nothing else happens.
     pub(crate) next: Option<Instant>,
-    /// Batches with sequence numbers were given up: the broker would miss them.
+    /// A partition needs a new identity.
     pub(crate) has_gap: bool,
 }
 
+/// A batch that is given up: its promise, its memory, and why.
+type GivenUp = (Promise, usize, ClientError);
+
 /// How soon to look again when a partition has something to send and cannot: its leader is
 /// unknown or busy.
-const BLOCKED_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const BLOCKED_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Accumulator {
     pub(crate) fn new(settings: ProducerSettings) -> Accumulator {
@@ -111,11 +119,26 @@ impl Accumulator {
         known.partitions = count;
     }
 
+    /// Takes over how many partitions the known topics have by now.
+    pub(crate) fn learn_anew(&self, cluster: &Cluster) {
+        for topic in self.lock().topics.values_mut() {
+            if let Some(now) = cluster.topics.get(&topic.name) {
+                topic.partitions = now.partitions.len() as i32;
+            }
+        }
+    }
+
+    /// The topics that records were sent to.
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+        self.lock().topics.keys().cloned().collect()
+    }
+
     /// Waits for `size` bytes of memory; [`Accumulator::append`] must follow.
-    pub(crate) async fn reserve(&self, size: usize) {
+    pub(crate) async fn reserve(&self, size: usize) -> Result<(), ClientError> {
         let size = self.charge(size);
-        let permit = self.memory.acquire_many(size).await.expect("never closed");
+        let permit = self.memory.acquire_many(size).await.map_err(|_| ClientError::Closed)?;
         permit.forget();
+        Ok(())
     }
 
     /// A record larger than the whole memory is taken when all of it is free.
@@ -155,15 +178,14 @@ impl Accumulator {
         let mut queues = self.lock();
         let hurry = queues.flushing > 0 || queues.closed;
         let mut drained = Drained::default();
-        let mut failed = Vec::new();
+        let (mut failed, has_gap) = queues.take_expired(&self.settings, now);
+        drained.has_gap = has_gap;
         let mut look_at = |when: Instant| {
             drained.next = Some(drained.next.map_or(when, |next| next.min(when)));
         };
         for (partition, queue) in &mut queues.partitions {
-            for batch in queue.take_expired(&self.settings, now) {
-                drained.has_gap |= batch.is_sequenced;
-                let error = expired(&batch, self.settings.delivery_timeout);
-                failed.push((batch.outcome, batch.charged, error));
+            if queue.needs_identity {
+                continue;
             }
             match queue.ready(&self.settings, hurry, now) {
                 Ready::No => continue,
@@ -179,20 +201,30 @@ impl Accumulator {
             }
             match queue.take(partition, identity) {
                 Ok(batch) => drained.batches.push(batch),
-                Err((batch, error)) => failed.push((batch.outcome, batch.charged, error)),
+                Err((batch, error)) => failed.push((batch.promise, batch.charged, error)),
             }
         }
         drop(queues);
-        for (outcome, charged, error) in failed {
-            self.finish(charged, || outcome.set(Err(error)));
-        }
+        self.give_up(failed);
         drained
+    }
+
+    /// Gives up what has waited too long, while nothing can be sent.
+    pub(crate) fn expire(&self, now: Instant) {
+        let (failed, _) = self.lock().take_expired(&self.settings, now);
+        self.give_up(failed);
+    }
+
+    fn give_up(&self, batches: Vec<GivenUp>) {
+        for (promise, charged, error) in batches {
+            self.finish(charged, || promise.keep(Err(error)));
+        }
     }
 
     /// A batch was acknowledged, or is given up.
     pub(crate) fn complete(&self, batch: SealedBatch, result: Result<Option<Offset>, ClientError>) {
         self.lock().queue(&batch.partition).in_flight.remove(&batch.order);
-        self.finish(batch.charged, || batch.outcome.set(result));
+        self.finish(batch.charged, || batch.promise.keep(result));
     }
 
     /// A batch is to be sent again, not before `at`.
@@ -218,12 +250,19 @@ impl Accumulator {
         self.lock().unfinished == 0
     }
 
-    /// Begins anew with another identity: sequences start at 0, and what is to be repeated gets
-    /// new ones. Nothing may be in flight.
+    /// The partition can only go on with another identity.
+    pub(crate) fn renew(&self, partition: &TopicPartition) {
+        self.lock().queue(partition).needs_identity = true;
+    }
+
+    /// Begins anew with another identity where it is needed: sequences start at 0, and what is to
+    /// be repeated gets new ones. Nothing may be in flight there.
     pub(crate) fn renumber(&self, identity: Identity) {
         let mut queues = self.lock();
-        for queue in queues.partitions.values_mut() {
+        for queue in queues.partitions.values_mut().filter(|queue| queue.needs_identity) {
             assert!(queue.in_flight.is_empty(), "a batch in flight cannot be renumbered");
+            queue.needs_identity = false;
+            queue.identity = Some(identity);
             queue.next_sequence = 0;
             for batch in &mut queue.retries {
                 batch.renumber(identity, queue.next_sequence);
@@ -237,14 +276,25 @@ impl Accumulator {
         let mut queues = self.lock();
         let mut waiting = Vec::new();
         for queue in queues.partitions.values_mut() {
-            let retries = queue.retries.drain(..).map(|batch| (batch.outcome, batch.charged));
+            queue.needs_identity |= !queue.retries.is_empty();
+            let retries = queue.retries.drain(..).map(|batch| (batch.promise, batch.charged));
             waiting.extend(retries);
-            waiting.extend(queue.batches.drain(..).map(|batch| (batch.outcome, batch.charged)));
+            waiting.extend(queue.batches.drain(..).map(|batch| (batch.promise, batch.charged)));
         }
         drop(queues);
-        for (outcome, charged) in waiting {
-            self.finish(charged, || outcome.set(Err(error.clone())));
+        for (promise, charged) in waiting {
+            self.finish(charged, || promise.keep(Err(error.clone())));
         }
+    }
+
+    /// Ends: nothing is taken any more, and nobody waits for what the sender, which must be gone,
+    /// had taken out.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        self.memory.close();
+        self.fail_all(&ClientError::Closed);
+        self.lock().unfinished = 0;
+        self.idle.notify_waiters();
     }
 
     fn finish(&self, charged: usize, set: impl FnOnce()) {
@@ -280,6 +330,20 @@ impl Queues {
         self.partitions.get_mut(partition).expect("a queue stays once it was there")
     }
 
+    /// Takes out what has waited too long; whether a partition needs a new identity for it.
+    fn take_expired(&mut self, settings: &ProducerSettings, now: Instant) -> (Vec<GivenUp>, bool) {
+        let (mut failed, mut has_gap) = (Vec::new(), false);
+        for queue in self.partitions.values_mut() {
+            for batch in queue.take_expired(settings, now) {
+                queue.needs_identity |= batch.is_sequenced;
+                has_gap |= batch.is_sequenced;
+                let error = expired(&batch, settings.delivery_timeout);
+                failed.push((batch.promise, batch.charged, error));
+            }
+        }
+        (failed, has_gap)
+    }
+
     /// Gives the delivery, and whether the sender should look.
     fn append(
         &mut self,
@@ -307,7 +371,7 @@ impl Queues {
         let batch = queue.batches.back_mut().expect("just made sure of it");
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let place = batch.append(record, timestamp, charged);
-        let outcome = batch.outcome.clone();
+        let outcome = batch.promise.outcome();
         if batch.is_full(settings) {
             wake = true;
         }
@@ -374,6 +438,7 @@ impl PartitionQueue {
             None => {
                 let batch = self.batches.pop_front().expect("looked before");
                 let sequence = self.next_sequence;
+                let identity = identity.map(|identity| *self.identity.get_or_insert(identity));
                 let identity = identity.map(|identity| (identity, sequence));
                 let batch = batch.seal(partition, identity, self.next_order)?;
                 self.next_order += 1;
@@ -391,15 +456,15 @@ impl PartitionQueue {
         let mut expired = Vec::new();
         while self.retries.front().is_some_and(|batch| is_old(batch.created)) {
             let batch = self.retries.pop_front().expect("just seen");
-            let SealedBatch { partition, outcome, charged, is_sequenced, last_error, .. } = batch;
-            expired.push(Expired { partition, outcome, charged, is_sequenced, last_error });
+            let SealedBatch { partition, promise, charged, is_sequenced, last_error, .. } = batch;
+            expired.push(Expired { partition, promise, charged, is_sequenced, last_error });
         }
         while self.batches.front().is_some_and(|batch| is_old(batch.created)) {
             let batch = self.batches.pop_front().expect("just seen");
             let partition = self.name.clone().expect("set with the first batch");
-            let (outcome, charged) = (batch.outcome, batch.charged);
+            let (promise, charged) = (batch.promise, batch.charged);
             let (is_sequenced, last_error) = (false, None);
-            expired.push(Expired { partition, outcome, charged, is_sequenced, last_error });
+            expired.push(Expired { partition, promise, charged, is_sequenced, last_error });
         }
         expired
     }
@@ -408,7 +473,7 @@ impl PartitionQueue {
 /// A batch that was not delivered in time.
 struct Expired {
     partition: TopicPartition,
-    outcome: Arc<Outcome>,
+    promise: Promise,
     charged: usize,
     is_sequenced: bool,
     last_error: Option<ClientError>,

@@ -13,7 +13,7 @@ use super::batch::SealedBatch;
 use super::sequence::Identity;
 use super::{Delivery, ProducerRecord, ProducerSettings};
 use crate::error::ClientError;
-use crate::metadata::{PartitionMetadata, TopicMetadata};
+use crate::metadata::{Cluster, PartitionMetadata, TopicMetadata};
 
 const IDENTITY: Identity = Identity { producer_id: 9, epoch: 0 };
 
@@ -47,7 +47,7 @@ fn record(partition: i32, size: usize) -> ProducerRecord {
 
 async fn send(accumulator: &Accumulator, record: ProducerRecord) -> Result<Delivery, ClientError> {
     let size = record.size();
-    accumulator.reserve(size).await;
+    accumulator.reserve(size).await?;
     accumulator.append(record, size)
 }
 
@@ -130,9 +130,82 @@ async fn a_new_identity_renumbers_what_is_to_be_repeated() {
         }
     }
     let renewed = Identity { producer_id: 10, epoch: 0 };
+    accumulator.renew(&TopicPartition::new("t", 0));
     accumulator.renumber(renewed);
     let batch = accumulator.drain(Some(renewed), Instant::now(), |_| true).batches.pop().unwrap();
     assert_eq!(sequence(&batch), (10, 0));
+}
+
+/// Its repetitions would not be recognised under another identity.
+#[tokio::test]
+async fn a_partition_without_a_gap_keeps_its_identity() {
+    let settings = ProducerSettings { linger: Duration::ZERO, ..Default::default() };
+    let accumulator = accumulator(settings);
+    for partition in [0, 1] {
+        send(&accumulator, record(partition, 10)).await.unwrap();
+    }
+    for batch in drain(&accumulator, Instant::now()) {
+        accumulator.retry(batch, Instant::now());
+    }
+    accumulator.renew(&TopicPartition::new("t", 1));
+    let renewed = Identity { producer_id: 10, epoch: 0 };
+    accumulator.renumber(renewed);
+    for expected in [[(9, 0), (10, 0)], [(9, 1), (10, 1)]] {
+        let batches = accumulator.drain(Some(renewed), Instant::now(), |_| true).batches;
+        assert_eq!(batches.iter().map(sequence).collect::<Vec<_>>(), expected);
+        for batch in batches {
+            accumulator.complete(batch, Ok(None));
+        }
+        for partition in [0, 1] {
+            send(&accumulator, record(partition, 10)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_is_abandoned() {
+    let settings = ProducerSettings {
+        linger: Duration::ZERO,
+        batch_bytes: 1_000,
+        buffer_bytes: 2_000,
+        ..Default::default()
+    };
+    let accumulator = accumulator(settings);
+    let taken_out = send(&accumulator, record(0, 900)).await.unwrap();
+    let batches = drain(&accumulator, Instant::now());
+    let waiting = send(&accumulator, record(0, 900)).await.unwrap();
+    assert!(!taken_out.is_done() && !waiting.is_done());
+    drop(batches);
+    let (full, ()) = tokio::join!(accumulator.reserve(900), async { accumulator.abandon() });
+    assert_eq!(full, Err(ClientError::Closed));
+    accumulator.flush().await;
+    for delivery in [taken_out, waiting] {
+        assert_eq!(delivery.wait().await, Err(ClientError::Closed));
+    }
+}
+
+#[tokio::test]
+async fn more_partitions_are_used_when_they_are_learned() {
+    let accumulator = accumulator(ProducerSettings::default());
+    assert!(send(&accumulator, record(2, 10)).await.is_err());
+    let mut cluster = Cluster::default();
+    let partition = |partition| PartitionMetadata {
+        partition,
+        leader: 1,
+        leader_epoch: 0,
+        replicas: vec![1],
+        isr: vec![1],
+        offline_replicas: vec![],
+    };
+    let topic = TopicMetadata {
+        name: "t".into(),
+        id: Uuid::ZERO,
+        is_internal: false,
+        partitions: (0..3).map(partition).collect(),
+    };
+    cluster.topics.insert("t".into(), Arc::new(topic));
+    accumulator.learn_anew(&cluster);
+    assert!(send(&accumulator, record(2, 10)).await.is_ok());
 }
 
 #[tokio::test]
@@ -153,7 +226,7 @@ async fn what_is_too_old_is_given_up_and_its_memory_comes_back() {
     assert!(drained.batches.is_empty() && !drained.has_gap);
     let error = delivery.wait().await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
-    tokio::time::timeout(Duration::from_secs(1), accumulator.reserve(900)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), accumulator.reserve(900)).await.unwrap().unwrap();
     assert!(accumulator.is_idle());
 }
 

@@ -1,13 +1,11 @@
 //! One batch of one partition, from its first record to its acknowledgement.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ringlog_record::{BatchBuilder, Header, patch};
 use ringlog_types::{TimestampMs, TopicPartition};
 use tokio::time::Instant;
 
-use super::outcome::Outcome;
+use super::outcome::Promise;
 use super::sequence::Identity;
 use super::{ProducerRecord, ProducerSettings};
 use crate::error::ClientError;
@@ -18,7 +16,7 @@ pub(crate) struct OpenBatch {
     builder: Option<BatchBuilder>,
     compression: (ringlog_record::Compression, Option<i32>),
     pub(crate) created: Instant,
-    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) promise: Promise,
     /// Memory that its records have reserved.
     pub(crate) charged: usize,
 }
@@ -33,7 +31,7 @@ pub(crate) struct SealedBatch {
     /// Whether it carries a producer id and a sequence number.
     pub(crate) is_sequenced: bool,
     pub(crate) created: Instant,
-    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) promise: Promise,
     pub(crate) charged: usize,
     /// How often it was sent in vain, and why the last time.
     pub(crate) attempts: u32,
@@ -42,7 +40,7 @@ pub(crate) struct SealedBatch {
 
 /// What is left of a batch that cannot be sealed.
 pub(crate) struct Unsealed {
-    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) promise: Promise,
     pub(crate) charged: usize,
 }
 
@@ -57,7 +55,7 @@ impl OpenBatch {
             builder: None,
             compression: (settings.compression, settings.compression_level),
             created: now,
-            outcome: Arc::default(),
+            promise: Promise::default(),
             charged: 0,
         }
     }
@@ -117,14 +115,14 @@ impl OpenBatch {
                 order,
                 is_sequenced: identity.is_some(),
                 created: self.created,
-                outcome: self.outcome,
+                promise: self.promise,
                 charged: self.charged,
                 attempts: 0,
                 last_error: None,
             }),
             Err(error) => {
                 let error = ClientError::Invalid(format!("{partition}: {error}"));
-                Err((Unsealed { outcome: self.outcome, charged: self.charged }, error))
+                Err((Unsealed { promise: self.promise, charged: self.charged }, error))
             }
         }
     }

@@ -10,8 +10,10 @@
 //! - A partition's batches are sent in order; while one of them is being repeated, no later one is
 //!   sent for the first time.
 //! - With idempotence, a batch keeps its sequence number through all its attempts, so that the
-//!   broker can tell a repetition. When a batch is given up, the producer takes a new id before it
-//!   goes on, because the broker would not accept a gap.
+//!   broker can tell a repetition. When a batch is given up, or the broker has lost some that it
+//!   had taken, the partition goes on with a new id and numbers from 0 (as KIP-360 does with a new
+//!   epoch), because the broker would not accept a gap.
+//! - Every [`Delivery`] ends: after the delivery timeout at the latest, or with the producer.
 
 mod accumulator;
 #[cfg(test)]
@@ -112,6 +114,9 @@ impl Default for ProducerSettings {
 /// With more, the broker cannot tell a repetition: it remembers five batches (KIP-98).
 const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 
+/// What Kafka's settings of times hold.
+const TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 impl ProducerSettings {
     /// Settings that contradict each other are refused here.
     fn check(&self) -> Result<(), ClientError> {
@@ -124,6 +129,9 @@ impl ProducerSettings {
         }
         if self.requests_in_flight_max == 0 || self.batch_bytes == 0 {
             return wrong("batch size and requests in flight cannot be 0");
+        }
+        if self.delivery_timeout > TIMEOUT_MAX || self.linger > TIMEOUT_MAX {
+            return wrong("delivery timeout and linger are at most 2147483647 ms");
         }
         if self.buffer_bytes < self.batch_bytes || self.buffer_bytes > u32::MAX as usize {
             return wrong("buffer memory must be between the batch size and 4 GiB");
@@ -200,7 +208,7 @@ impl Producer {
             let topic = self.client.topic(&record.topic, create).await?;
             self.accumulator.learn(topic);
         }
-        self.accumulator.reserve(size).await;
+        self.accumulator.reserve(size).await?;
         self.accumulator.append(record, size)
     }
 
@@ -216,6 +224,17 @@ impl Producer {
         if let Some(sender) = self.sender.lock().await.take() {
             sender.abort();
         }
+    }
+
+    /// Ends the producer's task at once. What is not acknowledged by then is given up, whether
+    /// or not it is on its way; records sent from now on are refused.
+    pub async fn abandon(&self) {
+        if let Some(sender) = self.sender.lock().await.take() {
+            sender.abort();
+            // How it ended is no news.
+            drop(sender.await);
+        }
+        self.accumulator.abandon();
     }
 }
 

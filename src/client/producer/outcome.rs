@@ -14,13 +14,32 @@ pub(crate) struct Outcome {
     done: Notify,
 }
 
-impl Outcome {
+/// The duty to tell a batch's outcome. Whoever drops it untold, because the producer ends, says
+/// [`ClientError::Closed`]: nobody waits for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Promise(Arc<Outcome>);
+
+impl Promise {
     /// The batch is acknowledged at `base_offset` (`None` if the broker does not say), or failed.
-    pub(crate) fn set(&self, result: Result<Option<Offset>, ClientError>) {
-        self.result.set(result).expect("a batch is completed once");
-        self.done.notify_waiters();
+    pub(crate) fn keep(self, result: Result<Option<Offset>, ClientError>) {
+        self.0.result.set(result).expect("a promise is kept once");
+        self.0.done.notify_waiters();
     }
 
+    pub(crate) fn outcome(&self) -> Arc<Outcome> {
+        self.0.clone()
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if self.0.result.set(Err(ClientError::Closed)).is_ok() {
+            self.0.done.notify_waiters();
+        }
+    }
+}
+
+impl Outcome {
     async fn wait(&self) -> &Result<Option<Offset>, ClientError> {
         loop {
             // Registered before the look, or a result that comes between would be missed.
@@ -55,6 +74,16 @@ impl Delivery {
     /// The partition it goes to.
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
+    }
+
+    /// Whether [`Delivery::wait`] would return at once.
+    pub fn is_done(&self) -> bool {
+        self.outcome.result.get().is_some()
+    }
+
+    /// Waits until [`Delivery::is_done`].
+    pub async fn done(&self) {
+        self.outcome.wait().await;
     }
 
     /// Waits for the acknowledgement.

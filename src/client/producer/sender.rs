@@ -17,10 +17,10 @@ use ringlog_wire::messages::produce_request::{
 use ringlog_wire::messages::produce_response::ProduceResponse;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Acks;
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, BLOCKED_INTERVAL};
 use super::batch::SealedBatch;
 use super::sequence::Identity;
 use crate::client::{Client, Node};
@@ -31,6 +31,8 @@ use crate::retry::jittered;
 const PRODUCE_VERSION_BY_NAME: i16 = 12;
 /// Version 6 is not stable in any release (trap: brokers that list it may change it).
 const INIT_PRODUCER_ID_VERSION_MAX: i16 = 5;
+/// How soon a topic is looked at again that could not be read anew.
+const AGE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Broker, then for each partition the offset or what went wrong.
 type Answers = HashMap<TopicPartition, Result<Option<Offset>, ClientError>>;
 
@@ -46,6 +48,13 @@ pub(crate) struct Sender {
     /// Topics whose leaders are to be asked for.
     stale: BTreeSet<Arc<str>>,
     is_refreshing: bool,
+    /// When to look which topics were read too long ago.
+    age_at: Instant,
+    /// No new identity is asked for before this.
+    identity_at: Instant,
+    identity_attempts: u32,
+    /// Nothing was acknowledged since an error was told: more of them are no news.
+    is_told: bool,
 }
 
 enum IdentityState {
@@ -60,7 +69,7 @@ enum IdentityState {
 enum Report {
     Produced { broker: BrokerId, batches: Vec<SealedBatch>, answers: Result<Answers, ClientError> },
     Identity(Result<Identity, ClientError>),
-    Refreshed,
+    Refreshed(Option<ClientError>),
 }
 
 /// A request's place among those to the same broker.
@@ -75,6 +84,8 @@ struct Turn {
 enum Verdict {
     Acknowledged(Option<Offset>),
     Again,
+    /// The broker misses what came before: again, with a new identity.
+    AgainAnew,
     GivenUp,
 }
 
@@ -93,6 +104,10 @@ impl Sender {
             identity,
             stale: BTreeSet::new(),
             is_refreshing: false,
+            age_at: Instant::now(),
+            identity_at: Instant::now(),
+            identity_attempts: 0,
+            is_told: false,
         }
     }
 
@@ -101,11 +116,12 @@ impl Sender {
         let accumulator = self.accumulator.clone();
         loop {
             let next = self.send_ready();
+            let age_at = self.find_aged();
             self.refresh();
-            let alarm = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let alarm = next.map_or(age_at, |next| next.min(age_at));
             tokio::select! {
                 () = accumulator.wake.notified() => {}
-                () = sleep_until(alarm), if next.is_some() => {}
+                () = sleep_until(alarm) => {}
                 Some(report) = self.tasks.join_next() => match report {
                     Ok(report) => self.take(report),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -119,14 +135,7 @@ impl Sender {
         let identity = match self.identity {
             IdentityState::Without => None,
             IdentityState::Known(identity) => Some(identity),
-            IdentityState::Asked => return None,
-            IdentityState::Wanted => {
-                if self.in_flight.is_empty() && !self.accumulator.is_idle() {
-                    self.identity = IdentityState::Asked;
-                    self.tasks.spawn(ask_identity(self.client.clone()));
-                }
-                return None;
-            }
+            IdentityState::Asked | IdentityState::Wanted => return self.wait_for_identity(),
         };
         let cluster = self.client.cluster();
         let most = self.accumulator.settings().requests_in_flight_max;
@@ -156,10 +165,48 @@ impl Sender {
         drained.next
     }
 
+    /// Asks for an identity when it is time; gives the time to look again.
+    fn wait_for_identity(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.accumulator.expire(now);
+        if self.accumulator.is_idle() {
+            return None;
+        }
+        let is_wanted = matches!(self.identity, IdentityState::Wanted);
+        if is_wanted && self.in_flight.is_empty() && now >= self.identity_at {
+            self.identity = IdentityState::Asked;
+            self.tasks.spawn(ask_identity(self.client.clone()));
+        }
+        // What waits may get too old meanwhile.
+        Some(now + BLOCKED_INTERVAL)
+    }
+
+    /// Marks the topics whose partitions were read longer than `metadata.max.age.ms` ago: they
+    /// may have got more. Gives the time to look again.
+    fn find_aged(&mut self) -> Instant {
+        let now = Instant::now();
+        if now < self.age_at {
+            return self.age_at;
+        }
+        let age_max = self.client.settings().metadata_age_max;
+        let cluster = self.client.cluster();
+        self.age_at = now + age_max;
+        for topic in self.accumulator.topics() {
+            let Some(read_at) = cluster.read_at.get(&topic) else { continue };
+            let due = *read_at + age_max;
+            if due <= now {
+                self.stale.insert(topic);
+            }
+            self.age_at = self.age_at.min(due.max(now + AGE_INTERVAL_MIN));
+        }
+        self.age_at
+    }
+
     /// Sends batches in requests of at most `max.request.size`.
     fn send_to(&mut self, broker: BrokerId, batches: Vec<SealedBatch>) {
         let settings = self.accumulator.settings();
         let (acks, bytes_max) = (settings.acks, settings.request_bytes_max);
+        let after = settings.delivery_timeout;
         let (mut group, mut bytes) = (Vec::new(), 0);
         let mut groups = Vec::new();
         for batch in batches {
@@ -176,8 +223,14 @@ impl Sender {
             let client = self.client.clone();
             let (queued, is_queued) = oneshot::channel();
             let turn = Turn { before: self.queued.insert(broker, is_queued), queued };
+            let youngest = batches.iter().map(|batch| batch.created).max();
+            let deadline = youngest.expect("a request has batches") + after;
             self.tasks.spawn(async move {
-                let answers = produce(&client, broker, &batches, acks, turn).await;
+                let sending = produce(&client, broker, &batches, acks, turn);
+                let answers = timeout_at(deadline, sending).await.unwrap_or_else(|_| {
+                    let what = format!("delivering to broker {broker}");
+                    Err(ClientError::Timeout { what, after })
+                });
                 Report::Produced { broker, batches, answers }
             });
         }
@@ -193,26 +246,49 @@ impl Sender {
         let client = self.client.clone();
         self.tasks.spawn(async move {
             let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
-            if let Err(error) = client.fetch_metadata(Some(&names), false).await {
-                tracing::debug!(%error, "metadata cannot be read");
-            }
+            let error = match client.fetch_metadata(Some(&names), false).await {
+                Ok(errors) => errors.into_values().next(),
+                Err(error) => Some(error),
+            };
             // Not more often than retries go out, however long a leader is missing.
             sleep(client.settings().retry_backoff).await;
-            Report::Refreshed
+            Report::Refreshed(error)
         });
+    }
+
+    /// Says why records have to wait, once until one is acknowledged again.
+    fn tell(&mut self, error: &ClientError) {
+        if self.accumulator.is_idle() || std::mem::replace(&mut self.is_told, true) {
+            tracing::debug!(%error, "trying again");
+            return;
+        }
+        let seconds = self.accumulator.settings().delivery_timeout.as_secs_f64();
+        tracing::warn!(%error, "records wait, trying again for up to {seconds} s each");
     }
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Refreshed => self.is_refreshing = false,
+            Report::Refreshed(error) => {
+                self.is_refreshing = false;
+                self.accumulator.learn_anew(&self.client.cluster());
+                if let Some(error) = error {
+                    self.tell(&error);
+                }
+            }
             Report::Identity(Ok(identity)) => {
                 self.accumulator.renumber(identity);
                 self.identity = IdentityState::Known(identity);
+                self.identity_attempts = 0;
             }
             Report::Identity(Err(error)) => {
-                self.accumulator.fail_all(&error);
                 self.identity = IdentityState::Wanted;
-                // Whoever sends another record makes us ask again.
+                self.identity_at = Instant::now() + self.pause(self.identity_attempts);
+                self.identity_attempts += 1;
+                match error.is_retriable() {
+                    true => self.tell(&error),
+                    // Whoever sends another record makes us ask again.
+                    false => self.accumulator.fail_all(&error),
+                }
             }
             Report::Produced { broker, batches, answers } => {
                 self.release(broker);
@@ -240,8 +316,14 @@ impl Sender {
         }
     }
 
-    fn settle(&mut self, mut batch: SealedBatch, result: Result<Option<Offset>, ClientError>) {
+    /// The pause before a further attempt.
+    fn pause(&self, attempts: u32) -> Duration {
         let settings = self.client.settings();
+        let doubled = settings.retry_backoff * 2_u32.pow(attempts.min(10));
+        jittered(doubled.min(settings.retry_backoff_max))
+    }
+
+    fn settle(&mut self, mut batch: SealedBatch, result: Result<Option<Offset>, ClientError>) {
         let has_earlier = self.accumulator.has_earlier(&batch.partition, batch.order);
         if let Err(error) = &result
             && error.asks_for_metadata()
@@ -250,13 +332,22 @@ impl Sender {
         }
         let age_max = self.accumulator.settings().delivery_timeout;
         let is_old = batch.created.elapsed() >= age_max;
-        match verdict(&result, batch.is_sequenced, has_earlier, is_old) {
-            Verdict::Acknowledged(offset) => self.accumulator.complete(batch, Ok(offset)),
-            Verdict::Again => {
-                let doubled = settings.retry_backoff * 2_u32.pow(batch.attempts.min(10));
-                let pause = jittered(doubled.min(settings.retry_backoff_max));
+        let verdict = verdict(&result, batch.is_sequenced, has_earlier, is_old);
+        match verdict {
+            Verdict::Acknowledged(offset) => {
+                self.is_told = false;
+                self.accumulator.complete(batch, Ok(offset));
+            }
+            Verdict::Again | Verdict::AgainAnew => {
+                let pause = self.pause(batch.attempts);
                 let error = result.expect_err("what succeeded is not repeated");
-                tracing::debug!(partition = %batch.partition, %error, "sending again");
+                if verdict == Verdict::AgainAnew {
+                    tracing::info!(partition = %batch.partition, %error, "a new producer id");
+                    self.identity = IdentityState::Wanted;
+                    self.accumulator.renew(&batch.partition);
+                } else if !has_earlier {
+                    self.tell(&error);
+                }
                 batch.attempts += 1;
                 batch.last_error = Some(error);
                 self.accumulator.retry(batch, Instant::now() + pause);
@@ -264,6 +355,7 @@ impl Sender {
             Verdict::GivenUp => {
                 if batch.is_sequenced {
                     self.identity = IdentityState::Wanted;
+                    self.accumulator.renew(&batch.partition);
                 }
                 let error = result.expect_err("what succeeded is not given up");
                 self.accumulator.complete(batch, Err(error));
@@ -287,8 +379,16 @@ fn verdict(
     match error.code() {
         // An earlier attempt was taken, and so long ago that its offset is forgotten.
         Some(ErrorCode::DuplicateSequenceNumber) => Verdict::Acknowledged(None),
-        Some(ErrorCode::OutOfOrderSequenceNumber) if is_sequenced && has_earlier && !is_old => {
-            Verdict::Again
+        // Where no earlier one is missing, the broker has lost what it had acknowledged, or an
+        // earlier one was refused (KIP-360).
+        Some(ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId)
+            if is_sequenced && !is_old =>
+        {
+            if has_earlier {
+                Verdict::Again
+            } else {
+                Verdict::AgainAnew
+            }
         }
         _ if error.is_retriable() && !is_old => Verdict::Again,
         _ => Verdict::GivenUp,
@@ -315,18 +415,7 @@ async fn ask_identity(client: Client) -> Report {
             }
         }
     };
-    let deadline = Instant::now() + client.settings().operation_timeout;
-    let mut retry = crate::retry::Retry::until(client.settings(), deadline);
-    loop {
-        match ask().await {
-            Ok(identity) => return Report::Identity(Ok(identity)),
-            Err(error) => {
-                if let Err(error) = retry.pause(error).await {
-                    return Report::Identity(Err(error));
-                }
-            }
-        }
-    }
+    Report::Identity(ask().await)
 }
 
 /// Sends one Produce request. The answers are by partition.
@@ -416,7 +505,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        use Verdict::{Acknowledged, Again, GivenUp};
+        use Verdict::{Acknowledged, Again, AgainAnew, GivenUp};
         let gone = || Err(ClientError::connection("h:1", "reset"));
         let no_leader = || failed(ErrorCode::NotLeaderOrFollower);
         let out_of_order = || failed(ErrorCode::OutOfOrderSequenceNumber);
@@ -429,7 +518,10 @@ mod tests {
             (failed(ErrorCode::MessageTooLarge), true, false, false, GivenUp),
             (failed(ErrorCode::DuplicateSequenceNumber), true, false, false, Acknowledged(None)),
             (out_of_order(), true, true, false, Again),
-            (out_of_order(), true, false, false, GivenUp),
+            (out_of_order(), true, false, false, AgainAnew),
+            (out_of_order(), true, false, true, GivenUp),
+            (out_of_order(), false, false, false, GivenUp),
+            (failed(ErrorCode::UnknownProducerId), true, false, false, AgainAnew),
         ] {
             let text = format!("{result:?}");
             assert_eq!(verdict(&result, sequenced, earlier, old), expected, "{text}");
