@@ -9,13 +9,16 @@ use ringlog_wire::Message;
 use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::metadata_response::MetadataResponse;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::connection::{Connection, Reply};
 use crate::error::ClientError;
 use crate::metadata::{Broker, Cluster, TopicMetadata};
 use crate::retry::Retry;
 use crate::settings::ClientSettings;
+
+/// An address that is silent to its own timeout is then told by its name.
+const CONNECT_GRACE: Duration = Duration::from_millis(200);
 
 /// Whom a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,17 @@ impl Client {
             bootstrap: Slot::default(),
         };
         let client = Client { inner: Arc::new(inner) };
-        client.fetch_metadata(Some(&[]), false).await?;
+        let settings = &client.inner.settings;
+        let learned = client.fetch_metadata(Some(&[]), false);
+        match timeout(settings.operation_timeout + CONNECT_GRACE, learned).await {
+            Ok(learned) => drop(learned?),
+            Err(_) => {
+                let (servers, after) = (&settings.bootstrap_servers, settings.operation_timeout);
+                let attempts =
+                    format!("{}: no answer within {} ms", servers.join(","), after.as_millis());
+                return Err(ClientError::NoBroker { attempts });
+            }
+        }
         Ok(client)
     }
 
@@ -93,7 +106,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let mut retry = Retry::new(&self.inner.settings);
         loop {
-            let error = match attempt().await {
+            let error = match retry.within(attempt()).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -101,7 +114,7 @@ impl Client {
             retry.pause(error).await?;
             if refresh {
                 // Its own failure shows at the next attempt.
-                drop(self.fetch_metadata(Some(&[]), false).await);
+                drop(retry.within(self.fetch_metadata(Some(&[]), false)).await);
             }
         }
     }
@@ -136,7 +149,7 @@ impl Client {
             true => self.inner.settings.operation_timeout,
             false => Duration::from_millis(500).min(self.inner.settings.operation_timeout),
         };
-        let mut retry = Retry::until(&self.inner.settings, Instant::now() + wait);
+        let mut retry = Retry::for_at_most(&self.inner.settings, wait);
         loop {
             let error = match self.fetch_metadata(Some(&[name]), create).await {
                 Ok(mut errors) => errors.remove(name),
@@ -215,8 +228,12 @@ impl Client {
         if let Some(open) = slot.as_ref().filter(|c| c.is_alive() && c.address() == address) {
             return Ok(open.clone());
         }
-        let open = Connection::open(&broker.host, broker.port, &self.inner.settings).await?;
-        let open = Arc::new(open);
+        let settings = &self.inner.settings;
+        let open = Connection::open(&broker.host, broker.port, settings).await;
+        // Where a person gave another address, a wrong advertised one is the likeliest cause.
+        let is_own = settings.bootstrap_servers.contains(&address);
+        let open = open.map_err(|error| if is_own { error } else { advertised(error, broker.id) });
+        let open = Arc::new(open?);
         *slot = Some(open.clone());
         Ok(open)
     }
@@ -257,8 +274,23 @@ impl Client {
     }
 }
 
+/// An error of connecting to an address that a broker told us, with what may be wrong.
+fn advertised(error: ClientError, broker: BrokerId) -> ClientError {
+    let hint = format!(
+        " (broker {broker} says that it is there: can that address be reached from here? The \
+         broker's advertised.listeners decides it)"
+    );
+    match error {
+        ClientError::Connection { address, reason } => {
+            ClientError::Connection { address, reason: reason + &hint }
+        }
+        ClientError::Timeout { what, after } => ClientError::Timeout { what: what + &hint, after },
+        other => other,
+    }
+}
+
 /// Host and port of `host:port`, `[v6]:port` or `PLAINTEXT://host:port`.
-fn split_address(address: &str) -> Option<(&str, u16)> {
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
     let address = address.strip_prefix("PLAINTEXT://").unwrap_or(address);
     let (host, port) = address.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -282,6 +314,7 @@ mod tests {
             ("h:99999", None),
         ] {
             assert_eq!(split_address(text), expected, "{text}");
+            assert_eq!(ClientSettings::is_address(text), expected.is_some(), "{text}");
         }
     }
 }

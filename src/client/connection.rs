@@ -18,7 +18,7 @@ use ringlog_wire::{ApiKey, Chunk, Message, RequestHeader, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{ClientError, api_name};
@@ -62,6 +62,8 @@ struct Outbound {
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
+    /// Ends both tasks, wherever they wait.
+    died: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -99,19 +101,6 @@ impl Reply {
         })
     }
 
-    /// A reply of these bytes, for tests of what reads them.
-    #[cfg(test)]
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Reply {
-        let frame = Bytes::copy_from_slice(bytes);
-        Reply { frame, address: "test:1".into(), api: ApiKey::Fetch, version: 0 }
-    }
-
-    /// The bytes as they came.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.frame
-    }
-
     /// A part of the answer as shared memory; `part` must be borrowed from this reply.
     pub(crate) fn share(&self, part: &[u8]) -> Bytes {
         self.frame.slice_ref(part)
@@ -140,9 +129,11 @@ impl Connection {
         let (read, write) = stream.into_split();
         let shared = Arc::new(Shared::default());
         let (outbound, requests) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(write_requests(write, requests, shared.clone(), address.clone()));
+        let writer = write_requests(write, requests, shared.clone(), address.clone());
+        tokio::spawn(while_alive(shared.clone(), writer));
         let bytes_max = settings.response_bytes_max;
-        tokio::spawn(read_answers(read, shared.clone(), address.clone(), bytes_max));
+        let reader = read_answers(read, shared.clone(), address.clone(), bytes_max);
+        tokio::spawn(while_alive(shared.clone(), reader));
         let link = Link {
             address,
             client_id: settings.client_id.clone(),
@@ -198,8 +189,19 @@ impl Connection {
         let (written, is_written) = oneshot::channel();
         let mut outbound = self.link.encode(body, version)?;
         outbound.written = Some(written);
-        self.link.enqueue(outbound).await?;
-        is_written.await.map_err(|_| self.link.shared.death(self.address()))
+        let shared = &self.link.shared;
+        let sent = async {
+            self.link.enqueue(outbound).await?;
+            is_written.await.map_err(|_| shared.death(self.address()))
+        };
+        let after = self.link.request_timeout;
+        timeout(after, sent).await.unwrap_or_else(|_| {
+            let what = format!("{}: writing {}", self.address(), api_name(api_of::<M>()));
+            let error = ClientError::Timeout { what, after };
+            // Half of the request may be written: nothing can follow it.
+            shared.die(error.clone());
+            Err(error)
+        })
     }
 }
 
@@ -324,6 +326,7 @@ impl Shared {
             drop(waiter.send(Err(error.clone())));
         }
         waiting.dead = Some(error);
+        self.died.notify_waiters();
     }
 
     /// Why the connection does not answer any more.
@@ -339,6 +342,19 @@ impl Shared {
             Some(error) => drop(waiter.send(Err(error.clone()))),
             None => waiting.queue.push_back((correlation_id, waiter)),
         }
+    }
+}
+
+/// Runs a task of a connection until it ends or the connection dies: a peer that neither reads
+/// nor writes nor closes must not keep it.
+async fn while_alive(shared: Arc<Shared>, task: impl Future<Output = ()>) {
+    let died = shared.died.notified();
+    if shared.lock().dead.is_some() {
+        return;
+    }
+    tokio::select! {
+        () = died => {}
+        () = task => {}
     }
 }
 
@@ -366,11 +382,8 @@ async fn write_requests(
             // Whoever waited for this may have given up.
             written.send(()).ok();
         }
-        if shared.lock().dead.is_some() {
-            return;
-        }
     }
-    // The connection was dropped; the reader ends when the broker closes its side.
+    // The connection was dropped.
     shared.die(ClientError::Closed);
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ringlog_wire::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
-use ringlog_wire::messages::metadata_request::MetadataRequest;
+use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::metadata_response::MetadataResponse;
 use ringlog_wire::{ApiKey, Reader, RequestHeader, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::error::ClientError;
@@ -86,6 +87,35 @@ async fn an_old_broker_is_asked_again_in_its_own_version() {
     let error = connection.request(&MetadataRequest::default(), i16::MAX).await.unwrap_err();
     assert!(matches!(error, ClientError::Connection { .. }), "{error}");
     assert!(!connection.is_alive());
+}
+
+/// A stopped broker takes what its socket holds, and then nothing; with acks=0 no answer is
+/// missed. The socket must not be kept either.
+#[tokio::test]
+async fn a_peer_that_stops_reading_ends_the_connection() {
+    let (gone, is_gone) = oneshot::channel();
+    let connection = open(async |mut stream: TcpStream| {
+        let (_, _, id) = read_request(&mut stream).await.unwrap();
+        answer(&mut stream, 0, id, &versions(35)).await;
+        let (_, version, id) = read_request(&mut stream).await.unwrap();
+        answer(&mut stream, version, id, &versions(0)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Whatever was written is there; after it, the end.
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest).await);
+        gone.send(rest.len()).unwrap();
+    })
+    .await
+    .unwrap();
+    let topic =
+        |_| MetadataRequestTopic { name: Some("x".repeat(30_000).into()), ..Default::default() };
+    let topics = Some((0..1_000).map(topic).collect());
+    let request = MetadataRequest { topics, ..Default::default() };
+    let error = connection.send(&request, i16::MAX).await.unwrap_err();
+    assert!(error.to_string().contains("writing Metadata took longer than 500 ms"), "{error}");
+    assert!(!connection.is_alive());
+    let read = tokio::time::timeout(Duration::from_secs(10), is_gone).await.unwrap().unwrap();
+    assert!(read < 30_000_000, "{read}");
 }
 
 /// What a peer sends instead of an answer, and what must be said of it.

@@ -3,25 +3,46 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::ClientError;
 use crate::settings::ClientSettings;
 
+/// An attempt that ends by its own timeout, at about the same time, says more.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// The state of one operation's attempts.
 pub(crate) struct Retry {
     deadline: Instant,
+    /// How long the deadline was away at first.
+    after: Duration,
     pause: Duration,
     pause_max: Duration,
 }
 
 impl Retry {
     pub(crate) fn new(settings: &ClientSettings) -> Retry {
-        Retry::until(settings, Instant::now() + settings.operation_timeout)
+        Retry::for_at_most(settings, settings.operation_timeout)
     }
 
-    pub(crate) fn until(settings: &ClientSettings, deadline: Instant) -> Retry {
-        Retry { deadline, pause: settings.retry_backoff, pause_max: settings.retry_backoff_max }
+    pub(crate) fn for_at_most(settings: &ClientSettings, after: Duration) -> Retry {
+        Retry {
+            deadline: Instant::now() + after,
+            after,
+            pause: settings.retry_backoff,
+            pause_max: settings.retry_backoff_max,
+        }
+    }
+
+    /// Runs one attempt, at most until the deadline.
+    pub(crate) async fn within<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        timeout_at(self.deadline + LAST_WORD, attempt).await.unwrap_or_else(|_| {
+            let what = "an operation with its retries".into();
+            Err(ClientError::Timeout { what, after: self.after })
+        })
     }
 
     /// Pauses after `error`, or gives it back if it is final or no time is left.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::client::split_address;
+
 /// The settings of a [`crate::Client`].
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
@@ -27,6 +29,11 @@ pub struct ClientSettings {
 }
 
 impl ClientSettings {
+    /// Whether a text can be one of [`ClientSettings::bootstrap_servers`].
+    pub fn is_address(text: &str) -> bool {
+        split_address(text).is_some()
+    }
+
     /// Kafka's defaults, with these brokers to start from.
     pub fn new(bootstrap_servers: Vec<String>) -> ClientSettings {
         ClientSettings {
