@@ -1,6 +1,6 @@
 //! `ringlog storage verify`: checks every file, reports what is damaged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::VerifyArgs;
 use super::files::{self, Kind};
 use super::small_files;
 use super::verify_segment::{self, Depth, Segment};
-use crate::exit::{FOUND, Failure, at_path};
+use crate::exit::{FAILED, FOUND, Failure, at_path};
 use crate::output::Output;
 use crate::sizes;
 
@@ -20,6 +20,8 @@ use crate::sizes;
 #[derive(Debug, Default, Serialize)]
 struct Report {
     files: u64,
+    /// Those among them that were looked into.
+    checked: u64,
     segments: u64,
     batches: u64,
     records: u64,
@@ -54,13 +56,15 @@ impl Report {
         }
         let count = sizes::grouped;
         text + &format!(
-            "{} files, {} segments, {} batches, {} records, {}: {}",
+            "{} files, {} checked, {} segments, {} batches, {} records, {}: {}",
             count(self.files),
+            count(self.checked),
             count(self.segments),
             count(self.batches),
             count(self.records),
             sizes::bytes(self.bytes),
             match self.problems.len() {
+                0 if self.checked == 0 => "nothing to check".into(),
                 0 => "no damage".into(),
                 1 => "1 problem".into(),
                 problems => format!("{problems} problems"),
@@ -75,6 +79,10 @@ pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<(), Failure>
     let report = verify(&paths, !args.shallow, &progress)?;
     progress.finish_and_clear();
     output.print(&report, Report::text)?;
+    if report.checked == 0 {
+        // A directory that was mistyped, or whose disk is not mounted, is not one without damage.
+        return Err(Failure::new(FAILED, "nothing of a log is here"));
+    }
     match report.problems.is_empty() {
         true => Ok(()),
         false => Err(Failure::silent(FOUND)),
@@ -99,9 +107,12 @@ fn verify(paths: &[PathBuf], records: bool, progress: &ProgressBar) -> Result<Re
     let newest = newest_segments(paths);
     // Where the last segment of each directory ended.
     let mut ends: BTreeMap<PathBuf, Offset> = BTreeMap::new();
+    let mut checked: BTreeSet<PathBuf> = paths.iter().cloned().collect();
     for path in paths {
+        let kind = Kind::of(path);
         report.files += 1;
-        match Kind::of(path) {
+        report.checked += u64::from(!matches!(kind, Kind::Other | Kind::Unknown));
+        match kind {
             Kind::Log(base) => {
                 let dir = path.parent().unwrap_or(Path::new("")).to_owned();
                 let may_be_active = newest.get(&dir) == Some(&base);
@@ -119,6 +130,11 @@ fn verify(paths: &[PathBuf], records: bool, progress: &ProgressBar) -> Result<Re
                 let log = path.with_file_name(format!("{base:020}.log"));
                 if !log.exists() {
                     report.problem(path, "it has no .log");
+                } else if checked.insert(log.clone()) {
+                    // An index is checked against its log, also where it was named alone.
+                    let depth = Depth { records, may_be_active: true };
+                    let segment = check_segment(&log, base, depth, progress);
+                    take_segment(&mut report, &log, segment.map_err(at_path(&log))?)?;
                 }
             }
             Kind::Unknown => report.unknown.push(path.display().to_string()),
@@ -263,6 +279,38 @@ mod tests {
         assert!(report.problems.is_empty(), "{}", report.text());
         assert_eq!((report.segments, report.batches, report.records), (2, 3, 30));
         assert_eq!(report.padding_bytes, 4096);
+    }
+
+    #[test]
+    fn an_index_that_is_named_alone_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        partition(dir.path());
+        let index = dir.path().join("00000000000000000000.index");
+        let time_index = dir.path().join("00000000000000000000.timeindex");
+        let check = || verify(&[index.clone(), time_index.clone()], true, &ProgressBar::hidden());
+        let report = check().unwrap();
+        assert!(report.problems.is_empty(), "{}", report.text());
+        assert_eq!((report.files, report.checked, report.segments), (2, 2, 1));
+        let mut bytes = fs::read(&index).unwrap();
+        bytes[7] += 1;
+        fs::write(&index, bytes).unwrap();
+        let text = check().unwrap().text();
+        assert!(text.contains("no such batch"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_log_does_not_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = || {
+            let paths = vec![dir.path().to_owned()];
+            let args = VerifyArgs { paths, shallow: false, quiet: true };
+            run(&args, &mut Output::new(crate::args::Format::Json)).map_err(|f| f.to_string())
+        };
+        assert!(run().unwrap_err().contains("nothing of a log"));
+        fs::write(dir.path().join("notes.txt"), "x").unwrap();
+        assert!(run().unwrap_err().contains("nothing of a log"));
+        partition(dir.path());
+        assert_eq!(run(), Ok(()));
     }
 
     #[test]
