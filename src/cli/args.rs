@@ -1,6 +1,9 @@
 //! The commands and their flags.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use ringlog_client::{Client, ClientError, ClientSettings};
 
 use crate::{cluster, completions, consume, doctor, produce, server, storage, topic};
 
@@ -21,7 +24,8 @@ Exit codes:
   1  failed
   2  the command line or a setting is wrong
   3  no broker could be reached
-  4  damage or a problem was found (storage verify, doctor)";
+  4  damage or a problem was found (storage verify, doctor)
+  130, 143  produce was stopped by SIGINT or SIGTERM";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -76,23 +80,42 @@ pub(crate) struct Bootstrap {
         short = 'b',
         env = "RINGLOG_BOOTSTRAP",
         default_value = "127.0.0.1:9092",
-        value_name = "HOST:PORT"
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = address
     )]
-    pub(crate) bootstrap: String,
+    pub(crate) bootstrap: Vec<String>,
     /// Give up after this many seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(value_parser = value_parser!(u64).range(1..=SECONDS_MAX))]
     pub(crate) timeout: u64,
+}
+
+/// The longest times that flags take: what Kafka's settings of milliseconds hold.
+pub(crate) const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+pub(crate) const SECONDS_MAX: u64 = MILLISECONDS_MAX / 1_000;
+
+fn address(text: &str) -> Result<String, String> {
+    match text.trim() {
+        address if ClientSettings::is_address(address) => Ok(address.to_owned()),
+        _ => Err("expected HOST:PORT".into()),
+    }
 }
 
 impl Bootstrap {
     /// A client of that cluster.
-    pub(crate) async fn connect(
-        &self,
-    ) -> Result<ringlog_client::Client, ringlog_client::ClientError> {
-        let servers = self.bootstrap.split(',').map(|address| address.trim().to_owned());
-        let mut settings = ringlog_client::ClientSettings::new(servers.collect());
-        settings.operation_timeout = std::time::Duration::from_secs(self.timeout);
-        ringlog_client::Client::connect(settings).await
+    pub(crate) async fn connect(&self) -> Result<Client, ClientError> {
+        self.connect_for(Duration::MAX).await
+    }
+
+    /// A client that waits for an answer at most this long, and never longer than the timeout.
+    pub(crate) async fn connect_for(&self, answer: Duration) -> Result<Client, ClientError> {
+        let mut settings = ClientSettings::new(self.bootstrap.clone());
+        settings.operation_timeout = Duration::from_secs(self.timeout);
+        let most = settings.operation_timeout.min(answer);
+        settings.request_timeout = settings.request_timeout.min(most);
+        settings.connect_timeout = settings.connect_timeout.min(most);
+        Client::connect(settings).await
     }
 }
 
@@ -125,6 +148,12 @@ mod tests {
         check("ringlog consume t:0,2-4 u --from time:2026-01-01 --until end", true);
         check("ringlog consume t --from nowhere", false);
         check("ringlog consume", false);
+        check("ringlog consume t:5-2", false);
+        check("ringlog topic list -b a:1,b:2 --timeout 5", true);
+        check("ringlog topic list -b nonsense", false);
+        check("ringlog topic list --timeout 18446744073709551615", false);
+        check("ringlog produce t --delivery-timeout 18446744073709551615", false);
+        check("ringlog produce t --linger 18446744073709551615", false);
         check("ringlog storage verify d", true);
         check("ringlog completions bash", true);
     }

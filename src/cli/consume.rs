@@ -129,7 +129,11 @@ impl FromStr for Selection {
             .split(',')
             .map(|range| {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
-                Ok((number(first)?, number(last)?))
+                let (first, last) = (number(first)?, number(last)?);
+                match first <= last {
+                    true => Ok((first, last)),
+                    false => Err(format!("{range:?} is no range; write the lower one first")),
+                }
             })
             .collect();
         Ok(Selection { topic: topic.to_owned(), ranges: ranges? })
@@ -173,6 +177,7 @@ pub(crate) async fn run(args: ConsumeArgs, output: &mut Output) -> Result<(), Fa
         bytes_max: args.max_bytes,
         partition_bytes_max: args.max_partition_bytes,
         check_crcs: !args.no_check_crcs,
+        new_partitions: args.topics.iter().all(|topic| topic.ranges.is_empty()),
         ..ConsumerSettings::default()
     };
     let (until, mut left) = match args.until {
@@ -218,7 +223,6 @@ struct JsonRecord<'a> {
     key: JsonKey<'a>,
     #[serde(flatten)]
     value: JsonValue<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<JsonHeader<'a>>,
 }
 
@@ -302,7 +306,7 @@ mod tests {
         let ranges = |text: &str| Selection::from_str(text).map(|selection| selection.ranges);
         assert_eq!(ranges("t"), Ok(vec![]));
         assert_eq!(ranges("t:0,2-4"), Ok(vec![(0, 0), (2, 4)]));
-        for wrong in ["t:", "t:x", "t:-1", "t:1-"] {
+        for wrong in ["t:", "t:x", "t:-1", "t:1-", "t:5-2"] {
             assert!(ranges(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,7 @@
 //! How a command ends: exit codes, and what is said on the way out.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ringlog_client::ClientError;
@@ -41,7 +41,7 @@ impl Failure {
     /// Says why, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if !self.text.is_empty() {
-            eprintln!("error: {}", self.text);
+            say(format_args!("error: {}", self.text));
         }
         ExitCode::from(self.code)
     }
@@ -77,6 +77,12 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::new(FAILED, format!("{error:#}"))
     }
+}
+
+/// Says something on standard error. When that is closed or full, there is nobody to tell; it
+/// must not change how the command ends (`eprintln!` would panic).
+pub(crate) fn say(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// `path: error`, as a failure.

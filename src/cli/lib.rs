@@ -3,7 +3,10 @@
 //! Invariants:
 //! - What a command says goes to standard output, as text or as JSON; progress, warnings and
 //!   errors go to standard error.
+//! - Nothing panics because nobody reads it: no `print!` and no `eprint!`.
 //! - The exit code tells what happened ([`exit`]); a reader that closes its end early is no error.
+
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
 mod cluster;
@@ -12,6 +15,7 @@ mod consume;
 mod disk_probe;
 mod doctor;
 mod exit;
+mod interrupts;
 mod line_format;
 mod line_queue;
 mod lines;

@@ -90,7 +90,8 @@ fn cut(
             chunk.lines = split(&whole, delimiter);
         }
         if buffer.len() > line_bytes_max {
-            let text = format!("a line is longer than {line_bytes_max} bytes");
+            let text =
+                format!("a line is longer than {line_bytes_max} bytes: see --max-request-size");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         if !send(chunk) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use crate::exit::say;
 use crate::line_queue::{self, LineQueue, LineWriter};
 
 /// How many lines may wait to be written: a few megabytes.
@@ -52,9 +53,11 @@ fn set(level: &str, json: bool, writer: BoxMakeWriter) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(writer);
+        .with_writer(writer)
+        // It would tell on standard error, and panic, when standard error cannot be written.
+        .log_internal_errors(false);
     let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };
     if let Err(error) = set {
-        eprintln!("warning: nothing is logged: {error}");
+        say(format_args!("warning: nothing is logged: {error}"));
     }
 }

@@ -1,25 +1,26 @@
 //! `ringlog produce`: lines become records.
 
-use std::collections::VecDeque;
+mod ledger;
+mod template;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
-use ringlog_client::{
-    Acks, ClientError, Delivery, Partitioner, Producer, ProducerRecord, ProducerSettings,
-};
+use ringlog_client::{Acks, ClientError, Partitioner, Producer, ProducerSettings, TopicMetadata};
 use ringlog_record::Compression;
-use serde::Serialize;
+use tokio::sync::mpsc;
 
-use crate::args::Bootstrap;
-use crate::exit::{FAILED, Failure};
-use crate::lines::{self, Source};
+use crate::args::{Bootstrap, MILLISECONDS_MAX, SECONDS_MAX};
+use crate::exit::{FAILED, Failure, say};
+use crate::interrupts::Interrupts;
+use crate::lines::{self, Chunk, Source};
 use crate::output::Output;
-use crate::sizes;
 use crate::topic::key_value;
+use ledger::{Ledger, Summary};
+use template::Template;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,14 +63,15 @@ pub(crate) struct ProduceArgs {
     /// The codec of batches
     #[arg(long, short = 'z', value_enum, default_value_t = CompressionArg::None)]
     compression: CompressionArg,
-    /// The codec's level
-    #[arg(long, value_name = "N")]
+    /// The codec's level: gzip 1 to 9, lz4 1 to 17, zstd -131072 to 22
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     compression_level: Option<i32>,
     /// Bytes of a full batch before compression
     #[arg(long, default_value_t = 131_072, value_name = "BYTES")]
     batch_size: usize,
     /// Milliseconds that a batch waits to become full
     #[arg(long, default_value_t = 5, value_name = "MS")]
+    #[arg(value_parser = value_parser!(u64).range(..=MILLISECONDS_MAX))]
     linger: u64,
     /// Requests on their way to a broker at once
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -77,11 +79,15 @@ pub(crate) struct ProduceArgs {
     /// Bytes of records that may wait to be acknowledged
     #[arg(long, default_value_t = 33_554_432, value_name = "BYTES")]
     buffer_memory: usize,
+    /// Bytes of the longest line, and of one request
+    #[arg(long, default_value_t = 4_194_304, value_name = "BYTES")]
+    max_request_size: usize,
     /// Let the broker drop repetitions (yes if --acks all)
     #[arg(long, value_name = "BOOL")]
     idempotence: Option<bool>,
     /// Seconds after which a record is given up
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(value_parser = value_parser!(u64).range(1..=SECONDS_MAX))]
     delivery_timeout: u64,
     /// Say nothing at the end
     #[arg(long, short = 'q')]
@@ -138,6 +144,26 @@ fn delimiter(text: &str) -> Result<u8, String> {
 }
 
 impl ProduceArgs {
+    /// Refuses what would be ignored.
+    fn check(&self) -> Result<(), Failure> {
+        let Some(level) = self.compression_level else { return Ok(()) };
+        let levels = match self.compression {
+            CompressionArg::None => {
+                return Err(Failure::usage("--compression-level needs --compression"));
+            }
+            CompressionArg::Snappy => return Err(Failure::usage("snappy has no levels")),
+            CompressionArg::Gzip => 1..=9,
+            CompressionArg::Lz4 => 1..=17,
+            CompressionArg::Zstd => -131_072..=22,
+        };
+        if !levels.contains(&level) {
+            let (low, high) = (levels.start(), levels.end());
+            let text = format!("--compression-level {level}: it is {low} to {high} for this codec");
+            return Err(Failure::usage(text));
+        }
+        Ok(())
+    }
+
     fn settings(&self) -> ProducerSettings {
         let acks = match self.acks {
             AcksArg::None => Acks::None,
@@ -158,6 +184,7 @@ impl ProduceArgs {
             batch_bytes: self.batch_size,
             linger: Duration::from_millis(self.linger),
             buffer_bytes: self.buffer_memory,
+            request_bytes_max: self.max_request_size,
             requests_in_flight_max: self.in_flight,
             delivery_timeout: Duration::from_secs(self.delivery_timeout),
             partitioner: match self.partitioner {
@@ -170,197 +197,133 @@ impl ProduceArgs {
     }
 }
 
-/// Makes records of lines.
-struct Template {
-    topic: Arc<str>,
-    partition: Option<i32>,
-    key: Option<Bytes>,
-    key_separator: Option<Vec<u8>>,
-    null_value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Bytes>)>,
-}
-
-impl Template {
-    fn new(args: &ProduceArgs) -> Template {
-        let header = |(key, value): &(String, String)| {
-            (key.clone(), Some(Bytes::from(value.clone().into_bytes())))
-        };
-        Template {
-            topic: args.topic.as_str().into(),
-            partition: args.partition,
-            key: args.key.clone().map(|key| Bytes::from(key.into_bytes())),
-            key_separator: args.key_separator.clone().map(String::into_bytes),
-            null_value: args.null_value.clone().map(String::into_bytes),
-            headers: args.header.iter().map(header).collect(),
-        }
-    }
-
-    fn record(&self, line: Bytes) -> Result<ProducerRecord, String> {
-        let (key, value) = match &self.key_separator {
-            None => (self.key.clone(), line),
-            Some(separator) => {
-                let place = line.windows(separator.len()).position(|part| part == separator);
-                let Some(place) = place else {
-                    let text = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
-                    return Err(format!("no key separator in the line {text:?}"));
-                };
-                (Some(line.slice(..place)), line.slice(place + separator.len()..))
-            }
-        };
-        let is_null = self.null_value.as_deref() == Some(&*value);
-        Ok(ProducerRecord {
-            topic: self.topic.clone(),
-            partition: self.partition,
-            key,
-            value: (!is_null).then_some(value),
-            headers: self.headers.clone(),
-            timestamp: None,
-        })
-    }
-}
-
-/// What was sent.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    topic: String,
-    records: u64,
-    bytes: u64,
-    failed: u64,
-    seconds: f64,
-    records_per_second: f64,
-    bytes_per_second: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl Summary {
-    fn text(&self) -> String {
-        format!(
-            "{} records, {} in {:.3} s: {} records/s, {}/s",
-            sizes::grouped(self.records),
-            sizes::bytes(self.bytes),
-            self.seconds,
-            sizes::grouped(self.records_per_second as u64),
-            sizes::bytes(self.bytes_per_second as u64),
-        )
-    }
-}
-
-/// Deliveries that are not looked at yet; beyond, the oldest is waited for.
-const UNCHECKED_MAX: usize = 50_000;
-
-/// Counts what became of the records.
-#[derive(Default)]
-struct Ledger {
-    unchecked: VecDeque<Delivery>,
-    delivered: u64,
-    failed: u64,
-    first_error: Option<ClientError>,
-}
-
-impl Ledger {
-    async fn add(&mut self, delivery: Delivery) {
-        self.unchecked.push_back(delivery);
-        if self.unchecked.len() > UNCHECKED_MAX {
-            self.check_oldest().await;
-        }
-    }
-
-    async fn check_oldest(&mut self) {
-        let Some(delivery) = self.unchecked.pop_front() else { return };
-        match delivery.wait().await {
-            Ok(_) => self.delivered += 1,
-            Err(error) => {
-                self.failed += 1;
-                self.first_error.get_or_insert(error);
-            }
-        }
-    }
-}
-
 pub(crate) async fn run(args: ProduceArgs, output: &mut Output) -> Result<(), Failure> {
-    let client = args.bootstrap.connect().await?;
-    let settings = args.settings();
-    let line_bytes_max = settings.request_bytes_max;
-    let producer = Producer::new(client, settings).map_err(Failure::usage)?;
-    let progress = progress_bar(&args.files, args.quiet)?;
+    args.check()?;
+    let mut interrupts = Interrupts::listen()?;
+    let answers = Duration::from_secs(args.delivery_timeout);
+    let client = args.bootstrap.connect_for(answers).await?;
+    if let Some(partition) = args.partition {
+        let topic = client.topic(&args.topic, true).await?;
+        check_partition(&topic, partition)?;
+    }
+    let producer = Producer::new(client, args.settings()).map_err(Failure::usage)?;
+    let mut sending = Sending {
+        template: Template::new(&args),
+        producer,
+        progress: progress_bar(&args.files, args.quiet)?,
+        ledger: Ledger::default(),
+        lines: 0,
+        bytes: 0,
+    };
     let source = match args.files.is_empty() {
         true => Source::Stdin,
         false => Source::Files(args.files.clone()),
     };
-    let template = Template::new(&args);
-    let mut chunks = lines::read(source, args.delimiter, line_bytes_max);
-    let (started, mut ledger) = (Instant::now(), Ledger::default());
-    let mut bytes = 0;
-    let mut stopped: Option<Failure> = None;
-    'input: while let Some(chunk) = chunks.recv().await {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                stopped = Some(Failure::new(FAILED, error));
-                break;
-            }
-        };
-        progress.inc(chunk.bytes_read);
-        for line in chunk.lines {
-            let size = line.len() as u64;
-            let sent = match template.record(line) {
-                Ok(record) => producer.send(record).await.map_err(Failure::from),
-                Err(error) => Err(Failure::usage(error)),
-            };
-            match sent {
-                Ok(delivery) => {
-                    bytes += size;
-                    ledger.add(delivery).await;
-                }
-                Err(error) => {
-                    stopped = Some(error);
-                    break 'input;
-                }
-            }
-            if ledger.first_error.is_some() {
-                break 'input;
-            }
-        }
-    }
-    producer.close().await;
-    while !ledger.unchecked.is_empty() {
-        ledger.check_oldest().await;
-    }
-    progress.finish_and_clear();
-    let summary = summary(&args, &ledger, bytes, started.elapsed(), stopped.as_ref());
+    let chunks = lines::read(source, args.delimiter, args.max_request_size);
+    let started = Instant::now();
+    let stopped = sending.send_all(chunks, &mut interrupts).await.err();
+    sending.finish(&mut interrupts).await;
+    sending.progress.finish_and_clear();
+    let Sending { ledger, bytes, .. } = &sending;
+    let summary = ledger.summary(&args.topic, *bytes, started.elapsed(), stopped.as_ref());
     if output.is_json() {
         output.print(&summary, Summary::text)?;
     } else if !args.quiet {
-        eprintln!("{}", summary.text());
+        say(summary.text());
     }
-    match (stopped, ledger.first_error) {
-        (_, Some(error)) => {
-            Err(Failure::new(FAILED, format!("{} records failed: {error}", ledger.failed)))
-        }
-        (Some(failure), None) => Err(failure),
-        (None, None) => Ok(()),
+    match ledger.failure().or(stopped) {
+        Some(failure) => Err(failure),
+        None => Ok(()),
     }
 }
 
-fn summary(
-    args: &ProduceArgs,
-    ledger: &Ledger,
+fn check_partition(topic: &TopicMetadata, partition: i32) -> Result<(), Failure> {
+    match topic.partition(partition) {
+        Some(_) => Ok(()),
+        None => {
+            let (name, count) = (&topic.name, topic.partitions.len());
+            let text = format!("topic {name} has {count} partitions, none is {partition}");
+            Err(Failure::usage(text))
+        }
+    }
+}
+
+/// Lines on their way.
+struct Sending {
+    template: Template,
+    producer: Producer,
+    progress: ProgressBar,
+    ledger: Ledger,
+    /// Lines taken from the input.
+    lines: u64,
+    /// Their bytes.
     bytes: u64,
-    took: Duration,
-    stopped: Option<&Failure>,
-) -> Summary {
-    let seconds = took.as_secs_f64().max(1e-9);
-    let error = ledger.first_error.as_ref().map(ClientError::to_string);
-    Summary {
-        topic: args.topic.clone(),
-        records: ledger.delivered,
-        bytes,
-        failed: ledger.failed,
-        seconds,
-        records_per_second: ledger.delivered as f64 / seconds,
-        bytes_per_second: bytes as f64 / seconds,
-        error: error.or_else(|| stopped.map(ToString::to_string)),
+}
+
+impl Sending {
+    /// Sends all lines; ends early at the first that cannot be sent or was not delivered, and
+    /// when it is interrupted.
+    async fn send_all(
+        &mut self,
+        mut chunks: mpsc::Receiver<Result<Chunk, String>>,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), Failure> {
+        loop {
+            // However slowly lines come, a failed one is heard of at once.
+            let chunk = tokio::select! {
+                biased;
+                interrupted = interrupts.next() => return Err(interrupted),
+                () = self.ledger.oldest_is_done(), if self.ledger.is_waiting() => {
+                    self.ledger.check().await;
+                    match self.ledger.first_error() {
+                        Some(_) => return Ok(()),
+                        None => continue,
+                    }
+                }
+                chunk = chunks.recv() => chunk,
+            };
+            let Some(chunk) = chunk else { return Ok(()) };
+            let chunk = chunk.map_err(|error| {
+                Failure::new(FAILED, format!("after {} lines: {error}", self.lines))
+            })?;
+            self.progress.inc(chunk.bytes_read);
+            for line in chunk.lines {
+                interrupts.unless_interrupted(self.send(line)).await??;
+                if self.ledger.first_error().is_some() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, line: Bytes) -> Result<(), Failure> {
+        let (number, size) = (self.lines + 1, line.len() as u64);
+        let record = self.template.record(line);
+        let record = record.map_err(|error| Failure::usage(format!("line {number}: {error}")))?;
+        if self.ledger.is_full() {
+            self.ledger.oldest_is_done().await;
+            self.ledger.check().await;
+        }
+        let delivery = self.producer.send(record).await;
+        let delivery =
+            delivery.map_err(|error| Failure::new(FAILED, format!("line {number}: {error}")))?;
+        self.ledger.add(delivery);
+        self.lines = number;
+        self.bytes += size;
+        Ok(())
+    }
+
+    /// Waits for what is on its way. Where the broker did not take records in time, or when
+    /// interrupted (once more), the rest is given up.
+    async fn finish(&mut self, interrupts: &mut Interrupts) {
+        let is_late = matches!(self.ledger.first_error(), Some(ClientError::Timeout { .. }));
+        if is_late || interrupts.unless_interrupted(self.producer.close()).await.is_err() {
+            self.producer.abandon().await;
+        }
+        while self.ledger.is_waiting() {
+            self.ledger.oldest_is_done().await;
+            self.ledger.check().await;
+        }
     }
 }
 
@@ -385,25 +348,11 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
 
-    fn parsed(line: &str) -> ProduceArgs {
+    pub(super) fn parsed(line: &str) -> ProduceArgs {
         match Cli::try_parse_from(line.split(' ')).unwrap().command {
             Command::Produce(args) => args,
             other => panic!("{other:?}"),
         }
-    }
-
-    #[test]
-    fn lines_become_records() {
-        let args = parsed("ringlog produce t -k : --null-value NULL -H a=b");
-        let template = Template::new(&args);
-        let record = template.record(Bytes::from_static(b"k:v:w")).unwrap();
-        assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
-        assert_eq!(record.value.as_deref(), Some(&b"v:w"[..]));
-        assert_eq!(record.headers, [("a".to_owned(), Some(Bytes::from_static(b"b")))]);
-        assert_eq!(template.record(Bytes::from_static(b"k:NULL")).unwrap().value, None);
-        assert!(template.record(Bytes::from_static(b"no separator")).is_err());
-        let plain = Template::new(&parsed("ringlog produce t --key x"));
-        assert_eq!(plain.record(Bytes::new()).unwrap().key.as_deref(), Some(&b"x"[..]));
     }
 
     #[test]
@@ -412,5 +361,20 @@ mod tests {
         assert!(!parsed("ringlog produce t -a 1").settings().idempotence);
         assert!(!parsed("ringlog produce t --idempotence false").settings().idempotence);
         assert_eq!(parsed("ringlog produce t --delimiter \\0").delimiter, 0);
+    }
+
+    #[test]
+    fn levels_are_those_of_the_codec() {
+        for (flags, is_good) in [
+            ("", true),
+            (" -z gzip --compression-level 9", true),
+            (" -z zstd --compression-level -5", true),
+            (" -z gzip --compression-level 99", false),
+            (" -z snappy --compression-level 1", false),
+            (" --compression-level 5", false),
+        ] {
+            let args = parsed(&format!("ringlog produce t{flags}"));
+            assert_eq!(args.check().is_ok(), is_good, "{flags}");
+        }
     }
 }
