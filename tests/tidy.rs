@@ -273,7 +273,7 @@ fn long_prose(document: &Source) -> Vec<String> {
 }
 
 /// Settings whose field is not named as the key is.
-const FIELDS: [(&str, &str); 8] = [
+const FIELDS: [(&str, &str); 9] = [
     ("broker.id", "node_id"),
     ("log.dir", "log_dirs"),
     ("metadata.log.dir", "log_dirs"),

@@ -5,6 +5,8 @@
 
 mod administration;
 mod bad_input;
+mod cli;
+mod clients;
 mod delivery;
 mod fetches;
 mod leftovers;

@@ -101,6 +101,12 @@ impl Node {
         self.data.clone()
     }
 
+    /// Holds the process where it is, as a machine that hangs does.
+    pub(crate) fn freeze(&self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    }
+
     /// A clean stop.
     pub(crate) fn stop(self) -> Arc<TempDir> {
         self.stop_and_tell().0

@@ -144,17 +144,17 @@ async fn the_oldest_clients_ask_for_segments() {
     assert_eq!(offsets(-1, 1), [3_000]);
     assert_eq!(offsets(-1, 2), all[..2]);
     assert_eq!(offsets(-1, 1_000_000), all);
-    assert_eq!(offsets(-1, 0), []);
-    assert_eq!(offsets(-1, -1), []);
+    assert!(offsets(-1, 0).is_empty());
+    assert!(offsets(-1, -1).is_empty());
     assert_eq!(offsets(-2, 5), [0]);
     assert_eq!(offsets(i64::MAX, 1), [3_000], "the future has all of it");
     assert_eq!(offsets(i64::MAX, 1_000), all);
-    assert_eq!(offsets(0, 1_000), [], "and 1970 nothing");
+    assert!(offsets(0, 1_000).is_empty(), "and 1970 nothing");
     let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(5_000);
     let second = node.partition_dir("t-0").join(format!("{:020}.log", starts[starts.len() - 2]));
     std::fs::File::options().write(true).open(second).unwrap().set_modified(long_ago).unwrap();
     assert_eq!(offsets(5_000, 1_000), all[all.len() - 2..]);
-    assert_eq!(offsets(4_999, 1_000), []);
+    assert!(offsets(4_999, 1_000).is_empty());
 }
 
 /// The base offsets of a log's segments.
