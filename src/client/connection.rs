@@ -205,6 +205,13 @@ impl Connection {
     }
 }
 
+impl Drop for Link {
+    /// Ends the tasks, also where they wait for a peer that does nothing.
+    fn drop(&mut self) {
+        self.shared.die(ClientError::Closed);
+    }
+}
+
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -383,8 +390,6 @@ async fn write_requests(
             written.send(()).ok();
         }
     }
-    // The connection was dropped.
-    shared.die(ClientError::Closed);
 }
 
 async fn read_answers(

@@ -118,6 +118,23 @@ async fn a_peer_that_stops_reading_ends_the_connection() {
     assert!(read < 30_000_000, "{read}");
 }
 
+#[tokio::test]
+async fn a_connection_that_is_dropped_closes_its_socket() {
+    let (gone, is_gone) = oneshot::channel();
+    let connection = open(async |mut stream: TcpStream| {
+        let (_, _, id) = read_request(&mut stream).await.unwrap();
+        answer(&mut stream, 0, id, &versions(35)).await;
+        let (_, version, id) = read_request(&mut stream).await.unwrap();
+        answer(&mut stream, version, id, &versions(0)).await;
+        // Keeps its own side open.
+        let end = stream.read_i32().await;
+        gone.send(end.is_err()).unwrap();
+    });
+    drop(connection.await.unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(10), is_gone).await.unwrap();
+    assert_eq!(ended, Ok(true));
+}
+
 /// What a peer sends instead of an answer, and what must be said of it.
 async fn check(bytes: &'static [u8], expected: &str) {
     let opened = open(async move |mut stream: TcpStream| {

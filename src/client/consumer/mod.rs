@@ -86,7 +86,7 @@ pub struct ConsumerSettings {
     /// The most bytes that one batch may decompress to.
     pub decompressed_bytes_max: usize,
     /// Whether partitions are read too, from their start, that these topics get later. They are
-    /// looked for every `metadata.max.age.ms`.
+    /// looked for every `metadata.max.age.ms`, by a consumer that does not stop by itself.
     pub new_partitions: bool,
 }
 
@@ -146,6 +146,8 @@ impl Consumer {
         settings: ConsumerSettings,
     ) -> Result<Consumer, ClientError> {
         let positions = position::find(&client, partitions, from, until).await?;
+        let new_partitions = settings.new_partitions && until == Until::Forever;
+        let settings = ConsumerSettings { new_partitions, ..settings };
         let (answers, fetched) = mpsc::channel(ANSWERS_MAX);
         let (chunks, records) = mpsc::channel(CHUNKS_MAX);
         let unpacker = unpack::Unpacker::new(&settings, chunks);
