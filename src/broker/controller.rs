@@ -6,7 +6,7 @@
 //! client's request returns when every shard serves the change, so that the next request on any
 //! connection sees it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,11 +63,16 @@ impl Controller {
         self.decisions.borrow().image().broker(id).is_some()
     }
 
+    /// What decides; not to be held across a wait.
+    pub(crate) fn decisions(&self) -> Ref<'_, Decisions> {
+        self.decisions.borrow()
+    }
+
     /// Writes a snapshot of the metadata if it is time to; see [`Snapshots::look_after`].
     ///
     /// [`Snapshots::look_after`]: crate::metadata_snapshots::Snapshots::look_after
     pub(crate) async fn look_after_snapshots(&self) {
-        let image = self.decisions.borrow().image().clone();
+        let image = self.decisions().image().clone();
         self.log.snapshots.look_after(&image).await;
         self.log.keep_spare().await;
     }
@@ -79,22 +84,15 @@ impl Controller {
         decide: impl FnOnce(&Decisions, u128) -> Decision<R>,
     ) -> Result<R, ErrorCode> {
         let _turn = self.turn.acquire(1).await;
+        self.end_unfinished().await?;
         let random = u128::from(shard.rt.random_u64()) << 64 | u128::from(shard.rt.random_u64());
-        let decision = decide(&self.decisions.borrow(), random);
+        let decision = decide(&self.decisions(), random);
         let created = checkpoints::created_topics(&decision.records);
         Box::pin(checkpoints::forget_topics(shard, &created)).await.map_err(|error| {
             tracing::error!(%error, "checkpoints may know topics of these names: none is created");
             ErrorCode::KafkaStorageError
         })?;
-        let mut deltas = Vec::new();
-        for batch in decision.batches() {
-            let written = self.write(batch).await;
-            deltas.push(written.map_err(|reason| {
-                tracing::error!(reason, "the metadata cannot be changed");
-                ErrorCode::KafkaStorageError
-            })?);
-        }
-        let delta = merged(deltas);
+        let delta = self.write_all(&decision).await?;
         shard.node.metrics.metadata_records.add(decision.records.len() as u64);
         self.count(&shard.node.metrics);
         if !delta.is_empty() && self.publishes.get() {
@@ -113,38 +111,67 @@ impl Controller {
         }
         let assignments = directories::of_topics(shard, topics).await;
         let node_id = shard.node.config.node_id;
-        let decision = self.decisions.borrow().assign_directories(node_id, &assignments);
-        let mut deltas = Vec::new();
-        for batch in decision.batches() {
-            match self.write(batch).await {
-                Ok(delta) => deltas.push(delta),
-                Err(reason) => {
-                    tracing::error!(reason, "the directories of new partitions are not recorded");
-                    break;
-                }
-            }
-        }
-        let delta = merged(deltas);
-        if !delta.is_empty() {
+        let decision = self.decisions().assign_directories(node_id, &assignments);
+        if let Ok(delta) = self.write_all(&decision).await
+            && !delta.is_empty()
+        {
             self.publish(shard, delta).await;
         }
     }
 
     /// What the cluster knows.
     pub(crate) fn image(&self) -> Image {
-        self.decisions.borrow().image().clone()
+        self.decisions().image().clone()
     }
 
-    /// Writes one batch of records, waits until it is on disk, and applies it.
+    /// Writes the records of a decision, batch by batch. If it fails in the middle, none of them
+    /// counts.
+    pub(crate) async fn write_all<R>(&self, decision: &Decision<R>) -> Result<Delta, ErrorCode> {
+        let mut deltas = Vec::new();
+        for batch in decision.batches() {
+            match self.write(batch).await {
+                Ok(delta) => deltas.push(delta),
+                Err(reason) => {
+                    tracing::error!(reason, "the metadata cannot be changed");
+                    // If that is not possible now either, the next change begins with it.
+                    let _ = self.end_unfinished().await;
+                    return Err(ErrorCode::KafkaStorageError);
+                }
+            }
+        }
+        Ok(merged(deltas))
+    }
+
+    /// Writes the end of a transaction that failed in the middle. Anything that was written
+    /// before that would be a part of it, and be undone with it at the next start.
+    pub(crate) async fn end_unfinished(&self) -> Result<(), ErrorCode> {
+        let records = self.decisions().abort_transaction();
+        if records.is_empty() {
+            return Ok(());
+        }
+        match self.write(&records).await {
+            Ok(_) => Ok(()),
+            Err(reason) => {
+                tracing::error!(reason, "the metadata stay as they are until a transaction ends");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    /// Writes one batch of records, waits until it is on disk, and applies it. A batch that does
+    /// not fit the image is not written: no start could read past it.
     async fn write(&self, records: &[MetadataRecord<'static>]) -> Result<Delta, String> {
-        let image = self.decisions.borrow().image().clone();
+        let mut next = self.decisions().clone();
+        let base_offset = self.log.next_offset();
+        let delta = next
+            .commit(records, base_offset, self.log.leader_epoch)
+            .map_err(|error| error.to_string())?;
+        let image = self.decisions().image().clone();
         // Boxed: what an append holds while it waits is large, and much waits for it.
         let written = Box::pin(self.log.append(records, &image)).await;
         let written = written.map_err(|error| error.to_string())?;
-        let mut decisions = self.decisions.borrow_mut();
-        let delta = decisions
-            .commit(records, written.base_offset, self.log.leader_epoch)
-            .map_err(|error| error.to_string())?;
+        assert_eq!(written.base_offset, base_offset, "one change at a time");
+        self.decisions.replace(next);
         self.log.snapshots.log_grew(written.bytes, written.timestamp_ms);
         Ok(delta)
     }
@@ -157,7 +184,7 @@ impl Controller {
 
     /// Shows operators what the cluster knows.
     fn count(&self, metrics: &NodeMetrics) {
-        let decisions = self.decisions.borrow();
+        let decisions = self.decisions();
         let image = decisions.image();
         let partitions: usize = image.topics().map(|topic| topic.partitions.len()).sum();
         metrics.topics.set(image.topic_count() as i64);
@@ -166,7 +193,7 @@ impl Controller {
     }
 
     fn snapshot(&self) -> Change {
-        let decisions = self.decisions.borrow();
+        let decisions = self.decisions();
         Change {
             image: decisions.image().clone(),
             config: decisions.config().clone(),

@@ -8,6 +8,8 @@ mod checkpoints;
 mod connection;
 mod connection_limits;
 mod controller;
+#[cfg(test)]
+mod controller_tests;
 mod directories;
 mod fetch_session;
 mod fetching;

@@ -358,6 +358,11 @@ impl MetadataLog {
         Ok(reserved?)
     }
 
+    /// The offset that the next record gets; the one that begins the epoch comes before it.
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.log.log_end_offset() + Offset::from(!self.epoch_begun.get())
+    }
+
     /// Whether the last append was refused because the disk is full.
     pub(crate) fn lacks_space(&self) -> bool {
         self.lacks_space.get()

@@ -16,11 +16,7 @@ impl Controller {
     ///
     /// Only features that work here are finalized; clients use what they see.
     pub fn bootstrap(&self) -> Decision<()> {
-        let mut records = Vec::new();
-        if self.image.in_transaction() {
-            let reason = Some("the controller stopped inside this transaction".into());
-            records.push(MetadataRecord::AbortTransaction(AbortTransactionRecord { reason }));
-        }
+        let mut records = self.abort_transaction();
         if self.image.settled().feature_level(METADATA_VERSION).is_none() {
             let name = Some("Bootstrap records".into());
             records.push(MetadataRecord::BeginTransaction(BeginTransactionRecord { name }));
@@ -31,6 +27,14 @@ impl Controller {
             records.push(MetadataRecord::EndTransaction(EndTransactionRecord::default()));
         }
         Decision { response: (), records }
+    }
+
+    /// The end of a transaction of which not all could be written; empty when there is none.
+    /// Nothing else may be written before it.
+    pub fn abort_transaction(&self) -> Vec<MetadataRecord<'static>> {
+        let reason = Some("the controller stopped inside this transaction".into());
+        let abort = || MetadataRecord::AbortTransaction(AbortTransactionRecord { reason });
+        self.image.in_transaction().then(abort).into_iter().collect()
     }
 
     /// A record that only moves the log's end, for whoever measures liveness by it.

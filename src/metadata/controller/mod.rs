@@ -112,9 +112,17 @@ impl Controller {
         for (offset, record) in (base_offset..).zip(records) {
             self.image.apply(record, offset, epoch, &mut delta)?;
         }
-        self.colliding.update(&self.image, &delta);
+        // What an abort undoes is in no delta.
+        let aborts = records.iter().any(|r| matches!(r, MetadataRecord::AbortTransaction(_)));
+        match aborts {
+            true => self.colliding = CollidingNames::of(&self.image),
+            false => self.colliding.update(&self.image, &delta),
+        }
         let own = ConfigResource::broker(self.config.node_id);
-        if delta.configs.contains(&ConfigResource::all_brokers()) || delta.configs.contains(&own) {
+        if aborts
+            || delta.configs.contains(&ConfigResource::all_brokers())
+            || delta.configs.contains(&own)
+        {
             self.refresh_config();
         }
         Ok(delta)

@@ -1,0 +1,161 @@
+//! The controller on a simulated disk that is full for a while.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ringlog_config::{BrokerConfig, TopicConfig};
+use ringlog_metadata::{BrokerEndpoint, Controller as Decisions, Registration};
+use ringlog_record::BatchBuilder;
+use ringlog_runtime::sim::{SimOptions, Simulation};
+use ringlog_runtime::{Mesh, Runtime};
+use ringlog_storage::{AppendOrigin, Log, LogDirs, OpenedDirs, StorageOptions, StorageShard};
+use ringlog_types::{ErrorCode, TopicPartition, Uuid};
+use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+
+use crate::controller::Controller;
+use crate::metadata_log;
+
+/// No life takes longer than this, in virtual time.
+const LIFE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Stage {
+    #[default]
+    Opening,
+    /// Waits for the disk to be as large as what is on it.
+    Registered,
+    /// The large change has failed, and nothing can be written.
+    Failed,
+    Finished,
+}
+
+type Shared = Arc<Mutex<Stage>>;
+
+fn stage(shared: &Shared) -> Stage {
+    *shared.lock().expect("one thread")
+}
+
+async fn wait_for_disk(rt: &Runtime, shared: &Shared, reached: Stage) {
+    *shared.lock().expect("one thread") = reached;
+    rt.sleep(Duration::from_secs(5)).await;
+}
+
+async fn open(rt: &Runtime, storage: &StorageShard) -> (Rc<Controller>, OpenedDirs) {
+    let mut opened = LogDirs::open(rt, &[PathBuf::from("/data")], 1, None).await.unwrap();
+    let config = BrokerConfig { node_id: 1, ..BrokerConfig::default() };
+    let log = metadata_log::open(storage, &opened.dirs, &config, &mut opened.logs);
+    let (log, image) = log.await.unwrap();
+    (Rc::new(Controller::new(Decisions::new(image, Arc::new(config)), log)), opened)
+}
+
+async fn register(controller: &Controller) {
+    let bootstrap = controller.decisions().bootstrap();
+    controller.write_all(&bootstrap).await.unwrap();
+    let registration = Registration {
+        broker_id: 1,
+        incarnation_id: Uuid::from_u128(5),
+        endpoints: vec![BrokerEndpoint {
+            name: "PLAINTEXT".into(),
+            host: "127.0.0.1".into(),
+            port: 9092,
+            security_protocol: 0,
+        }],
+        rack: None,
+        log_dirs: vec![Uuid::from_u128(6)],
+        stopped_cleanly: true,
+    };
+    let next_offset = controller.log().log_end_offset();
+    let registered = controller.decisions().register_broker(registration, next_offset);
+    controller.write_all(&registered).await.unwrap();
+}
+
+/// What a client's CreateTopics does, without the shards.
+async fn create(controller: &Controller, name: &str, partitions: i32) -> Result<(), ErrorCode> {
+    controller.end_unfinished().await?;
+    let topic = CreatableTopic {
+        name: name.to_owned().into(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let random = controller.log().log_end_offset() as u128;
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let decision = controller.decisions().create_topics(&request, random);
+    assert_eq!(decision.response.topics[0].error_code, 0, "{name}");
+    controller.write_all(&decision).await.map(drop)
+}
+
+fn topics(controller: &Controller) -> Vec<String> {
+    let decisions = controller.decisions();
+    decisions.image().settled().topics().map(|topic| topic.name.to_string()).collect()
+}
+
+async fn first_life(rt: Runtime, shared: Shared) {
+    let storage = StorageShard::new(rt.clone(), StorageOptions::default());
+    let (controller, opened) = open(&rt, &storage).await;
+    register(&controller).await;
+    let dir = opened.dirs.get(0).unwrap().clone();
+    let (name, config) = (TopicPartition::new("other", 0), Arc::new(TopicConfig::default()));
+    let other = Log::create(&storage, &dir, name, Uuid::from_u128(9), config).await.unwrap();
+    wait_for_disk(&rt, &shared, Stage::Registered).await;
+
+    // The other log finds the disk full while the first of two batches is being written.
+    let mut batch = BatchBuilder::new(0);
+    batch.push(0, None, Some(b"value"), &[]);
+    let (bytes, summary) = batch.build().unwrap();
+    let large = controller.clone();
+    let creating = rt.spawn(async move { create(&large, "a.b", 10_000).await });
+    rt.yield_now().await;
+    other.append(&bytes, &summary, AppendOrigin::Client, 0, 0).unwrap();
+    assert_eq!(creating.await, Err(ErrorCode::KafkaStorageError));
+    assert!(controller.decisions().image().in_transaction());
+    assert_eq!(create(&controller, "early", 1).await, Err(ErrorCode::KafkaStorageError));
+    wait_for_disk(&rt, &shared, Stage::Failed).await;
+
+    create(&controller, "a_b", 1).await.expect("the aborted topic's name collides with nothing");
+    assert_eq!(topics(&controller), ["a_b"]);
+    create(&controller, "wide", 10_000).await.expect("a transaction of its own");
+    assert_eq!(topics(&controller), ["a_b", "wide"]);
+    *shared.lock().expect("one thread") = Stage::Finished;
+}
+
+async fn second_life(rt: Runtime, shared: Shared) {
+    let storage = StorageShard::new(rt.clone(), StorageOptions::default());
+    let (controller, _opened) = open(&rt, &storage).await;
+    assert_eq!(topics(&controller), ["a_b", "wide"]);
+    *shared.lock().expect("one thread") = Stage::Finished;
+}
+
+/// A topic of 10,000 partitions takes two batches; the disk was full at the second. What was
+/// acknowledged after that stood inside the open transaction, and the next start undid it.
+#[test]
+fn a_change_that_fails_in_the_middle_takes_no_later_one_with_it() {
+    let mut sim = Simulation::new(1, SimOptions::default());
+    let node = sim.add_node("node");
+    let shared = Shared::default();
+    let reached = shared.clone();
+    sim.start(node, 1, move |rt: Runtime, _: Mesh<()>| {
+        let shared = reached.clone();
+        async move {
+            match stage(&shared) {
+                Stage::Opening => first_life(rt, shared).await,
+                _ => second_life(rt, shared).await,
+            }
+        }
+    });
+    sim.run_until(|| stage(&shared) == Stage::Registered, LIFE);
+    let full = sim.disk(node).used_bytes();
+    sim.disk(node).set_capacity_bytes(full);
+    sim.run_until(|| stage(&shared) == Stage::Failed, LIFE);
+    assert_eq!(stage(&shared), Stage::Failed);
+    sim.disk(node).set_capacity_bytes(1 << 40);
+    sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
+    assert_eq!(stage(&shared), Stage::Finished);
+    sim.crash(node);
+    *shared.lock().expect("one thread") = Stage::Failed;
+    sim.restart(node);
+    sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
+    assert_eq!(stage(&shared), Stage::Finished);
+}
