@@ -3,10 +3,16 @@
 //	ledger write  -b HOST:PORT -t TOPIC -p PARTITIONS -file LEDGER
 //	ledger verify -b HOST:PORT -t TOPIC -p PARTITIONS -file LEDGER
 //
-// write sends idempotent records until SIGTERM, however often the broker dies, and adds a line to
-// the ledger for each one acknowledged: partition, offset, producer, sequence, size. A record's
-// bytes follow from producer and sequence, so verify can tell a changed one. verify reads every
-// partition and counts what is lost, moved, changed, repeated or missing between; one line of JSON.
+// write sends records until SIGTERM, however often the broker dies, and adds a line to the ledger
+// for each one acknowledged: partition, offset, producer, sequence, size. A record's bytes follow
+// from producer and sequence, so verify can tell a changed one. verify reads every partition and
+// counts what is lost, moved, changed, repeated or missing between; one line of JSON.
+//
+// Most producers are idempotent with acks=all: each of their records is there once. The plain ones
+// have acks=1 and no sequence numbers: what a producer sends again, because the answer died with
+// the broker, may be there twice, and what was acknowledged is at its offset all the same.
+//
+// SIGUSR1 lifts the limit of the rate, and sets it again the next time.
 package main
 
 import (
@@ -37,10 +43,17 @@ var (
 	topic      = flags.String("t", "ledger", "the topic; write creates it")
 	partitions = flags.Int("p", 4, "its partitions")
 	file       = flags.String("file", "ledger.txt", "the ledger")
-	producers  = flags.Int("producers", 2, "write: how many producers")
+	producers  = flags.Int("producers", 2, "idempotent producers, with acks=all")
+	plain      = flags.Int("plain", 1, "producers with acks=1 that are not idempotent")
 	rate       = flags.Int("rate", 6000, "write: records a second of each producer")
 	segment    = flags.String("segment", "1048576", "write: segment.bytes of the topic")
 )
+
+// Offsets and sequences beyond it are nobody's: it bounds the tables that they index.
+const numbersMax = 1 << 30
+
+// isPlain tells the producers that may repeat themselves: those after the idempotent ones.
+func isPlain(producer int) bool { return producer >= *producers }
 
 // payload gives the bytes of a record: its name, then noise that only its name decides.
 func payload(producer, sequence int) []byte {
@@ -63,12 +76,21 @@ func name(value []byte) (producer, sequence int, ok bool) {
 		return 0, 0, false
 	}
 	sequence, err = strconv.Atoi(fields[1])
-	return producer, sequence, err == nil
+	isOurs := producer >= 0 && producer < *producers+*plain && sequence >= 0 && sequence < numbersMax
+	return producer, sequence, err == nil && isOurs
 }
 
 func write() {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
+	var counts tally
+	toggle := make(chan os.Signal, 1)
+	signal.Notify(toggle, syscall.SIGUSR1)
+	go func() {
+		for range toggle {
+			counts.isUnlimited.Store(!counts.isUnlimited.Load())
+		}
+	}()
 	create()
 	out, err := os.Create(*file)
 	check(err)
@@ -84,17 +106,23 @@ func write() {
 		check(out.Close())
 		close(written)
 	}()
-	var sent, acknowledged, failed atomic.Int64
 	var group sync.WaitGroup
-	for producer := range *producers {
-		group.Go(func() {
-			writeAs(stop, producer, lines, &sent, &acknowledged, &failed)
-		})
+	for producer := range *producers + *plain {
+		group.Go(func() { writeAs(stop, producer, lines, &counts) })
 	}
 	group.Wait()
 	close(lines)
 	<-written
-	report(map[string]any{"sent": sent.Load(), "acknowledged": acknowledged.Load(), "failed": failed.Load()})
+	report(map[string]int64{
+		"sent": counts.sent.Load(), "acknowledged": counts.acknowledged.Load(),
+		"acknowledged_plain": counts.acknowledgedPlain.Load(), "failed": counts.failed.Load(),
+	})
+}
+
+// tally is shared by the producers of one run.
+type tally struct {
+	sent, acknowledged, acknowledgedPlain, failed atomic.Int64
+	isUnlimited                                   atomic.Bool
 }
 
 func create() {
@@ -108,34 +136,45 @@ func create() {
 	check(err)
 }
 
-func writeAs(stop context.Context, producer int, lines chan<- string,
-	sent, acknowledged, failed *atomic.Int64) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(*bootstrap), kgo.DefaultProduceTopic(*topic),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerLinger(2*time.Millisecond), kgo.MaxBufferedRecords(20000),
-		kgo.ProducerBatchMaxBytes(64<<10), kgo.UnknownTopicRetries(-1),
-		kgo.MetadataMinAge(100*time.Millisecond), kgo.ProduceRequestTimeout(5*time.Second),
-		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
+func writeAs(stop context.Context, producer int, lines chan<- string, counts *tally) {
+	options := []kgo.Opt{kgo.SeedBrokers(*bootstrap), kgo.DefaultProduceTopic(*topic),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerLinger(2 * time.Millisecond), kgo.MaxBufferedRecords(20000),
+		kgo.ProducerBatchMaxBytes(64 << 10), kgo.UnknownTopicRetries(-1),
+		kgo.MetadataMinAge(100 * time.Millisecond), kgo.ProduceRequestTimeout(5 * time.Second),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond })}
+	if isPlain(producer) {
+		options = append(options, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	} else {
+		options = append(options, kgo.RequiredAcks(kgo.AllISRAcks()))
+	}
+	client, err := kgo.NewClient(options...)
 	check(err)
-	begin := time.Now()
-	for sequence := 0; stop.Err() == nil; sequence++ {
-		due := begin.Add(time.Duration(sequence) * time.Second / time.Duration(*rate))
-		if wait := time.Until(due); wait > time.Millisecond {
+	due := time.Now()
+	for sequence := 0; stop.Err() == nil && sequence < numbersMax; sequence++ {
+		if counts.isUnlimited.Load() {
+			due = time.Now()
+		} else if wait := time.Until(due); wait > time.Millisecond {
 			time.Sleep(wait)
 		}
+		due = due.Add(time.Second / time.Duration(*rate))
 		record := &kgo.Record{
 			Partition: int32((producer + sequence) % *partitions),
 			Value:     payload(producer, sequence),
 		}
-		sent.Add(1)
+		counts.sent.Add(1)
 		client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 			if err != nil {
 				log.Printf("record %d of producer %d: %v", sequence, producer, err)
-				failed.Add(1)
+				counts.failed.Add(1)
 				return
 			}
-			acknowledged.Add(1)
-			lines <- fmt.Sprintf("%d %d %d %d %d\n", r.Partition, r.Offset, producer, sequence, len(r.Value))
+			counts.acknowledged.Add(1)
+			if isPlain(producer) {
+				counts.acknowledgedPlain.Add(1)
+			}
+			lines <- fmt.Sprintf("%d %d %d %d %d\n",
+				r.Partition, r.Offset, producer, sequence, len(r.Value))
 		})
 	}
 	last, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -146,14 +185,21 @@ func writeAs(stop context.Context, producer int, lines chan<- string,
 	client.Close()
 }
 
-type place struct {
-	partition int32
-	offset    int64
+// entry is a line of the ledger; a size of 0 is no line, for a record is never empty.
+type entry struct{ producer, sequence, size int32 }
+
+// ledger is what was acknowledged, by partition and offset, and what became of it. Offsets and
+// sequences have few gaps, so plain tables hold tens of millions of them.
+type ledger struct {
+	entries [][]entry
+	// By producer and sequence, plus one (0: never): where it was acknowledged, where it was read.
+	// Its partition follows from both.
+	wanted, seen [][]int32
+	acknowledged int
 }
 
-type entry struct{ producer, sequence, size int }
-
-// verdict is what verify found; each count but Acknowledged, Read and Unacknowledged must be 0.
+// verdict is what verify found. Acknowledged, Read and Unacknowledged are counts of what may be, as
+// is Resent (records of plain producers that are there again); the others must be 0.
 type verdict struct {
 	Acknowledged   int      `json:"acknowledged"`
 	Read           int      `json:"read"`
@@ -162,6 +208,7 @@ type verdict struct {
 	Changed        int      `json:"changed"`
 	Repeated       int      `json:"repeated"`
 	Gaps           int      `json:"gaps"`
+	Resent         int      `json:"resent"`
 	Unacknowledged int      `json:"unacknowledged"`
 	Examples       []string `json:"examples,omitempty"`
 }
@@ -173,60 +220,94 @@ func (v *verdict) add(count *int, format string, args ...any) {
 	}
 }
 
-func readLedger() map[place]entry {
+// at gives the place of a table for an index, and makes the table long enough.
+func at[T any](table *[]T, index int64) *T {
+	if index < 0 || index >= numbersMax {
+		log.Fatalf("%d is no possible offset or sequence", index)
+	}
+	if missing := int(index) + 1 - len(*table); missing > 0 {
+		*table = append(*table, make([]T, missing)...)
+	}
+	return &(*table)[index]
+}
+
+func readLedger() *ledger {
 	in, err := os.Open(*file)
 	check(err)
 	defer in.Close()
-	ledger := map[place]entry{}
-	for lines := bufio.NewScanner(in); lines.Scan(); {
-		var at place
-		var e entry
-		_, err := fmt.Sscan(lines.Text(), &at.partition, &at.offset, &e.producer, &e.sequence, &e.size)
-		check(err)
-		if old, isTaken := ledger[at]; isTaken {
-			log.Fatalf("offset %v was acknowledged twice: %v, %v", at, old, e)
+	all := *producers + *plain
+	l := &ledger{make([][]entry, *partitions), make([][]int32, all), make([][]int32, all), 0}
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		var numbers [5]int64
+		fields := strings.Fields(lines.Text())
+		if len(fields) != len(numbers) {
+			log.Fatalf("not a line of a ledger: %q", lines.Text())
 		}
-		ledger[at] = e
+		for i, field := range fields {
+			numbers[i], err = strconv.ParseInt(field, 10, 64)
+			check(err)
+		}
+		partition, offset := numbers[0], numbers[1]
+		e := entry{int32(numbers[2]), int32(numbers[3]), int32(numbers[4])}
+		line := at(&l.entries[partition], offset)
+		if line.size != 0 {
+			log.Fatalf("offset %d of partition %d was acknowledged twice: %v, %v",
+				offset, partition, *line, e)
+		}
+		*line = e
+		*at(&l.wanted[e.producer], int64(e.sequence)) = int32(offset) + 1
+		l.acknowledged++
 	}
-	return ledger
+	check(lines.Err())
+	return l
+}
+
+// settle compares one record of the log with the ledger, and strikes its line out.
+func (l *ledger) settle(found *verdict, r *kgo.Record) {
+	found.Read++
+	line := at(&l.entries[r.Partition], r.Offset)
+	producer, sequence, ok := name(r.Value)
+	if !ok || !bytes.Equal(r.Value, payload(producer, sequence)) {
+		found.add(&found.Changed, "%d of partition %d holds %.40q", r.Offset, r.Partition, r.Value)
+		line.size = 0
+		return
+	}
+	seen := at(&l.seen[producer], int64(sequence))
+	wanted := *at(&l.wanted[producer], int64(sequence))
+	place := int32(r.Offset) + 1
+	isWanted := *line == entry{int32(producer), int32(sequence), int32(len(r.Value))}
+	switch {
+	case *seen != 0 && isPlain(producer):
+		found.Resent++
+	case *seen != 0:
+		found.add(&found.Repeated, "record %d/%d at %d and %d", producer, sequence, *seen-1, r.Offset)
+	case wanted == 0:
+		found.Unacknowledged++
+	case wanted != place && !isPlain(producer):
+		found.add(&found.Moved, "record %d/%d of %d is at %d",
+			producer, sequence, wanted-1, r.Offset)
+		at(&l.entries[r.Partition], int64(wanted)-1).size = 0
+	}
+	if isWanted {
+		line.size = 0
+	}
+	*seen = place
 }
 
 func verify() {
-	ledger := readLedger()
-	found := verdict{Acknowledged: len(ledger)}
-	wanted := map[entry]place{}
-	for at, e := range ledger {
-		wanted[e] = at
-	}
-	seen := map[[2]int]place{}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	l := readLedger()
+	found := verdict{Acknowledged: l.acknowledged}
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
-	readAll(ctx, &found, func(r *kgo.Record) {
-		at := place{r.Partition, r.Offset}
-		found.Read++
-		producer, sequence, ok := name(r.Value)
-		if !ok || !bytes.Equal(r.Value, payload(producer, sequence)) {
-			found.add(&found.Changed, "%v holds %.40q", at, r.Value)
-			delete(ledger, at)
-			return
+	readAll(ctx, &found, func(r *kgo.Record) { l.settle(&found, r) })
+	for partition, entries := range l.entries {
+		for offset, e := range entries {
+			if e.size != 0 {
+				found.add(&found.Lost, "record %d/%d of %d in partition %d",
+					e.producer, e.sequence, offset, partition)
+			}
 		}
-		if first, isThere := seen[[2]int{producer, sequence}]; isThere {
-			found.add(&found.Repeated, "record %d/%d at %v and %v", producer, sequence, first, at)
-		}
-		seen[[2]int{producer, sequence}] = at
-		e := entry{producer, sequence, len(r.Value)}
-		switch expected, isWanted := wanted[e]; {
-		case !isWanted:
-			found.Unacknowledged++
-		case expected != at:
-			found.add(&found.Moved, "record %d/%d of %v is at %v", producer, sequence, expected, at)
-			delete(ledger, expected)
-		default:
-			delete(ledger, at)
-		}
-	})
-	for at, e := range ledger {
-		found.add(&found.Lost, "record %d/%d of %v", e.producer, e.sequence, at)
 	}
 	report(found)
 	if found.Lost+found.Moved+found.Changed+found.Repeated+found.Gaps > 0 || found.Acknowledged == 0 {
