@@ -25,6 +25,8 @@ pub(crate) const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7,
 /// A running broker.
 pub(crate) struct Node {
     process: Child,
+    /// What it had logged until it served.
+    log: String,
     address: SocketAddr,
     data: Arc<TempDir>,
 }
@@ -51,7 +53,9 @@ impl Node {
             assert!(Instant::now() < deadline, "the broker does not serve");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Node { process, address, data }
+        let log = log_until_serving(&mut process);
+        assert_io(wanted_io().as_deref(), &log);
+        Node { process, log, address, data }
     }
 
     /// Starts a broker that must refuse to run; returns what it says.
@@ -119,7 +123,7 @@ impl Node {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let status = self.process.wait().unwrap();
         assert!(status.success(), "a clean stop ends with {status}");
-        (self.data.clone(), log_of(&mut self.process))
+        (self.data.clone(), std::mem::take(&mut self.log) + &log_of(&mut self.process))
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -205,9 +209,11 @@ fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
         command.args(["--admin", "off"]);
     }
     command.args(flags);
-    if let Ok(io) = std::env::var("RINGLOG_IT_IO") {
+    if let Some(io) = wanted_io() {
         command.args(["--io", &io]);
     }
+    // The line `serving` has to be there.
+    command.env_remove("RUST_LOG");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -218,6 +224,40 @@ fn answers(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     stream.write_all(&API_VERSIONS).is_ok() && stream.read_exact(&mut [0; 4]).is_ok()
+}
+
+/// The `--io` of every broker of this run, if it is not left to them.
+fn wanted_io() -> Option<String> {
+    std::env::var("RINGLOG_IT_IO").ok()
+}
+
+/// Takes the log up to the line `serving`, and not a byte beyond it.
+fn log_until_serving(process: &mut Child) -> String {
+    let pipe = process.stderr.as_mut().unwrap();
+    let mut text = Vec::new();
+    let mut byte = [0];
+    loop {
+        let begin = text.len();
+        while text.last() != Some(&b'\n') || text.len() == begin {
+            assert_eq!(pipe.read(&mut byte).unwrap(), 1, "the log ends before the line `serving`");
+            text.push(byte[0]);
+        }
+        if String::from_utf8_lossy(&text[begin..]).contains(" serving ") {
+            return String::from_utf8(text).unwrap();
+        }
+    }
+}
+
+/// A run that is to show the fallback (or the ring) must not pass on the other one.
+fn assert_io(wanted: Option<&str>, log: &str) {
+    let named = match wanted {
+        Some("uring") => "io=\"io_uring\"",
+        Some("fallback") => "io=\"fallback\"",
+        Some("auto") | None => return,
+        Some(other) => panic!("RINGLOG_IT_IO={other}: uring, fallback or auto"),
+    };
+    let serving = log.lines().last().unwrap_or_default();
+    assert!(serving.contains(named), "{named} was asked for, and the broker says: {serving}");
 }
 
 fn log_of(process: &mut Child) -> String {
@@ -251,4 +291,12 @@ pub(crate) fn texts(records: &[FetchedRecord]) -> Vec<String> {
         String::from_utf8(record.value.as_deref().unwrap_or_default().to_vec()).unwrap()
     };
     records.iter().map(text).collect()
+}
+
+#[test]
+fn an_unwanted_io_is_noticed() {
+    let log = "INFO recovered\nINFO serving address=127.0.0.1:1 io=\"io_uring\" shards=2\n";
+    assert_io(None, log);
+    assert_io(Some("uring"), log);
+    assert!(std::panic::catch_unwind(|| assert_io(Some("fallback"), log)).is_err());
 }
