@@ -21,7 +21,8 @@ mkdir -p "$cache"
 
 fail() {
   echo "FAIL $client: $*" >&2
-  [ -f "$work/broker.log" ] && tail -n 15 "$work/broker.log" | cut -c1-400 | sed 's/^/  broker: /' >&2
+  [ -f "$work/broker.log" ] &&
+    tail -n 15 "$work/broker.log" | cut -c1-400 | sed 's/^/  broker: /' >&2
   exit 1
 }
 
@@ -165,7 +166,8 @@ need() {
     apt-get install -y -qq --no-install-recommends "$@" > "$work/apt.log" 2>&1 ||
       { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } \
         > "$work/apt.log" 2>&1
-  ) 9> "$cache/apt.lock" < /dev/null || { tail -n 5 "$work/apt.log" >&2; fail "apt-get install $*"; }
+  ) 9> "$cache/apt.lock" < /dev/null ||
+    { tail -n 5 "$work/apt.log" >&2; fail "apt-get install $*"; }
 }
 
 # python_with PACKAGE==VERSION…: the interpreter of a virtual environment that has them.

@@ -484,7 +484,8 @@ def main():
     make_topic()
     well_behaved("before")
     start = resident_kb() if PID else 0
-    for check in (frames, headers, counts, batches, acks_zero, topic_names, byte_by_byte, pipelined):
+    for check in (frames, headers, counts, batches, acks_zero, topic_names, byte_by_byte,
+                  pipelined):
         check()
         well_behaved(f"after {check.__name__}")
     if PID:

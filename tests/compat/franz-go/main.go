@@ -207,7 +207,8 @@ func administration(admin *kadm.Client) {
 	if _, err := admin.CreateTopic(ctx, 2, 1, nil, topic); !errors.Is(err, kerr.TopicAlreadyExists) {
 		fail("a topic created twice: %v", err)
 	}
-	if _, err := admin.CreateTopic(ctx, 2, 1, nil, "../up"); !errors.Is(err, kerr.InvalidTopicException) {
+	if _, err := admin.CreateTopic(ctx, 2, 1, nil, "../up"); !errors.Is(err,
+		kerr.InvalidTopicException) {
 		fail("a topic named ../up: %v", err)
 	}
 	detail := must(admin.ListTopics(ctx, topic))[topic]
@@ -255,7 +256,8 @@ func administration(admin *kadm.Client) {
 	}
 	ok("delete records up to 40")
 
-	dirs := must(admin.DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}, 1: {}, 2: {}, 3: {}, 4: {}}}))
+	partitions := kadm.TopicsSet{topic: {0: {}, 1: {}, 2: {}, 3: {}, 4: {}}}
+	dirs := must(admin.DescribeAllLogDirs(ctx, partitions))
 	sizes := 0
 	dirs.Each(func(dir kadm.DescribedLogDir) {
 		dir.Topics.Each(func(p kadm.DescribedLogDirPartition) {

@@ -116,7 +116,9 @@ async function administration(admin) {
   assert.strictEqual(configs.resources[0].configEntries[0].configValue, '86400000');
   await admin.alterConfigs({
     validateOnly: false,
-    resources: [{ type: 2, name: topic, configEntries: [{ name: 'segment.ms', value: '3600000' }] }],
+    resources: [
+      { type: 2, name: topic, configEntries: [{ name: 'segment.ms', value: '3600000' }] },
+    ],
   });
   ok('describe and alter configs');
 

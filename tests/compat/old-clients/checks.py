@@ -50,7 +50,8 @@ def kafka_python(version):
         check(topic, version)
         # Less than one of the batches at a time, and from the middle of one.
         check(topic, version, from_offset=77, max_partition_fetch_bytes=500)
-        ok(f"kafka-python 1.3.5 as of {name}: {COUNT} records, {codec or 'none'}, and from the middle")
+        ok(f"kafka-python 1.3.5 as of {name}: {COUNT} records, {codec or 'none'}, "
+           "and from the middle")
 
 
 def batches_of_today(version):

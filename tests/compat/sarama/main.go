@@ -48,7 +48,8 @@ func config() *sarama.Config {
 }
 
 func value(topic string, partition int32, i int) string {
-	return fmt.Sprintf("%s/%d record %06d, padded so that a codec finds something", topic, partition, i)
+	return fmt.Sprintf("%s/%d record %06d, padded so that a codec finds something",
+		topic, partition, i)
 }
 
 func produce(topic string, hasOffsets bool, config *sarama.Config) {
