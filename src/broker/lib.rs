@@ -35,6 +35,7 @@ mod request_memory;
 mod router;
 mod shard;
 mod shutdown;
+mod simulated;
 mod spare_file;
 mod startup;
 mod storage_metrics;
@@ -42,3 +43,4 @@ mod topic_changes;
 mod topics;
 
 pub use node::{Node, NodeError, NodeStopper};
+pub use simulated::SimulatedNode;

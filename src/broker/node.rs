@@ -64,9 +64,23 @@ pub(crate) struct Common {
     partition_counts: Vec<AtomicUsize>,
     /// Host and port that clients are told.
     advertised: OnceLock<(String, u16)>,
+    /// A planted bug that only the simulation can ask for, of the same name in the storage.
+    pub(crate) acknowledge_before_written: bool,
 }
 
 impl Common {
+    pub(crate) fn new(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> Common {
+        Common {
+            connection_limits: ConnectionLimits::new(&config, shard_count(&config)),
+            partition_counts: config.log_dirs.iter().map(|_| AtomicUsize::new(0)).collect(),
+            config,
+            metrics,
+            directories: OnceLock::new(),
+            advertised: OnceLock::new(),
+            acknowledge_before_written: false,
+        }
+    }
+
     /// The cluster's id.
     pub(crate) fn cluster_id(&self) -> String {
         self.directories().identity().cluster_id.clone()
@@ -151,14 +165,7 @@ impl Node {
     /// machine refuses. Nothing is left running.
     pub fn start(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> Result<Node, NodeError> {
         let address = free_address(listen_address(&config)?)?;
-        let common = Arc::new(Common {
-            connection_limits: ConnectionLimits::new(&config, shard_count(&config)),
-            partition_counts: config.log_dirs.iter().map(|_| AtomicUsize::new(0)).collect(),
-            config,
-            metrics,
-            directories: OnceLock::new(),
-            advertised: OnceLock::new(),
-        });
+        let common = Arc::new(Common::new(config, metrics));
         let launch = Launch {
             shards: shard_count(&common.config),
             io: match common.config.io {
@@ -173,7 +180,9 @@ impl Node {
         let for_shards = common.clone();
         let threads = ringlog_runtime::launch(launch, move |rt, mesh| {
             let started = started.clone();
-            run_shard(rt, mesh, for_shards.clone(), address, started)
+            // Nobody listens any more when the starting thread has given up.
+            let tell = move |outcome| drop(started.send(outcome));
+            run_shard(rt, mesh, for_shards.clone(), address, tell)
         })
         .map_err(|error| NodeError::Io("cannot start the shards".into(), error))?;
         match outcome.recv() {
@@ -216,14 +225,14 @@ impl Node {
     }
 }
 
-fn shard_count(config: &BrokerConfig) -> usize {
+pub(crate) fn shard_count(config: &BrokerConfig) -> usize {
     match config.shards {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
         shards => shards,
     }
 }
 
-fn listen_address(config: &BrokerConfig) -> Result<SocketAddr, NodeError> {
+pub(crate) fn listen_address(config: &BrokerConfig) -> Result<SocketAddr, NodeError> {
     let [listener] = config.listeners.as_slice() else {
         let count = config.listeners.len();
         return Err(NodeError::Setting(format!(
@@ -258,13 +267,13 @@ fn free_address(address: SocketAddr) -> Result<SocketAddr, NodeError> {
     })
 }
 
-/// The whole life of one shard's thread.
-async fn run_shard(
+/// The whole life of one shard. Shard 0 tells whether the node has come up, and where.
+pub(crate) async fn run_shard(
     rt: Runtime,
     mesh: Mesh<Job>,
     common: Arc<Common>,
     address: SocketAddr,
-    started: mpsc::Sender<Result<SocketAddr, NodeError>>,
+    tell: impl FnOnce(Result<SocketAddr, NodeError>) + 'static,
 ) {
     let shard = Shard::new(rt, mesh, common);
     if shard.id() == CONTROLLER_SHARD {
@@ -275,8 +284,7 @@ async fn run_shard(
             if outcome.is_err() {
                 shutdown::stop_shards(&shard);
             }
-            // Nobody listens any more when the starting thread has given up.
-            drop(started.send(outcome));
+            tell(outcome);
         });
     }
     run_jobs(&shard).await;

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -61,7 +62,9 @@ impl TopicEntry {
 #[derive(Default)]
 pub(crate) struct Topics {
     by_name: RefCell<HashMap<Arc<str>, Rc<TopicEntry>>>,
-    by_id: RefCell<HashMap<Uuid, Rc<TopicEntry>>>,
+    /// Equal seeds of a simulation visit it in equal order. The ids are ours, so that nobody can
+    /// choose them to collide.
+    by_id: RefCell<HashMap<Uuid, Rc<TopicEntry>, BuildHasherDefault<DefaultHasher>>>,
 }
 
 impl Topics {

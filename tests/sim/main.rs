@@ -1,4 +1,5 @@
-//! The log engine in a simulated world: a workload, faults, and checkers, from a seed.
+//! The log engine in a simulated world: a workload, faults, and checkers, from a seed. The whole
+//! node with clients over a simulated network is in `broker`.
 //!
 //! Each seed makes one history: producers, readers and housekeeping on the shipped storage code,
 //! over a simulated disk, through several crashes and restarts. What must hold is in `model` and
@@ -9,6 +10,7 @@
 //! `RINGLOG_SIM_SEED=<seed> cargo test --test sim -- --nocapture one_seed`.
 
 mod batches;
+mod broker;
 mod checkers;
 mod faults;
 mod history;
@@ -25,23 +27,27 @@ use history::Plan;
 
 /// How many histories a plain `cargo test` runs.
 const SEEDS: u64 = 300;
+/// The test that replays one of them.
+const ONE_SEED: &str = "one_seed";
 
-fn seeds() -> Range<u64> {
-    let count = std::env::var("RINGLOG_SIM_SEEDS").ok().and_then(|n| n.parse().ok());
-    let first = std::env::var("RINGLOG_SIM_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    first..first + count.unwrap_or(SEEDS)
+fn from_environment(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok())
+}
+
+/// The seeds to run: so many from 0, if the environment asks for no others.
+fn seeds(count: u64) -> Range<u64> {
+    let first = from_environment("RINGLOG_SIM_FIRST").unwrap_or(0);
+    first..first + from_environment("RINGLOG_SIM_SEEDS").unwrap_or(count)
 }
 
 #[test]
 fn histories_keep_every_promise() {
-    runner::run_all(seeds(), |seed| history::run(seed, &Plan::from_seed(seed)));
+    runner::run_all(seeds(SEEDS), ONE_SEED, |seed| history::run(seed, &Plan::from_seed(seed)));
 }
 
 #[test]
 fn one_seed() {
-    let Some(seed) = std::env::var("RINGLOG_SIM_SEED").ok().and_then(|n| n.parse().ok()) else {
-        return;
-    };
+    let Some(seed) = from_environment("RINGLOG_SIM_SEED") else { return };
     let plan = Plan::from_seed(seed);
     println!("seed {seed}: {plan:#?}");
     match history::run(seed, &plan) {
@@ -52,7 +58,7 @@ fn one_seed() {
 
 #[test]
 fn a_crash_at_every_disk_operation_loses_nothing() {
-    runner::run_all(0..2, faults::crash_everywhere);
+    runner::run_all(0..2, ONE_SEED, faults::crash_everywhere);
 }
 
 #[test]

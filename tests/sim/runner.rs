@@ -9,8 +9,12 @@ use std::time::Instant;
 /// More failures than this say nothing new.
 const FAILURES_MAX: usize = 5;
 
-/// Runs every seed; panics with the failing ones and how to replay them.
-pub(crate) fn run_all<T>(seeds: Range<u64>, run: impl Fn(u64) -> Result<T, String> + Sync) {
+/// Runs every seed; panics with the failing ones and how to replay them: by the test `replay`.
+pub(crate) fn run_all<T>(
+    seeds: Range<u64>,
+    replay: &str,
+    run: impl Fn(u64) -> Result<T, String> + Sync,
+) {
     let next = AtomicU64::new(seeds.start);
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -40,14 +44,14 @@ pub(crate) fn run_all<T>(seeds: Range<u64>, run: impl Fn(u64) -> Result<T, Strin
     failures.sort();
     let count = seeds.end - seeds.start;
     println!("{count} seeds in {:.1} s", started.elapsed().as_secs_f64());
-    let report: String = failures.iter().map(|(seed, why)| describe(*seed, why)).collect();
+    let report: String = failures.iter().map(|(seed, why)| describe(*seed, why, replay)).collect();
     assert!(failures.is_empty(), "{report}");
 }
 
-fn describe(seed: u64, why: &str) -> String {
+fn describe(seed: u64, why: &str, replay: &str) -> String {
     format!(
         "\nseed {seed}: {why}\n  replay: RINGLOG_SIM_SEED={seed} cargo test --test sim -- \
-         --nocapture one_seed\n"
+         --nocapture {replay}\n"
     )
 }
 
