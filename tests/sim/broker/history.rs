@@ -71,7 +71,7 @@ impl Plan {
             producers: 1 + p.index(3),
             consumers: 1 + p.index(2),
             pause_micros: *p.pick(&[1, 500, 4_000]),
-            segment_bytes: *p.pick(&[20_000, 60_000, 1 << 20]),
+            segment_bytes: *p.pick(&[40_000, 80_000, 1 << 20]),
             directories: 1 + p.index(2),
             slow_chance: *p.pick(&[0.0, 0.01, 0.1]),
             durable_write_flushes_file: p.chance(0.3),
