@@ -12,7 +12,7 @@ use ringlog_wire::{
 
 use crate::answers::Answer;
 use crate::connection::Peer;
-use crate::request_memory::Claim;
+use crate::request_memory::{Claim, RequestMemory};
 
 /// The memory a request has claimed, held by its handler and its connection.
 #[derive(Clone)]
@@ -21,6 +21,18 @@ pub(crate) struct Held(Rc<Cell<Option<Claim>>>);
 impl Held {
     pub(crate) fn new(claim: Claim) -> Held {
         Held(Rc::new(Cell::new(Some(claim))))
+    }
+
+    /// Sees to it that this much is claimed for the answer. Who has to wait for it holds nothing
+    /// meanwhile.
+    pub(crate) async fn claim_answer(&self, memory: &RequestMemory, bytes: usize) {
+        let claim = self.0.take();
+        if claim.as_ref().is_some_and(|claim| claim.permits() >= bytes) {
+            self.0.set(claim);
+            return;
+        }
+        drop(claim);
+        self.0.set(Some(memory.claim_answer(bytes).await));
     }
 
     /// Takes the claim, if it was not given back before.
@@ -101,7 +113,7 @@ impl Request {
         });
         match frame {
             Ok(chunks) => Answer::Frame(pieces(chunks, &records)),
-            Err(error) => self.cannot_encode(&error),
+            Err(error) => self.unencodable(&error),
         }
     }
 
@@ -113,7 +125,7 @@ impl Request {
     ) -> Answer {
         match frame::encode_response(self.api, version, self.correlation_id, response) {
             Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
-            Err(error) => self.cannot_encode(&error),
+            Err(error) => self.unencodable(&error),
         }
     }
 
@@ -122,7 +134,7 @@ impl Request {
         let mut writer = Writer::new();
         match response.encode(&mut writer, self.version) {
             Ok(()) => Ok(writer.into_bytes()),
-            Err(error) => Err(self.cannot_encode(&error)),
+            Err(error) => Err(self.unencodable(&error)),
         }
     }
 
@@ -135,11 +147,12 @@ impl Request {
         });
         match frame {
             Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
-            Err(error) => self.cannot_encode(&error),
+            Err(error) => self.unencodable(&error),
         }
     }
 
-    fn cannot_encode(&self, error: &EncodeError) -> Answer {
+    /// The answer where none can be written: hanging up, with the reason in the log.
+    pub(crate) fn unencodable(&self, error: &EncodeError) -> Answer {
         let (api, version) = (self.api, self.version);
         Answer::Close(format!("no {api:?} response in version {version}: {error}"))
     }

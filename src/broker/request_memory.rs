@@ -3,7 +3,8 @@
 //!
 //! A large request claims memory before it is received, a small one before it is taken up, and the
 //! claim lasts until its answer is sent, or until the handler says that nothing much is held any
-//! more (a fetch that waits for news). A Produce claims its size. Any other request claims
+//! more (a fetch that waits for news); an answer that is known to be larger than its request stands
+//! for claims its own. A Produce claims its size. Any other request claims
 //! [`ANSWER_FACTOR`] times as much, because what is decoded from it and answered to it is larger
 //! than itself.
 //!
@@ -77,6 +78,15 @@ impl RequestMemory {
         share.free.acquire(bytes).await
     }
 
+    /// Waits for the memory of an answer that is larger than its request stands for.
+    pub(crate) async fn claim_answer(&self, bytes: usize) -> Claim {
+        let share = match bytes > SMALL_BYTES_MAX * ANSWER_FACTOR {
+            true => &self.large,
+            false => &self.small,
+        };
+        share.free.acquire(bytes.min(share.bytes)).await
+    }
+
     /// Whether a request waits for memory that others hold.
     pub(crate) fn is_short(&self) -> bool {
         self.small.free.is_waited_for() || self.large.free.is_waited_for()
@@ -90,6 +100,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::request::Held;
 
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -111,6 +122,22 @@ mod tests {
         drop((all, small));
         assert!(!memory.is_short());
         assert!(now(memory.claim(produce, 1 << 20)).is_some());
+    }
+
+    #[test]
+    fn an_answer_may_claim_more_than_its_request() {
+        let memory = RequestMemory::new(64 << 20);
+        let held = Held::new(now(memory.claim(ApiKey::DescribeConfigs as i16, 100)).expect("free"));
+        for (bytes, small_free, large_free) in [
+            (1000, (16 << 20) - 1600, 48 << 20),
+            (1 << 20, 15 << 20, 48 << 20),
+            (8 << 20, 16 << 20, 40 << 20),
+            (1 << 40, 16 << 20, 0),
+        ] {
+            now(held.claim_answer(&memory, bytes)).expect("free");
+            let free = (memory.small.free.available(), memory.large.free.available());
+            assert_eq!(free, (small_free, large_free), "{bytes}");
+        }
     }
 
     #[test]

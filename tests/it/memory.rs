@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 use ringlog_client::ProducerSettings;
 use ringlog_record::{BatchBuilder, Compression, patch};
 use ringlog_types::ErrorCode;
+use ringlog_wire::messages::describe_configs_request::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
+use ringlog_wire::messages::describe_configs_response::DescribeConfigsResponse;
 use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use ringlog_wire::messages::produce_request::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
@@ -105,6 +109,54 @@ async fn frames_that_are_not_whole_take_no_more_than_the_budget() {
     assert_eq!(texts(&node.consume("calm", 0, 0).await), sent);
     // One frame of each shard may be larger than the budget.
     assert!(node.peak_memory_mb() < 200, "{} MB", node.peak_memory_mb());
+}
+
+/// Groups have settings whether they exist or not: 2 MiB of names were answered with 300 MB.
+#[tokio::test]
+async fn an_answer_to_many_names_is_bounded() {
+    let node = start();
+    let resource = |index| DescribeConfigsResource {
+        resource_type: 32,
+        resource_name: format!("{index:x}").into(),
+        configuration_keys: None,
+    };
+    let request_of = |count| DescribeConfigsRequest {
+        resources: (0..count).map(resource).collect(),
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let asking = (0..4).map(|_| {
+        let mut stream = connect(&node);
+        stream.write_all(&request(ApiKey::DescribeConfigs, 4, &request_of(200_000))).unwrap();
+        stream
+    });
+    let asking: Vec<TcpStream> = asking.collect();
+    let slowest = slowest_answer(&node);
+    assert!(slowest < PROMPT, "{slowest:?}");
+    for mut stream in asking {
+        let frame = response(&mut stream).expect("an answer");
+        assert!(frame.len() < 90 << 20, "{} bytes", frame.len());
+        let (_, response) = frame::decode_response::<DescribeConfigsResponse<'_>>(
+            &frame,
+            ApiKey::DescribeConfigs,
+            4,
+        )
+        .unwrap();
+        let codes: Vec<i16> = response.results.iter().map(|result| result.error_code).collect();
+        let described = codes.iter().take_while(|code| **code == 0).count();
+        assert!((10_000..200_000).contains(&described), "{described}");
+        assert_eq!(codes.len(), 200_000);
+        let refused = ErrorCode::PolicyViolation.code();
+        assert!(codes[described..].iter().all(|code| *code == refused));
+    }
+    let mut stream = connect(&node);
+    stream.write_all(&request(ApiKey::DescribeConfigs, 4, &request_of(1000))).unwrap();
+    let frame = response(&mut stream).expect("an answer");
+    let (_, response) =
+        frame::decode_response::<DescribeConfigsResponse<'_>>(&frame, ApiKey::DescribeConfigs, 4)
+            .unwrap();
+    assert!(response.results.iter().all(|result| result.error_code == 0));
+    assert!(node.peak_memory_mb() < 500, "{} MB", node.peak_memory_mb());
 }
 
 #[tokio::test]

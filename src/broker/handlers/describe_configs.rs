@@ -1,15 +1,22 @@
 //! DescribeConfigs (key 32): every setting with its value, where it comes from, its type and its
 //! synonyms. Terraform, Connect and consoles compare by it.
+//!
+//! A few bytes that name a resource are answered with kilobytes, whether it exists or not (groups
+//! and subscriptions do not have to). So the memory of the answer is claimed before it is written,
+//! and beyond [`ANSWER_BYTES_MAX`] resources are refused.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use ringlog_config::{
-    ConfigEntry, ConfigSource, describe_broker, describe_client_metrics, describe_cluster,
+    BrokerConfig, CLIENT_METRICS_SETTINGS, ConfigEntry, ConfigSource, GROUP_SETTINGS,
+    TOPIC_SETTINGS, broker_settings, describe_broker, describe_client_metrics, describe_cluster,
     describe_group, describe_topic,
 };
-use ringlog_metadata::{ConfigResource, ResourceType};
+use ringlog_metadata::{ConfigResource, Image, ResourceType};
 use ringlog_types::{ErrorCode, validate_topic_name};
 use ringlog_wire::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -18,10 +25,30 @@ use ringlog_wire::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
     DescribeConfigsSynonym,
 };
+use ringlog_wire::{EncodeError, Message, Writer};
 
 use crate::answers::Answer;
 use crate::request::Request;
 use crate::shard::Shard;
+
+/// The largest answer (in bytes) but for its last resource: 10,000 topics with all synonyms.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// What resources beyond that are refused with.
+const TOO_MUCH: &str = "The answer is larger than 64 MiB without this one; ask for fewer at once.";
+/// About what the value of a setting takes in an answer, or its synonyms, or its documentation.
+const ROW_BYTES: usize = 128;
+/// Up to so many keys of a resource, only their rows are made.
+const ROWS_MAX: usize = 64;
+/// The other requests of the shard get their turn after so many bytes: a millisecond at most.
+const PAUSE_BYTES: usize = 32 << 10;
+/// From this version lengths are compact and there are tags.
+const VERSION_FLEXIBLE: i16 = 4;
+
+/// What is described, as it was when the request came.
+struct Known {
+    image: Image,
+    config: Arc<BrokerConfig>,
+}
 
 /// What the client wants to know besides values.
 #[derive(Clone, Copy)]
@@ -46,24 +73,97 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         is_default: request.version == 0,
     };
     let resources = without_repeats(asked.resources);
-    let results = resources.iter().map(|resource| {
-        let mut result = DescribeConfigsResult {
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name.clone(),
-            ..Default::default()
-        };
-        match entries(&shard, resource) {
-            Ok(entries) => {
-                result.configs = entries.into_iter().map(|entry| row(entry, detail)).collect();
-            }
-            Err((error, message)) => {
-                result.error_code = error.code();
-                result.error_message = Some(message.into());
-            }
-        }
-        result
+    request.held.claim_answer(&shard.request_memory, answer_bytes(&resources, detail)).await;
+    let known =
+        Known { image: shard.image.borrow().clone(), config: shard.config.borrow().clone() };
+    match encode(&shard, &request, &known, &resources, detail).await {
+        Ok(body) => request.respond_encoded(body),
+        Err(error) => request.unencodable(&error),
+    }
+}
+
+/// About what the answer takes.
+fn answer_bytes(resources: &[DescribeConfigsResource<'_>], detail: Detail) -> usize {
+    let rows = resources.iter().map(|resource| match &resource.configuration_keys {
+        Some(keys) if (1..=ROWS_MAX).contains(&keys.len()) => keys.len(),
+        _ => match ResourceType::from_code(resource.resource_type) {
+            Some(ResourceType::Topic) => TOPIC_SETTINGS.len(),
+            Some(ResourceType::Broker) => broker_settings().count(),
+            Some(ResourceType::Group) => GROUP_SETTINGS.len(),
+            _ => CLIENT_METRICS_SETTINGS.len(),
+        },
     });
-    request.respond(&DescribeConfigsResponse { results: results.collect(), ..Default::default() })
+    let parts = 1 + usize::from(detail.synonyms) + usize::from(detail.documentation);
+    rows.sum::<usize>().saturating_mul(parts * ROW_BYTES).min(ANSWER_BYTES_MAX)
+}
+
+/// Encodes the results one by one, because a result is several times larger before it is, and lets
+/// other requests of the shard go on in between.
+async fn encode(
+    shard: &Shard,
+    request: &Request,
+    known: &Known,
+    resources: &[DescribeConfigsResource<'_>],
+    detail: Detail,
+) -> Result<Bytes, EncodeError> {
+    let flexible = request.version >= VERSION_FLEXIBLE;
+    let mut body = Writer::new();
+    body.i32(0);
+    body.length(resources.len(), flexible)?;
+    let mut paused_at = 0;
+    for resource in resources {
+        let described = match body.len() {
+            ..ANSWER_BYTES_MAX => entries(known, resource),
+            _ => Err((ErrorCode::PolicyViolation, TOO_MUCH.to_owned())),
+        };
+        append(&mut body, request.version, result(resource, described, detail))?;
+        if body.len() - paused_at >= PAUSE_BYTES {
+            paused_at = body.len();
+            shard.rt.yield_now().await;
+        }
+    }
+    if flexible {
+        body.no_tags();
+    }
+    Ok(body.into_bytes())
+}
+
+/// Appends one result: what an answer of it alone has between the count and the end.
+fn append(
+    body: &mut Writer,
+    version: i16,
+    result: DescribeConfigsResult<'_>,
+) -> Result<(), EncodeError> {
+    let mut alone = Writer::new();
+    let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+    response.encode(&mut alone, version)?;
+    let alone = alone.into_bytes();
+    // `throttle_time_ms`; a count of one; in flexible versions the tags of the answer.
+    let (before, after) = if version >= VERSION_FLEXIBLE { (4 + 1, 1) } else { (4 + 4, 0) };
+    body.raw(&alone[before..alone.len() - after]);
+    Ok(())
+}
+
+fn result<'a>(
+    resource: &DescribeConfigsResource<'a>,
+    described: Result<Vec<ConfigEntry>, Refusal>,
+    detail: Detail,
+) -> DescribeConfigsResult<'a> {
+    let mut result = DescribeConfigsResult {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+        ..Default::default()
+    };
+    match described {
+        Ok(entries) => {
+            result.configs = entries.into_iter().map(|entry| row(entry, detail)).collect();
+        }
+        Err((error, message)) => {
+            result.error_code = error.code();
+            result.error_message = Some(message.into());
+        }
+    }
+    result
 }
 
 /// Each resource once, with all the keys that are asked of it, so that an answer has nothing twice.
@@ -94,17 +194,33 @@ fn without_repeats(
     distinct
 }
 
+/// What is asked for, of the keys that are asked for.
 fn entries(
-    shard: &Shard,
+    known: &Known,
     resource: &DescribeConfigsResource<'_>,
 ) -> Result<Vec<ConfigEntry>, Refusal> {
-    let keys: Option<Vec<&str>> =
-        resource.configuration_keys.as_ref().map(|keys| keys.iter().map(|key| &**key).collect());
     // Kafka's admin client sends an empty list when it wants all of them.
-    let keys = keys.as_deref().filter(|keys| !keys.is_empty());
+    let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
+    let Some(keys) = keys else { return all_entries(known, resource, None) };
+    let keys: HashSet<&str> = keys.iter().map(|key| &**key).collect();
+    if keys.len() <= ROWS_MAX {
+        let keys: Vec<&str> = keys.into_iter().collect();
+        return all_entries(known, resource, Some(&keys));
+    }
+    // Each row would be looked for among all of the keys.
+    let mut entries = all_entries(known, resource, None)?;
+    entries.retain(|entry| keys.contains(&*entry.name));
+    Ok(entries)
+}
+
+fn all_entries(
+    known: &Known,
+    resource: &DescribeConfigsResource<'_>,
+    keys: Option<&[&str]>,
+) -> Result<Vec<ConfigEntry>, Refusal> {
     let name = &*resource.resource_name;
-    let image = shard.image.borrow();
-    let config = shard.config.borrow();
+    let Known { image, config } = known;
+    let refuse = |code, message: &str| Err((code, message.to_owned()));
     match ResourceType::from_code(resource.resource_type) {
         Some(ResourceType::Topic) => {
             if let Err(invalid) = validate_topic_name(name) {
@@ -112,12 +228,12 @@ fn entries(
                 return Err((ErrorCode::InvalidTopicException, message));
             }
             if image.topic(name).is_none() {
-                return Err((ErrorCode::UnknownTopicOrPartition, String::new()));
+                return refuse(ErrorCode::UnknownTopicOrPartition, "");
             }
             let overrides = image.configs(&ConfigResource::topic(name));
-            Ok(describe_topic(&config, &overrides, keys))
+            Ok(describe_topic(config, &overrides, keys))
         }
-        Some(ResourceType::Broker) if name.is_empty() => Ok(describe_cluster(&config, keys)),
+        Some(ResourceType::Broker) if name.is_empty() => Ok(describe_cluster(config, keys)),
         Some(ResourceType::Broker) => {
             let node_id = config.node_id;
             if name.parse() != Ok(node_id) {
@@ -126,11 +242,17 @@ fn entries(
                 );
                 return Err((ErrorCode::InvalidRequest, message));
             }
-            Ok(describe_broker(&config, keys))
+            Ok(describe_broker(config, keys))
+        }
+        Some(ResourceType::Group) if name.is_empty() => {
+            refuse(ErrorCode::InvalidRequest, "Group name must not be empty")
         }
         Some(ResourceType::Group) => {
             let overrides = image.configs(&ConfigResource::new(ResourceType::Group, name));
             Ok(describe_group(&overrides, keys))
+        }
+        Some(ResourceType::ClientMetrics) if name.is_empty() => {
+            refuse(ErrorCode::InvalidRequest, "Client metrics subscription name must not be empty")
         }
         Some(ResourceType::ClientMetrics) => {
             let resource = ConfigResource::new(ResourceType::ClientMetrics, name);

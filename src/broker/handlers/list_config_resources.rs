@@ -1,6 +1,7 @@
 //! ListConfigResources (key 74): what has settings that can be described (KIP-1142). Version 0
 //! knows only subscriptions to clients' metrics.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringlog_metadata::ResourceType;
@@ -32,12 +33,15 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         [] => Some(EVERY_TYPE.to_vec()),
         codes => codes.iter().map(|&code| ResourceType::from_code(code)).collect(),
     };
-    let Some(types) = types else {
+    let Some(mut types) = types else {
         return request.respond(&ListConfigResourcesResponse {
             error_code: ErrorCode::UnsupportedVersion.code(),
             ..Default::default()
         });
     };
+    // A type that is asked for many times is listed once.
+    let mut seen = HashSet::new();
+    types.retain(|resource_type| seen.insert(resource_type.code()));
     let mut config_resources = Vec::new();
     for resource_type in types {
         for resource_name in names(&shard, resource_type) {
