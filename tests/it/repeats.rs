@@ -1,19 +1,30 @@
 //! A request that names the same thing many times gets no more than one that names it once: a few
 //! bytes of a request must not become hundreds of megabytes of answer.
 
+use ringlog_client::ProducerSettings;
 use ringlog_types::{ErrorCode, Uuid};
+use ringlog_wire::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
+use ringlog_wire::messages::delete_records_response::DeleteRecordsResponse;
 use ringlog_wire::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use ringlog_wire::messages::describe_configs_response::DescribeConfigsResponse;
+use ringlog_wire::messages::list_config_resources_request::ListConfigResourcesRequest;
+use ringlog_wire::messages::list_config_resources_response::ListConfigResourcesResponse;
 use ringlog_wire::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use ringlog_wire::messages::list_offsets_response::ListOffsetsResponse;
 use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::metadata_response::MetadataResponse;
+use ringlog_wire::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use ringlog_wire::messages::offset_for_leader_epoch_response::OffsetForLeaderEpochResponse;
 
-use crate::node::Node;
+use crate::node::{Node, values};
 use crate::raw_client::{RawClient, fetch, from_offset};
 
 const TOPIC_RESOURCE: i8 = 2;
@@ -117,6 +128,63 @@ async fn list_offsets() {
         answers.map(|answer| (answer.partition_index, answer.error_code, answer.offset)).collect();
     let refused = ErrorCode::InvalidRequest.code();
     assert_eq!(answers, [(0, refused, -1), (1, 0, 0), (2, 0, 0)]);
+}
+
+#[tokio::test]
+async fn config_resources() {
+    let node = Node::start();
+    node.create("t", 1, &[]).await;
+    let mut client = RawClient::connect(&node);
+    let request = ListConfigResourcesRequest { resource_types: vec![TOPIC_RESOURCE; 10_000] };
+    let frame = client.ask(1, &request);
+    let response: ListConfigResourcesResponse<'_> = frame.decode();
+    assert_eq!(response.config_resources.len(), 1);
+}
+
+#[tokio::test]
+async fn delete_records() {
+    let node = Node::start();
+    node.create("t", 2, &[]).await;
+    for partition in 0..2 {
+        node.produce("t", partition, &values(10, 10), ProducerSettings::default()).await;
+    }
+    let mut client = RawClient::connect(&node);
+    let topic = |partitions: &[(i32, i64)]| DeleteRecordsTopic {
+        name: "t".into(),
+        partitions: partitions
+            .iter()
+            .map(|&(partition_index, offset)| DeleteRecordsPartition { partition_index, offset })
+            .collect(),
+    };
+    let topics = vec![topic(&[(0, 7), (1, 3), (0, 99)]), topic(&[(0, 5)])];
+    let frame = client.ask(1, &DeleteRecordsRequest { topics, timeout_ms: 9000 });
+    let response: DeleteRecordsResponse<'_> = frame.decode();
+    let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let answers: Vec<_> =
+        answers.map(|p| (p.partition_index, p.error_code, p.low_watermark)).collect();
+    assert_eq!(answers, [(0, 0, 5), (1, 0, 3)], "the last counts, as in Kafka");
+}
+
+#[tokio::test]
+async fn offsets_for_leader_epochs() {
+    let node = Node::start();
+    node.create("t", 2, &[]).await;
+    let mut client = RawClient::connect(&node);
+    let partition = |partition| OffsetForLeaderPartition {
+        partition,
+        current_leader_epoch: -1,
+        leader_epoch: 0,
+    };
+    let topic = |partitions: &[i32]| OffsetForLeaderTopic {
+        topic: "t".into(),
+        partitions: partitions.iter().copied().map(partition).collect(),
+    };
+    let topics = vec![topic(&[0, 1, 0, 0]), topic(&[1])];
+    let frame = client.ask(3, &OffsetForLeaderEpochRequest { replica_id: -1, topics });
+    let response: OffsetForLeaderEpochResponse<'_> = frame.decode();
+    let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let answers: Vec<_> = answers.map(|p| (p.partition, p.error_code, p.end_offset)).collect();
+    assert_eq!(answers, [(0, 0, 0), (1, 0, 0)]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! DeleteRecords (key 21): moves the start of partitions forward (KIP-107). -1 means up to the
 //! high watermark.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use ringlog_runtime::ShardId;
@@ -35,16 +36,19 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let mut response = DeleteRecordsResponse::default();
     let mut deletions = Vec::new();
     let mut places = Vec::new();
+    let mut offsets = last_offsets(&asked);
     for topic in &asked.topics {
         let mut answered =
             DeleteRecordsTopicResult { name: topic.name.clone(), ..Default::default() };
         for partition in &topic.partitions {
+            let name = (&*topic.name, partition.partition_index);
+            let Some(before) = offsets.remove(&name) else { continue };
             let mut answer = DeleteRecordsPartitionResult {
                 partition_index: partition.partition_index,
                 low_watermark: INVALID_LOW_WATERMARK,
                 ..Default::default()
             };
-            match route(&shard, &topic.name, partition.partition_index, partition.offset) {
+            match route(&shard, &topic.name, partition.partition_index, before) {
                 Ok(deletion) => {
                     places.push((response.topics.len(), answered.partitions.len()));
                     deletions.push(deletion);
@@ -64,6 +68,16 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         }
     }
     request.respond(&response)
+}
+
+/// What is asked of each partition: of one that is named more than once, the last counts, as in
+/// Kafka (`KafkaApis.handleDeleteRecordsRequest`).
+fn last_offsets<'a>(asked: &'a DeleteRecordsRequest<'_>) -> HashMap<(&'a str, i32), Offset> {
+    let of_topic = asked.topics.iter().flat_map(|topic| {
+        let name = &*topic.name;
+        topic.partitions.iter().map(move |asked| ((name, asked.partition_index), asked.offset))
+    });
+    of_topic.collect()
 }
 
 fn route(

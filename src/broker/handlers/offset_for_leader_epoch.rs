@@ -1,6 +1,7 @@
 //! OffsetForLeaderEpoch (key 23): where an epoch ended, so that a client finds out whether the
 //! log it read is still the log there is (KIP-320).
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringlog_runtime::ShardId;
@@ -32,10 +33,15 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let mut response = OffsetForLeaderEpochResponse::default();
     let mut queries = Vec::new();
     let mut places = Vec::new();
+    let mut seen = HashSet::new();
     for topic in &asked.topics {
         let mut answered =
             OffsetForLeaderTopicResult { topic: topic.topic.clone(), ..Default::default() };
         for partition in &topic.partitions {
+            // One that is named more than once is answered once.
+            if !seen.insert((&*topic.topic, partition.partition)) {
+                continue;
+            }
             let mut answer =
                 EpochEndOffset { partition: partition.partition, ..Default::default() };
             match route(&shard, &topic.topic, partition) {
