@@ -3,9 +3,9 @@
 //! Fields are the honoured settings, named as their keys with underscores. What is only accepted
 //! stays in [`BrokerConfig::layers`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::address_limits::parse_address_limits;
 use crate::error::ConfigError;
@@ -243,6 +243,11 @@ fn log_dirs(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
         let reason = "At least one directory is needed";
         return Err(ConfigError::invalid("log.dirs", &dirs.join(","), reason));
     }
+    let mut seen = HashSet::new();
+    if !dirs.iter().all(|dir| seen.insert(plain(dir))) {
+        let reason = "Each directory can stand there once";
+        return Err(ConfigError::invalid("log.dirs", &dirs.join(","), reason));
+    }
     let mut dirs: Vec<PathBuf> = dirs.into_iter().map(PathBuf::from).collect();
     if let Some(metadata) = layers.text("metadata.log.dir")?.filter(|dir| !dir.is_empty()) {
         let Some(at) = dirs.iter().position(|dir| dir == Path::new(&metadata)) else {
@@ -254,6 +259,11 @@ fn log_dirs(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
         dirs[..=at].rotate_right(1);
     }
     Ok(dirs)
+}
+
+/// The path without what changes nothing: `./`, and slashes that repeat or end it.
+fn plain(dir: &str) -> PathBuf {
+    Path::new(dir).components().filter(|part| *part != Component::CurDir).collect()
 }
 
 fn listeners(layers: &Layers) -> Result<Vec<Listener>, ConfigError> {
@@ -407,6 +417,8 @@ mod tests {
             &[("node.id", "1"), ("broker.id", "2")],
             &[("node.id", "-1")],
             &[("log.dirs", "")],
+            &[("log.dirs", "/a,/b,/a")],
+            &[("log.dirs", "a,./a//")],
             &[("listeners", "SSL://:9092")],
             &[("listeners", "LOGS://:9092")],
             &[("listeners", "")],
@@ -460,7 +472,10 @@ mod tests {
             message("num.partitions", Some("4"), true).to_string(),
             "Cannot update these configs dynamically: [num.partitions]"
         );
-        assert!(matches!(message("listeners", None, false), ConfigError::PerBrokerOnly(_)));
+        let per_broker = message("cordoned.log.dirs", None, false);
+        assert!(matches!(per_broker, ConfigError::PerBrokerOnly(_)));
+        let read_only = message("listeners", None, true);
+        assert!(matches!(read_only, ConfigError::NotDynamic(_)), "nothing would listen there");
         assert_eq!(
             message("message.max.bytes", Some("-4"), true).to_string(),
             "Invalid value -4 for configuration message.max.bytes: Value must be at least 0"

@@ -3,14 +3,14 @@
 use super::rows;
 
 rows! {
-    "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, PerBroker, Honoured,
+    "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, ReadOnly, Honoured,
         "Where clients connect, as `NAME://host:port`, separated by commas. An empty host means \
          every interface, port 0 any free port.";
     "advertised.listeners", List, None, Any, High, ReadOnly, Honoured,
         "The addresses told to clients, where they differ from `listeners`.";
     "listener.security.protocol.map", String,
         Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
-        Any, Low, PerBroker, Honoured,
+        Any, Low, ReadOnly, Honoured,
         "Which security protocol each listener's name stands for.";
     "inter.broker.listener.name", String, None, Any, Medium, ReadOnly, Accepted,
         "The listener by which brokers talk to each other.";
