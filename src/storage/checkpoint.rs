@@ -193,7 +193,11 @@ pub(crate) fn decode_meta_properties(text: &str) -> Result<MetaProperties, Malfo
         Some((line, id)) => Some(id.parse().map_err(|error| malformed(*line, format!("{error}")))?),
         None => None,
     };
-    Ok(MetaProperties { cluster_id: get("cluster.id")?.1.to_owned(), node_id, directory_id })
+    let (line, cluster_id) = get("cluster.id")?;
+    if cluster_id.is_empty() {
+        return Err(malformed(line, "cluster.id is empty"));
+    }
+    Ok(MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id })
 }
 
 #[cfg(test)]
@@ -255,7 +259,13 @@ mod tests {
         assert_eq!((meta.node_id, meta.cluster_id.as_str()), (1, "AAAAAAAAAAAAAAAAAAAAAQ"));
         assert!(meta.directory_id.is_some());
         assert_eq!(decode_meta_properties(&encode_meta_properties(&meta)), Ok(meta));
-        for bad in ["", "version=0\n", "version=1\nnode.id=x\ncluster.id=c\n", "version"] {
+        for bad in [
+            "",
+            "version=0\n",
+            "version=1\nnode.id=x\ncluster.id=c\n",
+            "version=1\nnode.id=1\ncluster.id=\n",
+            "version",
+        ] {
             assert!(decode_meta_properties(bad).is_err(), "{bad:?}");
         }
     }

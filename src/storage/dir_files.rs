@@ -124,7 +124,16 @@ pub(crate) fn agree<'a>(
     runtime: &Runtime,
 ) -> Result<Identity, StorageError> {
     let mut cluster = cluster_id.map(|id| (id.to_string(), "the configuration".to_owned()));
+    let mut directories: HashMap<Uuid, &PathBuf> = HashMap::new();
     for (path, meta) in metas {
+        let other = meta.directory_id.and_then(|id| directories.insert(id, path));
+        if let Some(other) = other {
+            let reason = format!(
+                "it has the directory.id of {}; if it is a copy of that one, move one of them away",
+                other.display()
+            );
+            return Err(StorageError::unusable(path, reason));
+        }
         if meta.node_id != node_id {
             let reason = format!(
                 "it belongs to node {}, and this is node {node_id}; start with --node-id {}, or \
