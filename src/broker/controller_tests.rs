@@ -1,4 +1,5 @@
-//! The controller on a simulated disk that is full for a while.
+//! The controller and its log on a simulated disk: one that is full for a while, and one with a log
+//! of a newer version.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -6,13 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringlog_config::{BrokerConfig, TopicConfig};
-use ringlog_metadata::{BrokerEndpoint, Controller as Decisions, Registration};
+use ringlog_metadata::{
+    BrokerEndpoint, Controller as Decisions, Decision, METADATA_VERSION, MetadataRecord,
+    Registration,
+};
 use ringlog_record::BatchBuilder;
 use ringlog_runtime::sim::{SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 use ringlog_storage::{AppendOrigin, Log, LogDirs, OpenedDirs, StorageOptions, StorageShard};
 use ringlog_types::{ErrorCode, TopicPartition, Uuid};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use ringlog_wire::messages::feature_level_record::FeatureLevelRecord;
 
 use crate::controller::Controller;
 use crate::metadata_log;
@@ -126,6 +131,50 @@ async fn second_life(rt: Runtime, shared: Shared) {
     let (controller, _opened) = open(&rt, &storage).await;
     assert_eq!(topics(&controller), ["a_b", "wide"]);
     *shared.lock().expect("one thread") = Stage::Finished;
+}
+
+/// Finalizes a level that no version knows, and opens the log again.
+async fn take_over_newer(rt: Runtime, shared: Shared) {
+    let storage = StorageShard::new(rt.clone(), StorageOptions::default());
+    if stage(&shared) == Stage::Opening {
+        let (controller, _opened) = open(&rt, &storage).await;
+        register(&controller).await;
+        let level = FeatureLevelRecord { name: METADATA_VERSION.into(), feature_level: 1000 };
+        let records = vec![MetadataRecord::FeatureLevel(level)];
+        controller.write_all(&Decision { response: (), records }).await.unwrap();
+    } else {
+        let mut opened = LogDirs::open(&rt, &[PathBuf::from("/data")], 1, None).await.unwrap();
+        let config = BrokerConfig { node_id: 1, ..BrokerConfig::default() };
+        let log = metadata_log::open(&storage, &opened.dirs, &config, &mut opened.logs).await;
+        let Err(error) = log else { panic!("taken over") };
+        assert!(error.to_string().contains("metadata.version 1000"), "{error}");
+        // What was appended would be written by now.
+        rt.sleep(Duration::from_secs(5)).await;
+    }
+    *shared.lock().expect("one thread") = Stage::Finished;
+}
+
+/// Each start that was refused wrote the beginning of an epoch into a log that a newer version
+/// is to go on with.
+#[test]
+fn a_metadata_log_that_is_refused_is_not_written_to() {
+    const LOG: &str = "/data/__cluster_metadata-0/00000000000000000000.log";
+    let mut sim = Simulation::new(2, SimOptions::default());
+    let node = sim.add_node("node");
+    let shared = Shared::default();
+    let reached = shared.clone();
+    let life = move |rt: Runtime, _: Mesh<()>| take_over_newer(rt, reached.clone());
+    sim.start(node, 1, life);
+    sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
+    sim.crash(node);
+    let before = sim.disk(node).read(LOG).unwrap();
+    *shared.lock().expect("one thread") = Stage::Failed;
+    sim.restart(node);
+    sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
+    assert_eq!(stage(&shared), Stage::Finished);
+    let after = sim.disk(node).read(LOG).unwrap();
+    let bytes = |log: &[u8]| log.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    assert!(bytes(&before) > 0 && after[..bytes(&after)] == before[..bytes(&before)]);
 }
 
 /// A topic of 10,000 partitions takes two batches; the disk was full at the second. What was

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_config::{BrokerConfig, CleanupPolicy, Flush, TopicConfig};
-use ringlog_metadata::{Delta, Image, MetadataError, MetadataRecord};
+use ringlog_metadata::{Delta, Image, METADATA_VERSION, MetadataError, MetadataRecord};
 use ringlog_record::{BatchBuilder, BatchSummary, leader_change_batch};
 use ringlog_runtime::{Piece, Runtime};
 use ringlog_storage::{
@@ -92,6 +92,7 @@ pub(crate) async fn open(
         ReplayError::Damage(what) => damaged(&what, &snapshots),
         ReplayError::Other(error) => error,
     })?;
+    refuse_unknown(&image)?;
     let leader_epoch = image.last_epoch().max(log.latest_epoch().unwrap_or(0)) + 1;
     let snapshots = Snapshots::new(rt, &log, config, snapshots).await;
     let directory = log.dir().path().join(log.topic_partition().to_string());
@@ -115,6 +116,19 @@ pub(crate) async fn open(
     }
     metadata_log.keep_spare().await;
     Ok((metadata_log, image))
+}
+
+/// A log of a version that this node does not know may hold records that it would
+/// misread; and nothing may be written to it.
+fn refuse_unknown(image: &Image) -> Result<(), NodeError> {
+    let unsupported = image.unsupported_features();
+    match unsupported.iter().find(|(name, _)| *name == METADATA_VERSION) {
+        Some((_, level)) => Err(NodeError::Metadata(format!(
+            "it is of metadata.version {level}, which this version cannot read; start the version \
+             that wrote it, or give another directory"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn topic_config(config: &BrokerConfig) -> TopicConfig {

@@ -16,9 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringlog_metadata::{
-    BrokerEndpoint, Controller as Decisions, Image, METADATA_VERSION, Registration, Topic,
-};
+use ringlog_metadata::{BrokerEndpoint, Controller as Decisions, Image, Registration, Topic};
 use ringlog_storage::{FoundLog, Log, LogDirs, OpenHint, OpenedDirs, RecoveryReport};
 use ringlog_types::{ErrorCode, TopicPartition, Uuid};
 
@@ -50,7 +48,6 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let directories = shard.node.directories();
     let opened = metadata_log::open(&shard.storage, directories, config, &mut found_logs);
     let (log, image) = opened.await?;
-    refuse_unknown_metadata(&image)?;
     let matched = match_directories(directories, &image, found_logs)?;
     let at_start = directories::at_start(directories, &image, config.node_id);
     directories.mark_used(&shard.rt).await;
@@ -125,19 +122,6 @@ fn in_two_places(directories: &LogDirs, one: &FoundLog, other: &FoundLog) -> Nod
         path_of(directories, one).display(),
         path_of(directories, other).display()
     ))
-}
-
-/// A metadata log of a version that this node does not know may hold records that it would
-/// misread.
-fn refuse_unknown_metadata(image: &Image) -> Result<(), NodeError> {
-    let unsupported = image.unsupported_features();
-    match unsupported.iter().find(|(name, _)| *name == METADATA_VERSION) {
-        Some((_, level)) => Err(NodeError::Metadata(format!(
-            "it is of metadata.version {level}, which this version cannot read; start the version \
-             that wrote it, or give another directory"
-        ))),
-        None => Ok(()),
-    }
 }
 
 async fn serve(shard: Rc<Shard>, address: SocketAddr) -> std::io::Result<()> {
