@@ -249,7 +249,10 @@ pub(crate) async fn auto_create(shard: &Rc<Shard>, names: Vec<Arc<str>>) {
         decisions.auto_create_topics(&names, random)
     });
     for topic in created.await.unwrap_or_default() {
-        tracing::info!(topic = %topic.name, error = %topic.error, "created by being asked for");
+        match topic.error {
+            ErrorCode::None => tracing::info!(topic = %topic.name, "created by being asked for"),
+            error => tracing::debug!(topic = %topic.name, %error, "asked for and not created"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! `node.rs` is where to begin reading, `handlers/` has one file for each API.
 
 mod answers;
+mod authorized_operations;
 mod checkpoints;
 mod connection;
 mod connection_limits;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_config::TopicConfig;
+use ringlog_metadata::is_internal_topic;
 use ringlog_runtime::ShardId;
 use ringlog_types::{BrokerId, LeaderEpoch, TopicPartition, Uuid};
 
@@ -20,10 +21,6 @@ pub(crate) fn owner_of(topic_id: Uuid, partition: i32, shards: usize) -> ShardId
     let topic = u64::from(u32::from_be_bytes([a, b, c, d]));
     ShardId(((topic + partition as u64) % shards as u64) as u16)
 }
-
-/// The topics in which the coordinators keep their state.
-const INTERNAL_TOPICS: [&str; 3] =
-    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 /// One partition as the requests see it.
 pub(crate) struct PartitionEntry {
@@ -54,7 +51,7 @@ impl TopicEntry {
 
     /// Whether clients should hide the topic by default (`Topic.isInternal`).
     pub(crate) fn is_internal(&self) -> bool {
-        INTERNAL_TOPICS.contains(&&*self.name)
+        is_internal_topic(&self.name)
     }
 }
 

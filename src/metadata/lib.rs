@@ -14,7 +14,7 @@ mod snapshot_file;
 
 pub use controller::{
     AutoTopic, Controller, Decision, DirectoriesAtStart, DirectoryAssignment, ProducerIdBlock,
-    Registration,
+    Registration, is_internal_topic,
 };
 pub use error::MetadataError;
 pub use features::{Feature, METADATA_VERSION, METADATA_VERSION_LEVEL, SUPPORTED_FEATURES};

@@ -7,6 +7,7 @@ mod administration;
 mod bad_input;
 mod cli;
 mod clients;
+mod control_answers;
 mod delivery;
 mod fetches;
 mod leftovers;

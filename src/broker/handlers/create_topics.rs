@@ -13,8 +13,11 @@ use crate::request::Request;
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
-    if let Err(close) = request.decode::<CreateTopicsRequest>() {
-        return close;
+    match request.decode::<CreateTopicsRequest>() {
+        Ok(asked) if asked.timeout_ms > 0 => {}
+        // Kafka's controller does not begin what is to be done by now.
+        Ok(_) => return request.respond(&failed(&request, ErrorCode::RequestTimedOut)),
+        Err(close) => return close,
     }
     let (body, version) = (request.body.clone(), request.version);
     let decided = controller::change(&shard, move |decisions, random| {
@@ -27,12 +30,13 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     }
 }
 
-/// Nothing could be written.
+/// Nothing was written.
 fn failed(request: &Request, error: ErrorCode) -> CreateTopicsResponse<'static> {
     let asked: CreateTopicsRequest = decode_again(&request.body, request.version);
     let topics = asked.topics.iter().map(|topic| CreatableTopicResult {
         name: topic.name.to_string().into(),
         error_code: error.code(),
+        error_message: None,
         ..Default::default()
     });
     CreateTopicsResponse { topics: topics.collect(), ..Default::default() }

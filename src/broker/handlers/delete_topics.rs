@@ -12,8 +12,11 @@ use crate::request::Request;
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
-    if let Err(close) = request.decode::<DeleteTopicsRequest>() {
-        return close;
+    match request.decode::<DeleteTopicsRequest>() {
+        Ok(asked) if asked.timeout_ms > 0 => {}
+        // Kafka's controller does not begin what is to be done by now.
+        Ok(_) => return request.respond(&failed(&request, ErrorCode::RequestTimedOut)),
+        Err(close) => return close,
     }
     let (body, version) = (request.body.clone(), request.version);
     let decided = controller::change(&shard, move |decisions, _random| {
@@ -26,7 +29,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     }
 }
 
-/// Nothing could be written.
+/// Nothing was written.
 fn failed(request: &Request, error: ErrorCode) -> DeleteTopicsResponse<'static> {
     let asked: DeleteTopicsRequest = decode_again(&request.body, request.version);
     let named = asked.topic_names.iter().map(|name| (Some(name), Uuid::ZERO));

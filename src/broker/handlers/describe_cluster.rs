@@ -9,11 +9,13 @@ use ringlog_wire::messages::describe_cluster_response::{
 };
 
 use crate::answers::Answer;
+use crate::authorized_operations;
 use crate::request::Request;
 use crate::shard::Shard;
 
 /// The endpoint type that this node has: brokers, not controllers (KIP-919).
 const ENDPOINT_BROKERS: i8 = 1;
+const ENDPOINT_CONTROLLERS: i8 = 2;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let asked = match request.decode::<DescribeClusterRequest>() {
@@ -21,10 +23,22 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Err(close) => return close,
     };
     if asked.endpoint_type != ENDPOINT_BROKERS {
+        // As in `AuthHelper.computeDescribeClusterResponse`.
+        let (error, message) = match asked.endpoint_type {
+            ENDPOINT_CONTROLLERS => (
+                ErrorCode::MismatchedEndpointType,
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of \
+                 type CONTROLLER"
+                    .to_owned(),
+            ),
+            other => {
+                (ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {other}"))
+            }
+        };
         return request.respond(&DescribeClusterResponse {
-            error_code: ErrorCode::UnsupportedEndpointType.code(),
-            error_message: Some("This node has only broker endpoints.".into()),
-            endpoint_type: asked.endpoint_type,
+            error_code: error.code(),
+            error_message: Some(message.into()),
+            endpoint_type: ENDPOINT_BROKERS,
             ..Default::default()
         });
     }
@@ -40,7 +54,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         cluster_id: shard.node.cluster_id().into(),
         controller_id: shard.node.config.node_id,
         brokers: brokers.collect(),
-        cluster_authorized_operations: i32::MIN,
+        cluster_authorized_operations: authorized_operations::of_cluster(
+            asked.include_cluster_authorized_operations,
+        ),
         ..Default::default()
     })
 }

@@ -4,13 +4,16 @@
 use std::rc::Rc;
 
 use ringlog_types::{ErrorCode, validate_topic_name};
-use ringlog_wire::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
+use ringlog_wire::messages::describe_topic_partitions_request::{
+    Cursor as RequestCursor, DescribeTopicPartitionsRequest,
+};
 use ringlog_wire::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
 };
 
 use crate::answers::Answer;
+use crate::authorized_operations;
 use crate::offline;
 use crate::request::Request;
 use crate::shard::Shard;
@@ -21,6 +24,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
+    if asked.cursor.as_ref().is_some_and(|cursor| !is_cursor_good(&asked, cursor)) {
+        return request.respond(&refused(&asked));
+    }
     let mut names: Vec<String> = match asked.topics.is_empty() {
         true => shard.topics.all().iter().map(|topic| topic.name.to_string()).collect(),
         false => asked.topics.iter().map(|topic| topic.name.to_string()).collect(),
@@ -28,7 +34,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     names.sort();
     names.dedup();
     let (first_topic, first_partition) = match &asked.cursor {
-        Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index.max(0) as usize),
+        Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index as usize),
         None => (String::new(), 0),
     };
     let partitions_max = shard.node.config.max_request_partition_size_limit.max(1);
@@ -58,6 +64,23 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     request.respond(&response)
 }
 
+/// Whether paging can go on from there (`DescribeTopicPartitionsRequestHandler`).
+fn is_cursor_good(asked: &DescribeTopicPartitionsRequest<'_>, cursor: &RequestCursor<'_>) -> bool {
+    let is_asked_for = || asked.topics.iter().any(|topic| topic.name == cursor.topic_name);
+    cursor.partition_index >= 0 && (asked.topics.is_empty() || is_asked_for())
+}
+
+/// `INVALID_REQUEST` for each topic by name.
+fn refused<'a>(asked: &DescribeTopicPartitionsRequest<'a>) -> DescribeTopicPartitionsResponse<'a> {
+    let topics = asked.topics.iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(topic.name.clone()),
+        topic_authorized_operations: authorized_operations::OMITTED,
+        ..Default::default()
+    });
+    DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() }
+}
+
 fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic<'static> {
     let error = match validate_topic_name(&name) {
         Ok(()) => ErrorCode::UnknownTopicOrPartition,
@@ -66,7 +89,7 @@ fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic<'static> {
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name.into()),
-        topic_authorized_operations: i32::MIN,
+        topic_authorized_operations: authorized_operations::OF_TOPIC,
         ..Default::default()
     }
 }
@@ -100,6 +123,6 @@ fn described(
                 }
             })
             .collect(),
-        topic_authorized_operations: i32::MIN,
+        topic_authorized_operations: authorized_operations::OF_TOPIC,
     }
 }

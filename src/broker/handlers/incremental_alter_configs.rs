@@ -34,9 +34,9 @@ fn failed(request: &Request, error: ErrorCode) -> IncrementalAlterConfigsRespons
     let asked: IncrementalAlterConfigsRequest = decode_again(&request.body, request.version);
     let responses = asked.resources.iter().map(|resource| AlterConfigsResourceResponse {
         error_code: error.code(),
+        error_message: None,
         resource_type: resource.resource_type,
         resource_name: resource.resource_name.to_string().into(),
-        ..Default::default()
     });
     IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() }
 }

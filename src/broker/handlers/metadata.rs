@@ -14,6 +14,7 @@ use ringlog_wire::messages::metadata_response::{
 };
 
 use crate::answers::Answer;
+use crate::authorized_operations;
 use crate::controller;
 use crate::offline;
 use crate::request::Request;
@@ -28,9 +29,6 @@ const VERSION_ALLOW_CREATION: i16 = 4;
 /// From this version a topic may be asked for by id (KIP-516). The two versions before have the
 /// fields for it, but the answer to them cannot be without a name.
 const VERSION_TOPIC_IDS: i16 = 12;
-
-/// "Authorized operations were not asked for" (KIP-430).
-const OPERATIONS_OMITTED: i32 = i32::MIN;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     if let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
@@ -81,12 +79,12 @@ fn refused<'a>(topics: &[MetadataRequestTopic<'a>]) -> MetadataResponse<'a> {
         error_code: ErrorCode::InvalidRequest.code(),
         name: Some(topic.name.clone().unwrap_or_default()),
         topic_id: topic.topic_id,
-        topic_authorized_operations: OPERATIONS_OMITTED,
+        topic_authorized_operations: authorized_operations::OMITTED,
         ..Default::default()
     });
     MetadataResponse {
         topics: topics.collect(),
-        cluster_authorized_operations: OPERATIONS_OMITTED,
+        cluster_authorized_operations: authorized_operations::OMITTED,
         ..Default::default()
     }
 }
@@ -110,7 +108,9 @@ fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> Met
     let mut response = MetadataResponse {
         cluster_id: Some(shard.node.cluster_id().into()),
         controller_id: shard.node.config.node_id,
-        cluster_authorized_operations: OPERATIONS_OMITTED,
+        cluster_authorized_operations: authorized_operations::of_cluster(
+            asked.include_cluster_authorized_operations,
+        ),
         ..Default::default()
     };
     response.brokers = brokers
@@ -122,52 +122,54 @@ fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> Met
             rack: broker.rack.map(Into::into),
         })
         .collect();
+    let operations = authorized_operations::of_topic(asked.include_topic_authorized_operations);
     match &asked.topics {
         Some(topics) if !(topics.is_empty() && version <= VERSION_EMPTY_IS_ALL) => {
             for topic in topics {
                 response.topics.push(match &topic.name {
-                    Some(name) => named(shard, name),
-                    None => identified(shard, topic.topic_id),
+                    Some(name) => named(shard, name, operations),
+                    None => identified(shard, topic.topic_id, operations),
                 });
             }
         }
         _ => {
+            let topics = shard.topics.all();
             response.topics =
-                shard.topics.all().iter().map(|topic| described(shard, topic)).collect();
+                topics.iter().map(|topic| described(shard, topic, operations)).collect();
         }
     }
     response
 }
 
-fn named(shard: &Shard, name: &str) -> MetadataResponseTopic<'static> {
+fn named(shard: &Shard, name: &str, operations: i32) -> MetadataResponseTopic<'static> {
     match shard.topics.by_name(name) {
-        Some(topic) => described(shard, &topic),
+        Some(topic) => described(shard, &topic, operations),
         None => MetadataResponseTopic {
             error_code: match validate_topic_name(name) {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition.code(),
                 Err(_) => ErrorCode::InvalidTopicException.code(),
             },
             name: Some(name.to_string().into()),
-            topic_authorized_operations: OPERATIONS_OMITTED,
+            topic_authorized_operations: operations,
             ..Default::default()
         },
     }
 }
 
-fn identified(shard: &Shard, id: Uuid) -> MetadataResponseTopic<'static> {
+fn identified(shard: &Shard, id: Uuid, operations: i32) -> MetadataResponseTopic<'static> {
     match shard.topics.by_id(&id) {
-        Some(topic) => described(shard, &topic),
+        Some(topic) => described(shard, &topic, operations),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId.code(),
             topic_id: id,
             name: None,
-            topic_authorized_operations: OPERATIONS_OMITTED,
+            topic_authorized_operations: authorized_operations::OMITTED,
             ..Default::default()
         },
     }
 }
 
-fn described(shard: &Shard, topic: &TopicEntry) -> MetadataResponseTopic<'static> {
+fn described(shard: &Shard, topic: &TopicEntry, operations: i32) -> MetadataResponseTopic<'static> {
     let partitions = topic.partitions.iter().enumerate();
     MetadataResponseTopic {
         error_code: ErrorCode::None.code(),
@@ -188,6 +190,6 @@ fn described(shard: &Shard, topic: &TopicEntry) -> MetadataResponseTopic<'static
                 }
             })
             .collect(),
-        topic_authorized_operations: OPERATIONS_OMITTED,
+        topic_authorized_operations: operations,
     }
 }

@@ -16,9 +16,9 @@ impl ApiError {
         ApiError { code, message: message.into() }
     }
 
-    /// The message as responses carry it.
+    /// The message as responses carry it; an empty one is null.
     pub(crate) fn message(self) -> Option<Cow<'static, str>> {
-        Some(Cow::Owned(self.message))
+        (!self.message.is_empty()).then_some(Cow::Owned(self.message))
     }
 }
 

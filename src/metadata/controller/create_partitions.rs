@@ -63,8 +63,7 @@ impl Controller {
         entropy: &mut Entropy,
     ) -> Result<Vec<MetadataRecord<'static>>, ApiError> {
         let Some(topic) = self.image.topic(&wanted.name) else {
-            let message = "This server does not host this topic-partition.";
-            return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message));
+            return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, ""));
         };
         let (has, count) = (topic.partition_count(), wanted.count);
         let refuse = |code, message: String| Err(ApiError::new(code, message));

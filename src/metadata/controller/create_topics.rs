@@ -14,7 +14,7 @@ use ringlog_wire::messages::topic_record::TopicRecord;
 use super::api_error::ApiError;
 use super::configs::{check_length, config_record};
 use super::entropy::Entropy;
-use super::names::{CollidingNames, check_name};
+use super::names::{CollidingNames, check_name, is_internal_topic};
 use super::placement::{check_manual, new_partition, place};
 use super::{Controller, Decision, PARTITIONS_PER_REQUEST_MAX};
 use crate::image::{ConfigResource, Partition};
@@ -85,8 +85,9 @@ impl Controller {
         Decision::new(response, records, "CreateTopics")
     }
 
-    /// Creates those of these topics that do not exist, with the broker's defaults. Whether that
-    /// is wanted (`auto.create.topics.enable`) is the caller's to know.
+    /// Creates those of these topics that do not exist, with the broker's defaults, but not the
+    /// coordinators' own: they have other settings, and a number of partitions that cannot be
+    /// taken back. Whether that is wanted (`auto.create.topics.enable`) is the caller's to know.
     pub fn auto_create_topics(&self, names: &[&str], random: u128) -> Decision<Vec<AutoTopic>> {
         let topic = |name: &&str| CreatableTopic {
             name: (*name).to_owned().into(),
@@ -94,7 +95,9 @@ impl Controller {
             replication_factor: -1,
             ..Default::default()
         };
-        let missing = names.iter().filter(|name| self.image.topic(name).is_none());
+        let missing = names
+            .iter()
+            .filter(|name| self.image.topic(name).is_none() && !is_internal_topic(name));
         let mut topics: Vec<_> = missing.map(topic).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         topics.dedup_by(|a, b| a.name == b.name);
@@ -126,8 +129,8 @@ impl Controller {
         let name = &*topic.name;
         check_name(name)?;
         if name == METADATA_TOPIC {
-            let message = "Authorization failed.";
-            return Err(ApiError::new(ErrorCode::TopicAuthorizationFailed, message));
+            let message = format!("Creation of internal topic {name} is prohibited.");
+            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
         }
         if self.image.topic(name).is_some() {
             let message = format!("Topic '{name}' already exists.");
@@ -242,6 +245,7 @@ impl Controller {
         };
         CreatableTopicResult {
             name: planned.name.to_string().into(),
+            error_message: None,
             topic_id: planned.id,
             num_partitions: i32::try_from(planned.partitions.len()).expect("bounded"),
             replication_factor: planned.replication_factor,

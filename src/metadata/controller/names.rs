@@ -10,6 +10,15 @@ use ringlog_types::{ErrorCode, InvalidTopicName, validate_topic_name};
 use super::api_error::ApiError;
 use crate::image::{Delta, Image};
 
+/// The topics in which the coordinators keep their state.
+const INTERNAL_TOPICS: [&str; 3] =
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// Whether clients should hide the topic by default (`Topic.isInternal`).
+pub fn is_internal_topic(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
+
 /// The topics whose names have a `.` or `_`, by name with `_` for both. Logs written by others
 /// may hold several of one kind; any of them serves to refuse a further one.
 #[derive(Debug, Clone, Default)]

@@ -9,11 +9,12 @@ use crate::image::ResourceType;
 
 /// Checks all settings of a resource of these kinds.
 pub(super) fn check_other(kind: ResourceType, wanted: &RawSettings) -> Result<(), ApiError> {
-    let (rows, what) = match kind {
-        ResourceType::Group => (GROUP_SETTINGS, "group"),
-        _ => (CLIENT_METRICS_SETTINGS, "client metrics"),
+    // The codes are Kafka's own.
+    let (rows, what, code) = match kind {
+        ResourceType::Group => (GROUP_SETTINGS, "group", ErrorCode::InvalidConfig),
+        _ => (CLIENT_METRICS_SETTINGS, "client metrics", ErrorCode::InvalidRequest),
     };
-    let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidConfig, message));
+    let refuse = |message: String| Err(ApiError::new(code, message));
     for (key, value) in wanted {
         let Some(setting) = rows.iter().find(|setting| setting.name == key) else {
             return refuse(format!("Unknown {what} config name: {key}"));

@@ -259,6 +259,6 @@ pub(super) fn describe_cluster(world: &mut World, version: i16) {
         let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
         let answer = world.wire.ask(version, &controllers);
         let body: DescribeClusterResponse = answer.body();
-        assert_eq!(body.error_code, ErrorCode::UnsupportedEndpointType.code());
+        assert_eq!(body.error_code, ErrorCode::MismatchedEndpointType.code());
     }
 }

@@ -155,6 +155,14 @@ fn settings_are_altered_and_refused_as_kafka_does() {
         ),
         (0, "x", SET, "a", Some("b"), "INVALID_REQUEST: Unknown resource type 0"),
         (16, "x", SET, "interval.ms", Some("1000"), ""),
+        (
+            16,
+            "x",
+            SET,
+            "nosuch",
+            Some("1"),
+            "INVALID_REQUEST: Unknown client metrics config name: nosuch",
+        ),
         (32, "g", SET, "consumer.session.timeout.ms", Some("46000"), ""),
         (
             32,
