@@ -1,22 +1,22 @@
-//! The controller and its log on a simulated disk: one that is full for a while, and one with a log
-//! of a newer version.
+//! The controller and its log on a simulated disk: a change that failed in the middle, and a log of
+//! a newer version.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringlog_config::{BrokerConfig, TopicConfig};
+use ringlog_config::BrokerConfig;
 use ringlog_metadata::{
     BrokerEndpoint, Controller as Decisions, Decision, METADATA_VERSION, MetadataRecord,
     Registration,
 };
-use ringlog_record::BatchBuilder;
 use ringlog_runtime::sim::{SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
-use ringlog_storage::{AppendOrigin, Log, LogDirs, OpenedDirs, StorageOptions, StorageShard};
-use ringlog_types::{ErrorCode, TopicPartition, Uuid};
+use ringlog_storage::{LogDirs, OpenedDirs, StorageOptions, StorageShard};
+use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::feature_level_record::FeatureLevelRecord;
 
 use crate::controller::Controller;
@@ -29,10 +29,8 @@ const LIFE: Duration = Duration::from_secs(60);
 enum Stage {
     #[default]
     Opening,
-    /// Waits for the disk to be as large as what is on it.
-    Registered,
-    /// The large change has failed, and nothing can be written.
-    Failed,
+    /// The first life is over.
+    Again,
     Finished,
 }
 
@@ -40,11 +38,6 @@ type Shared = Arc<Mutex<Stage>>;
 
 fn stage(shared: &Shared) -> Stage {
     *shared.lock().expect("one thread")
-}
-
-async fn wait_for_disk(rt: &Runtime, shared: &Shared, reached: Stage) {
-    *shared.lock().expect("one thread") = reached;
-    rt.sleep(Duration::from_secs(5)).await;
 }
 
 async fn open(rt: &Runtime, storage: &StorageShard) -> (Rc<Controller>, OpenedDirs) {
@@ -76,9 +69,11 @@ async fn register(controller: &Controller) {
     controller.write_all(&registered).await.unwrap();
 }
 
-/// What a client's CreateTopics does, without the shards.
-async fn create(controller: &Controller, name: &str, partitions: i32) -> Result<(), ErrorCode> {
-    controller.end_unfinished().await?;
+fn decide(
+    controller: &Controller,
+    name: &str,
+    partitions: i32,
+) -> Decision<CreateTopicsResponse<'static>> {
     let topic = CreatableTopic {
         name: name.to_owned().into(),
         num_partitions: partitions,
@@ -89,6 +84,13 @@ async fn create(controller: &Controller, name: &str, partitions: i32) -> Result<
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
     let decision = controller.decisions().create_topics(&request, random);
     assert_eq!(decision.response.topics[0].error_code, 0, "{name}");
+    decision
+}
+
+/// What a client's CreateTopics does, without the shards.
+async fn create(controller: &Controller, name: &str, partitions: i32) -> Result<(), ErrorCode> {
+    controller.end_unfinished().await?;
+    let decision = decide(controller, name, partitions);
     controller.write_all(&decision).await.map(drop)
 }
 
@@ -99,27 +101,21 @@ fn topics(controller: &Controller) -> Vec<String> {
 
 async fn first_life(rt: Runtime, shared: Shared) {
     let storage = StorageShard::new(rt.clone(), StorageOptions::default());
-    let (controller, opened) = open(&rt, &storage).await;
+    let (controller, _opened) = open(&rt, &storage).await;
     register(&controller).await;
-    let dir = opened.dirs.get(0).unwrap().clone();
-    let (name, config) = (TopicPartition::new("other", 0), Arc::new(TopicConfig::default()));
-    let other = Log::create(&storage, &dir, name, Uuid::from_u128(9), config).await.unwrap();
-    wait_for_disk(&rt, &shared, Stage::Registered).await;
-
-    // The other log finds the disk full while the first of two batches is being written.
-    let mut batch = BatchBuilder::new(0);
-    batch.push(0, None, Some(b"value"), &[]);
-    let (bytes, summary) = batch.build().unwrap();
-    let large = controller.clone();
-    let creating = rt.spawn(async move { create(&large, "a.b", 10_000).await });
-    rt.yield_now().await;
-    other.append(&bytes, &summary, AppendOrigin::Client, 0, 0).unwrap();
-    assert_eq!(creating.await, Err(ErrorCode::KafkaStorageError));
+    // The first of two batches, as if there had been no space for the second nor for more.
+    let half = {
+        let decision = decide(&controller, "a.b", 10_000);
+        let records = decision.batches().next().expect("there are two").to_vec();
+        assert!(records.len() < decision.records.len());
+        Decision { response: (), records }
+    };
+    controller.write_all(&half).await.unwrap();
     assert!(controller.decisions().image().in_transaction());
-    assert_eq!(create(&controller, "early", 1).await, Err(ErrorCode::KafkaStorageError));
-    wait_for_disk(&rt, &shared, Stage::Failed).await;
+    assert_eq!(topics(&controller), Vec::<String>::new());
 
     create(&controller, "a_b", 1).await.expect("the aborted topic's name collides with nothing");
+    assert!(!controller.decisions().image().in_transaction());
     assert_eq!(topics(&controller), ["a_b"]);
     create(&controller, "wide", 10_000).await.expect("a transaction of its own");
     assert_eq!(topics(&controller), ["a_b", "wide"]);
@@ -168,7 +164,7 @@ fn a_metadata_log_that_is_refused_is_not_written_to() {
     sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
     sim.crash(node);
     let before = sim.disk(node).read(LOG).unwrap();
-    *shared.lock().expect("one thread") = Stage::Failed;
+    *shared.lock().expect("one thread") = Stage::Again;
     sim.restart(node);
     sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
     assert_eq!(stage(&shared), Stage::Finished);
@@ -177,8 +173,8 @@ fn a_metadata_log_that_is_refused_is_not_written_to() {
     assert!(bytes(&before) > 0 && after[..bytes(&after)] == before[..bytes(&before)]);
 }
 
-/// A topic of 10,000 partitions takes two batches; the disk was full at the second. What was
-/// acknowledged after that stood inside the open transaction, and the next start undid it.
+/// A topic of 10,000 partitions takes two batches, and the second failed. What was acknowledged
+/// later stood inside the open transaction, and the next start undid it.
 #[test]
 fn a_change_that_fails_in_the_middle_takes_no_later_one_with_it() {
     let mut sim = Simulation::new(1, SimOptions::default());
@@ -194,16 +190,10 @@ fn a_change_that_fails_in_the_middle_takes_no_later_one_with_it() {
             }
         }
     });
-    sim.run_until(|| stage(&shared) == Stage::Registered, LIFE);
-    let full = sim.disk(node).used_bytes();
-    sim.disk(node).set_capacity_bytes(full);
-    sim.run_until(|| stage(&shared) == Stage::Failed, LIFE);
-    assert_eq!(stage(&shared), Stage::Failed);
-    sim.disk(node).set_capacity_bytes(1 << 40);
     sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
     assert_eq!(stage(&shared), Stage::Finished);
     sim.crash(node);
-    *shared.lock().expect("one thread") = Stage::Failed;
+    *shared.lock().expect("one thread") = Stage::Again;
     sim.restart(node);
     sim.run_until(|| stage(&shared) == Stage::Finished, LIFE);
     assert_eq!(stage(&shared), Stage::Finished);
