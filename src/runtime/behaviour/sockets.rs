@@ -1,7 +1,8 @@
 //! Sockets: streams whole, large, many and broken.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::smallvec;
@@ -15,6 +16,7 @@ on_each_backend!(
     many_connections,
     many_pieces,
     parts_of_files,
+    peers_that_stop_reading_hold_no_threads,
     ends_and_resets,
     listeners,
     more_receives_than_buffers,
@@ -167,6 +169,61 @@ async fn parts_of_files(rt: Runtime) {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
 }
 
+/// Each held a worker thread that slept in a splice; with enough of them nobody else was served.
+async fn peers_that_stop_reading_hold_no_threads(rt: Runtime) {
+    const PEERS: usize = 40;
+    let dir = TestDir::new();
+    let bytes = pattern(3 << 20, 11);
+    std::fs::write(dir.path("f"), &bytes).unwrap();
+    let options = OpenOptions { read: true, ..Default::default() };
+    let file = rt.open(&dir.path("f"), &options).await.unwrap();
+    let send = |stream: Stream| {
+        let piece = Piece::File { file: file.clone(), pos: 0, len: bytes.len() };
+        rt.spawn(async move { stream.send(vec![piece]).await })
+    };
+    let listener = rt.listen(anywhere()).await.unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..PEERS {
+        let peer = small_peer(listener.local_addr());
+        let (here, _) = rt.accept(&listener).await.unwrap();
+        stalled.push((send(here), peer));
+        rt.sleep(Duration::from_millis(5)).await;
+    }
+    let workers = worker_threads();
+    assert!(workers < PEERS / 2, "{workers} worker threads");
+    let (here, there) = pair(&rt).await;
+    let sent = send(here);
+    assert!(recv_exact(&there, bytes.len()).await == bytes);
+    sent.await.unwrap();
+    // One reads on, and gets all of it.
+    let (sent, mut peer) = stalled.swap_remove(0);
+    let mut got = vec![0; bytes.len()];
+    let reader = std::thread::spawn(move || peer.read_exact(&mut got).map(|()| got));
+    sent.await.unwrap();
+    while !reader.is_finished() {
+        rt.sleep(Duration::from_millis(5)).await;
+    }
+    assert!(reader.join().unwrap().unwrap() == bytes);
+}
+
+/// A connection whose other end has next to no room for what it receives.
+fn small_peer(addr: SocketAddr) -> socket2::Socket {
+    let domain = socket2::Domain::for_address(addr);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket
+}
+
+/// How many threads io_uring has for this one.
+fn worker_threads() -> usize {
+    let name = format!("iou-wrk-{}", rustix::thread::gettid().as_raw_nonzero());
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let comms =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    comms.filter(|comm| comm.trim() == name).count()
+}
+
 async fn ends_and_resets(rt: Runtime) {
     let (here, there) = pair(&rt).await;
     here.send(piece(b"last words")).await.unwrap();
@@ -180,7 +237,7 @@ async fn ends_and_resets(rt: Runtime) {
     here.send(piece(b"unread")).await.unwrap();
     there.recv().await.unwrap();
     here.send(piece(b"unread")).await.unwrap();
-    rt.sleep(std::time::Duration::from_millis(5)).await;
+    rt.sleep(Duration::from_millis(5)).await;
     drop(there);
     let broken = loop {
         if let Err(error) = here.send(piece(&[0; 100_000])).await {
@@ -196,7 +253,7 @@ async fn ends_and_resets(rt: Runtime) {
         let here = here.clone();
         async move { here.recv().await.is_ok_and(|bytes| bytes.is_empty()) }
     });
-    rt.sleep(std::time::Duration::from_millis(5)).await;
+    rt.sleep(Duration::from_millis(5)).await;
     here.shutdown_read();
     assert!(waiting.await);
     assert!(here.recv().await.unwrap().is_empty());
@@ -211,7 +268,7 @@ async fn ends_and_resets(rt: Runtime) {
         let here = here.clone();
         async move { here.recv().await.is_ok_and(|bytes| bytes.is_empty()) }
     });
-    rt.sleep(std::time::Duration::from_millis(5)).await;
+    rt.sleep(Duration::from_millis(5)).await;
     here.shutdown();
     assert!(waiting.await);
     assert!(here.send(piece(b"x")).await.is_err());
@@ -226,7 +283,7 @@ async fn listeners(rt: Runtime) {
         streams.push(rt.connect(addr).await.unwrap());
     }
     let (mut by_first, mut by_second) = (0, 0);
-    let limit = std::time::Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     while let Ok(accepted) = rt.timeout(limit, rt.accept(&first)).await {
         accepted.unwrap();
         by_first += 1;
@@ -238,7 +295,7 @@ async fn listeners(rt: Runtime) {
     assert_eq!(by_first + by_second, 20);
     assert!(by_first > 0 && by_second > 0, "{by_first} and {by_second}");
     drop((first, second));
-    rt.sleep(std::time::Duration::from_millis(20)).await;
+    rt.sleep(Duration::from_millis(20)).await;
     let refused = rt.connect(addr).await.map(|_| ()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }

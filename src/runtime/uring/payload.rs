@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
 
+use io_uring::types::Timespec;
 use socket2::SockAddr;
 
 use super::pipes::Pipe;
@@ -29,6 +30,7 @@ pub(super) enum Payload {
     FileToPipe { file: File, pipe: Pipe },
     PipeToSocket { socket: Rc<Socket>, pipe: Pipe },
     PollSocket { _socket: Rc<Socket> },
+    Pause(Box<Timespec>),
 }
 
 pub(super) enum StatOf {

@@ -106,7 +106,8 @@ impl Ring {
     /// Starts accepting connections into a queue until it is told to stop.
     pub(super) fn start_accepting(&self, queue: &Rc<AcceptQueue>) -> usize {
         let key = self.accepts.borrow_mut().insert(Rc::clone(queue));
-        let entry = opcode::AcceptMulti::new(Fd(queue.fd())).flags(libc::SOCK_CLOEXEC).build();
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let entry = opcode::AcceptMulti::new(Fd(queue.fd())).flags(flags).build();
         self.push(entry.user_data(KIND_ACCEPT | key as u64));
         key
     }

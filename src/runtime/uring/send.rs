@@ -8,10 +8,11 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::squeue::Entry;
-use io_uring::types::Fd;
+use io_uring::types::{Fd, Timespec};
 
 use super::operation::Operation;
 use super::payload::Payload;
@@ -22,6 +23,9 @@ use crate::{File, Piece};
 /// Slices handed over in one call: importing them costs, and the socket takes no more bytes at
 /// once anyway.
 const SLICES_MAX: usize = 256;
+
+/// How long a send waits for the system to find memory for a socket: nothing tells when it has.
+const MEMORY_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where in the pieces a send is, and what the kernel is told of them.
 pub(super) struct Sending {
@@ -209,13 +213,17 @@ impl UringStream {
     /// Sends what is in a pipe and gives it back.
     async fn empty_pipe(&self, mut pipe: Pipe, mut filled: usize, more: bool) -> io::Result<()> {
         while filled > 0 {
-            // The worker that splices would block on a full socket, and there are not many.
+            // A splice takes a worker thread, and does not wait: there are not many of them.
             self.wait_for_room().await?;
             let (sent, returned) = self.pipe_to_socket(filled, more, pipe).await;
             pipe = returned;
-            match sent? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => filled -= n,
+            match sent {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => filled -= n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // There was room in the socket and the system had no memory to fill it.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.pause().await?,
+                Err(e) => return Err(e),
             }
         }
         self.ring.pipes.put(pipe);
@@ -248,6 +256,18 @@ impl UringStream {
         let entry = opcode::PollAdd::new(self.socket.as_fd(), libc::POLLOUT as u32).build();
         let payload = Payload::PollSocket { _socket: Rc::clone(&self.socket) };
         self.ring.start(payload, |_| entry).await.result.map(|_| ())
+    }
+
+    async fn pause(&self) -> io::Result<()> {
+        let payload = Payload::Pause(Box::new(Timespec::from(MEMORY_PAUSE)));
+        let paused = self.ring.start(payload, |payload| {
+            let Payload::Pause(time) = payload else { unreachable!("made above") };
+            opcode::Timeout::new(&raw const **time).build()
+        });
+        match paused.await.result {
+            Err(e) if e.raw_os_error() != Some(libc::ETIME) => Err(e),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) const ENTRIES: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
 
 /// Every operation the backend cannot do without.
-const NEEDED: [(u8, &str); 17] = [
+const NEEDED: [(u8, &str); 18] = [
     (opcode::Read::CODE, "READ"),
     (opcode::Write::CODE, "WRITE"),
     (opcode::Writev::CODE, "WRITEV"),
@@ -31,6 +31,7 @@ const NEEDED: [(u8, &str); 17] = [
     (opcode::SendMsg::CODE, "SENDMSG"),
     (opcode::Splice::CODE, "SPLICE"),
     (opcode::PollAdd::CODE, "POLL_ADD"),
+    (opcode::Timeout::CODE, "TIMEOUT"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
 ];
 

@@ -1,8 +1,10 @@
 //! Listeners and streams.
 //!
-//! Sockets are in blocking mode: io_uring never blocks on them, and would give up at once on one
-//! that is not. Every operation holds the socket, so that its descriptor cannot be closed, and its
-//! number given to another, before the operation has completed.
+//! Connected sockets are in non-blocking mode for the sake of splices into them, which a worker
+//! thread does and would sleep in. Receives and sends on the ring do not look at the mode, but at
+//! their own flags, and wait for as long as it takes. Every operation holds the socket, so that
+//! its descriptor cannot be closed, and its number given to another, before the operation has
+//! completed.
 
 #![allow(unsafe_code)]
 
@@ -64,10 +66,12 @@ impl Uring {
             opcode::Connect::new(socket.as_fd(), address.as_ptr().cast(), address.len()).build()
         });
         connected.await.result?;
+        // Only now: in this mode connecting would not wait.
+        rustix::io::ioctl_fionbio(&socket.fd, true)?;
         Ok(UringStream { ring: Rc::clone(&self.ring), socket })
     }
 
-    /// A stream of a socket that another shard had.
+    /// A stream of a socket that another shard had; it is in the right mode already.
     pub(crate) fn take_over(&self, fd: OwnedFd, peer_addr: SocketAddr) -> UringStream {
         UringStream { ring: Rc::clone(&self.ring), socket: Socket::new(fd, peer_addr) }
     }
