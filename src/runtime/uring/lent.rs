@@ -40,7 +40,8 @@ impl LentBuffers {
         let bytes = Memory::new(usize::from(BUFFERS) * BUFFER_BYTES);
         let address = entries.as_ptr().addr() as u64;
         // SAFETY: the entries are aligned, large enough and zeroed, and both blocks live as long
-        // as the ring: `Ring` drops its ring first, and a probe's ring lends nothing.
+        // as receives may run: `Ring` is closed before it drops them, and a probe's ring lends
+        // nothing.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, BUFFERS, GROUP, 0)? };
         let lent = LentBuffers { entries, bytes, tail: Cell::new(0) };
         (0..BUFFERS).for_each(|id| lent.put(id));

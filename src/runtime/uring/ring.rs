@@ -40,14 +40,17 @@ const KIND_MASK: u64 = !0 << 32;
 const ENTER_GETEVENTS: u32 = 1;
 
 pub(crate) struct Ring {
-    /// Dropped first: the kernel lets go of the memory below.
+    /// Dropping it does not end the ring: other threads hold descriptors of it, to wake it. What
+    /// keeps the kernel off the memory below is [`close`](Ring::close).
     ring: RefCell<IoUring>,
     pub(super) slots: RefCell<ManuallyDrop<Slab<Slot>>>,
     /// Entries that found the submission queue full.
     backlog: RefCell<VecDeque<Entry>>,
     completed: RefCell<Vec<Completion>>,
     accepts: RefCell<Slab<Rc<AcceptQueue>>>,
-    wake: RefCell<Wake>,
+    wake: ManuallyDrop<RefCell<Wake>>,
+    /// Whether the kernel reads into `wake`.
+    listening: Cell<bool>,
     /// Shards that were sent a message, by the number in its user data.
     peers: RefCell<Vec<UringUnparker>>,
     closing: Cell<bool>,
@@ -74,7 +77,8 @@ impl Ring {
             backlog: RefCell::default(),
             completed: RefCell::default(),
             accepts: RefCell::default(),
-            wake: RefCell::new(wake),
+            wake: ManuallyDrop::new(RefCell::new(wake)),
+            listening: Cell::new(false),
             peers: RefCell::default(),
             closing: Cell::new(false),
             lent,
@@ -240,7 +244,10 @@ impl Ring {
                 }
                 queue.completed(self, result, more);
             }
-            KIND_WAKE => self.listen_for_wakes(),
+            KIND_WAKE => {
+                self.listening.set(false);
+                self.listen_for_wakes();
+            }
             KIND_MESSAGE if result < 0 => {
                 let peer = self.peers.borrow()[key].clone();
                 peer.unpark();
@@ -270,6 +277,7 @@ impl Ring {
         if !self.closing.get() {
             let (fd, counter) = self.wake.borrow_mut().target();
             let entry = opcode::Read::new(Fd(fd), counter, 8).build();
+            self.listening.set(true);
             self.push(entry.user_data(KIND_WAKE));
         }
     }
@@ -288,7 +296,9 @@ impl Ring {
     fn in_flight(&self) -> bool {
         let slots = self.slots.borrow();
         let running = |slot: &Slot| !matches!(slot.state, State::Done { .. });
-        slots.iter().any(|(_, slot)| running(slot)) || !self.accepts.borrow().is_empty()
+        slots.iter().any(|(_, slot)| running(slot))
+            || !self.accepts.borrow().is_empty()
+            || self.listening.get()
     }
 }
 
@@ -302,6 +312,8 @@ impl Drop for Ring {
         if !self.in_flight() {
             let slots = std::mem::take(&mut *self.slots.borrow_mut());
             drop(ManuallyDrop::into_inner(slots));
+            // SAFETY: the field is not used again, since this runs at most once and is the drop.
+            unsafe { ManuallyDrop::drop(&mut self.wake) };
         }
     }
 }
@@ -314,5 +326,32 @@ fn ignore_transient(entered: io::Result<usize>) -> io::Result<()> {
             Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
             _ => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ring;
+    use crate::BufferPool;
+
+    /// Other shards may still wake one whose ring is closed and whose memory is about to go: the
+    /// kernel must not read into it then.
+    #[test]
+    fn nothing_is_read_for_a_closed_ring() {
+        let ring = Ring::new(BufferPool::new()).unwrap();
+        let unparker = ring.unparker();
+        let (event, _) = ring.wake.borrow_mut().target();
+        let wakes = || {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{event}")).unwrap();
+            let count = info.lines().find_map(|line| line.strip_prefix("eventfd-count:"));
+            count.expect("it is an eventfd").trim().to_owned()
+        };
+        unparker.unpark();
+        ring.park(None).unwrap();
+        assert_eq!(wakes(), "0", "a ring in use reads it");
+        ring.close().unwrap();
+        unparker.unpark();
+        ring.poll().unwrap();
+        assert_eq!(wakes(), "1");
     }
 }
