@@ -147,6 +147,18 @@ impl Log {
         Ok((log, report))
     }
 
+    /// Names of directories and files that a killed process made may not be on disk yet.
+    async fn sync_names(&self) -> Result<(), StorageError> {
+        if self.dir.was_clean() {
+            return Ok(());
+        }
+        let runtime = self.shard.runtime();
+        let directory = self.path.borrow().clone();
+        runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))?;
+        let parent = self.dir.path();
+        runtime.sync_dir(parent).await.map_err(StorageError::io("flush", parent))
+    }
+
     /// Opens the newest segment's file for writing, cut to what is whole.
     async fn resume_writing(
         &self,
@@ -156,7 +168,7 @@ impl Log {
         let runtime = self.shard.runtime();
         if !listing.segments.iter().any(|(base, _)| *base == segment.base_offset) {
             self.create_files(segment).await?;
-            return Ok(());
+            return self.sync_names().await;
         }
         let file = seal::open_log_file(self, segment, LogFile::Existing).await?;
         let size = segment.size.get();
@@ -181,13 +193,7 @@ impl Log {
             write.allocated = block;
             write.written_offset = segment.end_offset.get();
         }
-        if !self.dir.was_clean() {
-            // Names of files that a killed process made may not be on disk yet.
-            let directory = self.path.borrow().clone();
-            runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))?;
-            let parent = self.dir.path();
-            runtime.sync_dir(parent).await.map_err(StorageError::io("flush", parent))?;
-        }
+        self.sync_names().await?;
         let clean = segment.index.borrow().is_some()
             && listing.segments.last() == Some(&(segment.base_offset, size))
             && self.recovery_point.get() == self.log_end_offset.get();

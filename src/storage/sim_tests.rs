@@ -472,6 +472,42 @@ fn a_failed_write_takes_the_directory_offline() {
     assert!(served >= 20, "only {served} of 40 logs were served when the write failed");
 }
 
+/// A process that was killed while it made its log had made the directory, but not its name
+/// durable. The next one found it there and filled it, and a loss of power took all of it.
+#[test]
+fn a_log_that_a_killed_process_began_is_kept() {
+    for seed in 0..200 {
+        let mut sim = Simulation::new(seed, SimOptions::default());
+        let node = sim.add_node("node");
+        // What the latest life found, and up to where it then had acknowledged.
+        let known = Arc::new(Mutex::new((0, 0)));
+        let shared = known.clone();
+        sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| {
+            let shared = shared.clone();
+            async move {
+                let bench = Bench::new(runtime, &PathBuf::from("/data"), TopicConfig::default());
+                let opened = bench.open().await;
+                let found = opened.log.log_end_offset();
+                let appended = append(&opened.log, BatchSpec::default()).expect("there is room");
+                let end = appended.last_offset + 1;
+                opened.log.wait_durable(end).await.expect("the disk is in order");
+                *shared.lock().expect("one thread") = (found, end);
+            }
+        });
+        while sim.disk_ops(node) < 1 + seed % 40 && sim.step() {}
+        sim.kill(node);
+        sim.restart(node);
+        sim.run_until_idle(LIFE);
+        let (_, acknowledged) = *known.lock().expect("one thread");
+        assert!(acknowledged > 0, "seed {seed}: nothing was acknowledged");
+        sim.crash(node);
+        sim.restart(node);
+        sim.run_until_idle(LIFE);
+        let (found, _) = *known.lock().expect("one thread");
+        assert!(found >= acknowledged, "seed {seed}: lost: {found} of {acknowledged}");
+    }
+}
+
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("RINGLOG_STORAGE_SEEDS") else { return default };
     let (first, last) = text.split_once("..").expect("RINGLOG_STORAGE_SEEDS=<first>..<last>");
