@@ -107,6 +107,25 @@ impl ProducerEntry {
         }
     }
 
+    /// The batches that are remembered, oldest first.
+    pub(crate) fn batches(&self) -> &[BatchMetadata] {
+        &self.batches
+    }
+
+    /// What is known when `next` is of the same producer, but later: a snapshot's entries, each
+    /// of which has one batch. Of batches that do not come before those of `next`, or are of
+    /// another epoch, nothing is kept.
+    pub(crate) fn followed_by(mut self, mut next: ProducerEntry) -> ProducerEntry {
+        let first = next.batches.first().map_or(Offset::MIN, BatchMetadata::first_offset);
+        if self.epoch == next.epoch && self.last_offset() < first {
+            for batch in std::mem::take(&mut next.batches) {
+                self.remember(batch);
+            }
+            next.batches = self.batches;
+        }
+        next
+    }
+
     /// The newest batch.
     pub(crate) fn last_batch(&self) -> Option<BatchMetadata> {
         self.batches.last().copied()

@@ -13,7 +13,7 @@ use ringlog_runtime::sim::Prng;
 use ringlog_runtime::{JoinHandle, Mesh, Runtime};
 use ringlog_storage::{AppendError, AppendOrigin, Log, LogDirs, OpenedDirs, StorageError};
 
-use crate::batches::{self, Batch, Sender};
+use crate::batches::{self, Sender};
 use crate::checkers;
 use crate::history::Plan;
 use crate::model::Shared;
@@ -199,9 +199,6 @@ fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<(), 
             bench.failed("an append", &error);
             Err(Refused::Offline)
         }
-        // A snapshot of producers, as Kafka writes it, has the last batch of each only: after a
-        // restart an older one is known to be old, but not as a duplicate.
-        Err(AppendError::OutOfOrderSequence { .. }) if is_in_log(bench, &batch) => Ok(()),
         Err(error) => {
             if !bench.shared.rotted.get() {
                 bench.model(|_| Err::<(), _>(format!("an append was refused: {error}")));
@@ -209,11 +206,6 @@ fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<(), 
             Err(Refused::Offline)
         }
     }
-}
-
-fn is_in_log(bench: &Bench, batch: &Batch) -> bool {
-    let logs = bench.shared.logs.borrow();
-    logs[bench.index].entries.iter().any(|entry| entry.batch.bytes == batch.bytes)
 }
 
 /// Waits until the `sent` oldest batches are acknowledged and forgets them.

@@ -145,22 +145,20 @@ impl Topic {
         self.partitions.borrow()[partition].acknowledged_end
     }
 
-    /// Records were acknowledged, and where the first of them is, if that was told.
+    /// Records were acknowledged, and where the first of them is.
     pub(super) fn acknowledged(
         &self,
         partition: usize,
         first: RecordId,
         records: u64,
-        base_offset: Option<i64>,
+        base_offset: i64,
     ) -> Result<(), String> {
         self.with(partition, |partition| {
             for nth in 0..records {
                 partition.sent.insert(first + nth, true);
-                if let Some(base_offset) = base_offset {
-                    partition.place(first + nth, base_offset + nth as i64)?;
-                }
+                partition.place(first + nth, base_offset + nth as i64)?;
             }
-            let end = base_offset.map_or(0, |base_offset| base_offset + records as i64);
+            let end = base_offset + records as i64;
             partition.acknowledged_end = partition.acknowledged_end.max(end);
             Ok(())
         })

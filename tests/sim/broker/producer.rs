@@ -186,24 +186,14 @@ impl Producer {
         let batch = self.unacknowledged.front().expect("it was asked about");
         let again = batch.attempts > 1;
         let base_offset = match ErrorCode::from_code(partition.error_code) {
-            Some(ErrorCode::None) => Some(partition.base_offset).filter(|offset| *offset >= 0),
-            // Snapshots of producers, as Kafka writes them, have the last batch of each only:
-            // after a restart an older one is known to be old, but not as a duplicate. Whether it
-            // is there is seen in the end.
-            Some(ErrorCode::DuplicateSequenceNumber | ErrorCode::OutOfOrderSequenceNumber)
-                if again =>
-            {
-                None
-            }
+            Some(ErrorCode::None) => partition.base_offset,
             error => {
                 let why = format!("a batch is refused: {error:?} {:?}", partition.error_message);
                 return self.bench.wrong(why);
             }
         };
         let (first, records) = (batch.first, batch.records);
-        if let Some(base_offset) = base_offset {
-            self.own_end = self.own_end.max(base_offset + records as i64);
-        }
+        self.own_end = self.own_end.max(base_offset + records as i64);
         let ledger = &self.bench.ledger;
         ledger.acknowledged.set(ledger.acknowledged.get() + records);
         ledger.retries.set(ledger.retries.get() + u64::from(again));
