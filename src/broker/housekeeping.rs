@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringlog_storage::{CheckpointFile, LogDirs};
@@ -18,6 +19,9 @@ use crate::shard::Shard;
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether the metadata needs a snapshot.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often recovery points are written while they move: a crash leaves what was written since to
+/// be read again.
+const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Kafka's default for `log.retention.check.interval.ms`, also for a value that makes no sense.
 const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
@@ -58,7 +62,7 @@ async fn retention(shard: Rc<Shard>) {
 }
 
 /// Writes the checkpoints of all directories from time to time: each file at its own interval,
-/// those that are due together at once.
+/// those that are due together at once; the recovery points also soon after one has moved.
 async fn write_checkpoints(shard: Rc<Shard>) {
     let config = &shard.node.config;
     let recovery_points_ms = config.log_flush_offset_checkpoint_interval_ms;
@@ -73,8 +77,8 @@ async fn write_checkpoints(shard: Rc<Shard>) {
     let start = shard.rt.now();
     let mut due = schedule.map(|(_, ms)| start + interval(ms));
     loop {
-        let next = due.iter().min().expect("there are three files");
-        shard.rt.sleep_until(*next).await;
+        let next = *due.iter().min().expect("there are three files");
+        shard.rt.sleep_until(next.min(shard.rt.now() + RECOVERY_POINT_INTERVAL)).await;
         if shard.stopping.get() {
             return;
         }
@@ -83,6 +87,13 @@ async fn write_checkpoints(shard: Rc<Shard>) {
         for (due, (file, ms)) in due.iter_mut().zip(schedule).filter(|(due, _)| **due <= now) {
             files.push(file);
             *due = now + interval(ms);
+        }
+        let moved = shard.node.recovery_points_moved.swap(false, Ordering::Relaxed);
+        if moved && !files.contains(&CheckpointFile::RecoveryPoints) {
+            files.push(CheckpointFile::RecoveryPoints);
+        }
+        if files.is_empty() {
+            continue;
         }
         if let Err(error) = checkpoints::write(&shard, &files).await {
             // Recovery reads more than it would have to; nothing is lost.

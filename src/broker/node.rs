@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -64,6 +64,8 @@ pub(crate) struct Common {
     partition_counts: Vec<AtomicUsize>,
     /// Host and port that clients are told.
     advertised: OnceLock<(String, u16)>,
+    /// Logs could be opened with less to read than the file of the recovery points says.
+    pub(crate) recovery_points_moved: AtomicBool,
     /// A planted bug that only the simulation can ask for, of the same name in the storage.
     pub(crate) acknowledge_before_written: bool,
 }
@@ -77,6 +79,7 @@ impl Common {
             metrics,
             directories: OnceLock::new(),
             advertised: OnceLock::new(),
+            recovery_points_moved: AtomicBool::new(false),
             acknowledge_before_written: false,
         }
     }

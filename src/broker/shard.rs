@@ -96,7 +96,8 @@ impl Shard {
         let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
         let metrics = node.metrics.shard(rt.shard().0);
         let storage = StorageShard::new(rt.clone(), storage);
-        storage.set_observer(Rc::new(StorageMetrics(metrics.clone())));
+        storage
+            .set_observer(Rc::new(StorageMetrics { metrics: metrics.clone(), node: node.clone() }));
         Rc::new(Shard {
             metrics,
             storage,

@@ -1,45 +1,55 @@
-//! From what a shard's logs tell to what its metrics count.
+//! From what a shard's logs tell to what its metrics count, and to the checkpoints.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringlog_admin::metrics::ShardMetrics;
 use ringlog_storage::{ReadSource, StorageObserver};
 
+use crate::node::Common;
+
 /// Counts the work of one shard's storage.
-pub(crate) struct StorageMetrics(pub(crate) Arc<ShardMetrics>);
+pub(crate) struct StorageMetrics {
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) node: Arc<Common>,
+}
 
 impl StorageObserver for StorageMetrics {
     fn written(&self, bytes: u64) {
-        self.0.bytes_written.add(bytes);
+        self.metrics.bytes_written.add(bytes);
     }
 
     fn flushed(&self, bytes: u64, took: Duration) {
-        self.0.flushed(bytes, took);
+        self.metrics.flushed(bytes, took);
     }
 
     fn read(&self, source: ReadSource, bytes: u64) {
         match source {
-            ReadSource::Tail => self.0.read_from_tail(bytes),
+            ReadSource::Tail => self.metrics.read_from_tail(bytes),
             ReadSource::ReadAhead | ReadSource::Disk | ReadSource::File => {
-                self.0.read_from_file(bytes);
+                self.metrics.read_from_file(bytes);
             }
         }
     }
 
     fn window_begun(&self) {
-        self.0.read_ahead_windows.increment();
+        self.metrics.read_ahead_windows.increment();
     }
 
     fn window_used(&self) {
-        self.0.read_ahead_windows_used.increment();
+        self.metrics.read_ahead_windows_used.increment();
+    }
+
+    fn recovery_point_moved(&self) {
+        self.node.recovery_points_moved.store(true, Ordering::Relaxed);
     }
 
     fn dirty_bytes(&self, bytes: usize) {
-        self.0.dirty_bytes.set(bytes as i64);
+        self.metrics.dirty_bytes.set(bytes as i64);
     }
 
     fn tail_bytes(&self, bytes: usize) {
-        self.0.tail_bytes.set(bytes as i64);
+        self.metrics.tail_bytes.set(bytes as i64);
     }
 }

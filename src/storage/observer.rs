@@ -37,6 +37,9 @@ pub trait StorageObserver {
     /// Somebody was the first to read a window to its end.
     fn window_used(&self) {}
 
+    /// A log's recovery point moved on: its checkpoint file could be written again.
+    fn recovery_point_moved(&self) {}
+
     /// So many bytes are appended but not written now.
     fn dirty_bytes(&self, bytes: usize) {}
 

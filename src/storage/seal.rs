@@ -132,7 +132,10 @@ impl Log {
         if let Some(snapshot) = snapshot {
             self.write_snapshot(offset, snapshot).await?;
         }
-        self.recovery_point.set(offset.max(self.recovery_point.get()));
+        if offset > self.recovery_point.get() {
+            self.recovery_point.set(offset);
+            self.shard.tell(|observer| observer.recovery_point_moved());
+        }
         Ok(())
     }
 

@@ -35,6 +35,29 @@ async fn acknowledged_records_survive_kills() {
     }
 }
 
+/// It was written once a minute: nodes that lived for less read all of it at each start.
+#[tokio::test]
+async fn recovery_points_are_written_soon_after_they_move() {
+    let flags = ["--set", "ringlog.recovery.checkpoint.bytes=1048576"];
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags);
+    node.create("moving", 1, &[]).await;
+    node.produce("moving", 0, &values(3000, 1000), ProducerSettings::default()).await;
+    let file = node.data().path().join("recovery-point-offset-checkpoint");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let recovery_point = loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let of_partition = text.lines().find_map(|line| line.strip_prefix("moving 0 "));
+        match of_partition.map(|offset| offset.parse::<i64>().unwrap()) {
+            Some(offset) if offset > 0 => break offset,
+            _ => assert!(Instant::now() < deadline, "not written: {text}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(recovery_point <= 3000, "{recovery_point}");
+    let node = Node::start_with(node.kill(), &[]);
+    assert_eq!(texts(&node.consume("moving", 0, 0).await), values(3000, 1000));
+}
+
 #[tokio::test]
 async fn a_directory_opens_with_any_number_of_shards() {
     let data = Arc::new(tempfile::tempdir().unwrap());

@@ -27,7 +27,9 @@ rows! {
     "log.flush.offset.checkpoint.interval.ms", Int, Some("60000"),
         AtLeast(0), High, ReadOnly, Honoured,
         "How often the offsets up to which logs need no recovery are written to \
-         `recovery-point-offset-checkpoint`, and high watermarks with them.";
+         `recovery-point-offset-checkpoint` at the latest, and high watermarks with them. They \
+         are also written within a second of when they move, see \
+         `ringlog.recovery.checkpoint.bytes`.";
     "log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000"),
         AtLeast(0), High, ReadOnly, Honoured,
         "How often the first offsets of logs are written to `log-start-offset-checkpoint`.";
