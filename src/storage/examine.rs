@@ -3,9 +3,11 @@
 //! Sealed segments are not read when a log is opened, nor is an open one below its last index
 //! entry. Where a reader meets something that cannot be there, it may be the index that is wrong,
 //! or a batch: every batch is then checked as in recovery, the damaged ones are fenced, so that
-//! those around them can be read, and the indexes made anew.
+//! those around them can be read, and the indexes made anew. So are indexes that are missing.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use ringlog_types::Offset;
 
@@ -16,16 +18,36 @@ use crate::names;
 use crate::recovery::{RecoveryReport, Walk};
 use crate::scan::Scanner;
 use crate::seal;
-use crate::segment::{Segment, Stage};
+use crate::segment::{Examination, Segment, Stage};
 use crate::tail::block_floor;
 
 impl Log {
-    /// Checks every batch of the segment that is on disk. Returns whether that was done now; once
-    /// is enough as long as the index stays loaded.
+    /// Checks every batch of the segment that is on disk. Returns whether that was done since the
+    /// caller looked; once is enough as long as the index stays loaded.
     pub(crate) async fn examine(&self, segment: &Rc<Segment>) -> Result<bool, ReadError> {
-        if segment.examined.replace(true) {
-            return Ok(false);
+        match segment.examination.get() {
+            Examination::None => {
+                let under_way = UnderWay::begin(segment);
+                let checked = self.check_batches(segment).await;
+                under_way.end();
+                checked.map(|()| true)
+            }
+            Examination::UnderWay => {
+                let ended = |context: &mut Context<'_>| match segment.examination.get() {
+                    Examination::UnderWay => {
+                        segment.examination_ended.register(context);
+                        Poll::Pending
+                    }
+                    _ => Poll::Ready(()),
+                };
+                poll_fn(ended).await;
+                Ok(true)
+            }
+            Examination::Done => Ok(false),
         }
+    }
+
+    async fn check_batches(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
         let runtime = self.shard.runtime();
         let path = segment.path(names::LOG);
         let sealed = segment.stage.get() == Stage::Sealed;
@@ -61,7 +83,30 @@ impl Log {
             // They are made anew in memory, and again when they are loaded the next time.
             tracing::warn!(path = %path.display(), %error, "its indexes cannot be repaired");
         }
-        Ok(true)
+        Ok(())
+    }
+}
+
+/// An examination that is under way; when it is given up, the next one begins anew.
+struct UnderWay<'a>(&'a Segment);
+
+impl<'a> UnderWay<'a> {
+    fn begin(segment: &'a Segment) -> UnderWay<'a> {
+        segment.examination.set(Examination::UnderWay);
+        UnderWay(segment)
+    }
+
+    fn end(self) {
+        self.0.examination.set(Examination::Done);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.0.examination.get() == Examination::UnderWay {
+            self.0.examination.set(Examination::None);
+        }
+        self.0.examination_ended.wake_all();
     }
 }
 
@@ -73,12 +118,14 @@ fn take_over(segment: &Segment, found: &Segment) {
         }
     }
     let Some(mut made) = found.index.take() else { return };
+    let mut write = segment.write.borrow_mut();
     if let Some(known) = segment.index.borrow().as_ref() {
-        made.offsets.extend_from(&known.offsets, found.size.get());
-        made.times.extend_from(&known.times, found.end_offset.get());
+        // Entries of what is in memory alone are our own. Those of the last block, which was not
+        // looked at, may be from the damaged file: they go.
+        made.offsets.extend_from(&known.offsets, write.written.max(found.size.get()));
+        made.times.extend_from(&known.times, write.written_offset.max(found.end_offset.get()));
     }
     segment.index.replace(Some(made));
-    let mut write = segment.write.borrow_mut();
     write.index_entries_written = 0;
     write.time_entries_written = 0;
 }

@@ -84,6 +84,12 @@ impl OffsetIndex {
         at.checked_sub(1).map(|at| self.entries[at])
     }
 
+    /// Whether these are all entries in the bytes of a file, but for zeros behind them: damage
+    /// ends an index early.
+    pub(crate) fn is_all_of(&self, bytes: &[u8]) -> bool {
+        bytes.iter().skip(self.len() * ENTRY_BYTES).all(|byte| *byte == 0)
+    }
+
     /// Takes over the entries of `other` from `position` on that follow the ones here.
     pub(crate) fn extend_from(&mut self, other: &OffsetIndex, position: u64) {
         for entry in other.entries.iter().filter(|e| u64::from(e.position) >= position) {
@@ -110,13 +116,16 @@ impl OffsetIndex {
         Some(self.base_offset + i64::from(entry.relative_offset))
     }
 
-    /// Drops the entries at or beyond `position`, and those at or beyond `offset`.
-    pub(crate) fn truncate(&mut self, offset: Offset, position: u64) {
+    /// Drops the entries at or beyond `position`, and those at or beyond `offset`. Returns whether
+    /// there were any.
+    pub(crate) fn truncate(&mut self, offset: Offset, position: u64) -> bool {
         let relative = offset - self.base_offset;
         let keep = self.entries.partition_point(|e| {
             i64::from(e.relative_offset) < relative && u64::from(e.position) < position
         });
+        let drops = keep < self.entries.len();
         self.entries.truncate(keep);
+        drops
     }
 
     /// The last entry.

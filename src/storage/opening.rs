@@ -304,7 +304,7 @@ impl Opening<'_> {
             }
         }
         segment.max_timestamp.set(times.last());
-        segment.index.replace(Some(SegmentIndex { offsets, times, times_are_all: true }));
+        segment.index.replace(Some(SegmentIndex { offsets, times }));
         segment.resume_at(position, header.base_offset);
         Ok(true)
     }

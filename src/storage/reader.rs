@@ -21,7 +21,7 @@ use crate::log::Log;
 use crate::names;
 use crate::observer::ReadSource;
 use crate::offset_index::OffsetIndex;
-use crate::segment::{Located, Segment, SegmentIndex, Stage};
+use crate::segment::{Examination, Located, Segment, SegmentIndex, Stage};
 use crate::shard::PlannedMemory;
 use crate::time_index::TimeIndex;
 
@@ -34,6 +34,8 @@ const DISK_READ_BYTES_MAX: u64 = 1 << 20;
 const SHORT_READ_BYTES_MAX: u64 = 64 << 10;
 /// Less than this of a sealed segment goes by page in any case.
 const PAGE_BYTES_MAX: u64 = 64 << 10;
+/// A sealed segment longer than so many times `index.interval.bytes` has index entries.
+const EMPTY_INDEX_INTERVALS: u64 = 4;
 /// What is read at once while walking from an index entry to an offset.
 const WALK_READ_BYTES: u64 = 16 << 10;
 
@@ -330,7 +332,9 @@ impl Log {
             let header = match BatchHeader::parse(&bytes, left) {
                 Ok(header) => header,
                 // A segment that Kafka preallocated and did not trim ends in zeros.
-                Err(HeaderFault::Empty) if segment.examined.get() => return Ok(None),
+                Err(HeaderFault::Empty) if segment.examination.get() == Examination::Done => {
+                    return Ok(None);
+                }
                 Err(fault) => return Err(corrupt(segment, offset, position, fault.reason())),
             };
             if let Some(entry) = entry
@@ -500,31 +504,51 @@ impl Log {
     }
 
     /// Reads the index of a sealed segment from its files. What the files say is checked against
-    /// the segment's size here, and against the log when it is used.
+    /// the segment's size here, and against the log when it is used. Both are made anew if one of
+    /// them is missing or ends early.
     pub(crate) async fn load_index(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
-        if segment.stage.get() == Stage::Sealed {
+        let sealed = segment.stage.get() == Stage::Sealed;
+        if sealed {
             self.shard.segment_used(segment);
         }
         if segment.index.borrow().is_some() {
             return Ok(());
         }
-        let runtime = self.shard.runtime();
-        let base = segment.base_offset;
-        let mut index = SegmentIndex::new(base);
-        // A missing index only makes the walk longer.
-        if let Ok(bytes) = runtime.read_file(&segment.path(names::INDEX), INDEX_BYTES_MAX).await {
-            index.offsets = OffsetIndex::decode(base, &bytes);
-            index.offsets.truncate(segment.end_offset.get(), segment.size.get());
+        let (offsets, offsets_are_all) = self.load_offsets(segment).await;
+        let (times, times_are_all) = self.load_times(segment).await;
+        segment.index.replace(Some(SegmentIndex { offsets, times }));
+        if sealed && !(offsets_are_all && times_are_all) {
+            self.examine(segment).await?;
         }
-        let path = segment.path(names::TIME_INDEX);
-        if let Ok(bytes) = runtime.read_file(&path, INDEX_BYTES_MAX).await {
-            index.times = TimeIndex::decode(base, &bytes);
-            let is_all = index.times.is_all_of(&bytes);
-            let beyond = index.times.truncate(segment.end_offset.get());
-            index.times_are_all = is_all && beyond.is_none();
-        }
-        segment.index.replace(Some(index));
         Ok(())
+    }
+
+    /// The entries of the `.index`, and whether it seems to have all of them.
+    async fn load_offsets(&self, segment: &Segment) -> (OffsetIndex, bool) {
+        let path = segment.path(names::INDEX);
+        let Ok(bytes) = self.shard.runtime().read_file(&path, INDEX_BYTES_MAX).await else {
+            return (OffsetIndex::new(segment.base_offset), false);
+        };
+        let mut offsets = OffsetIndex::decode(segment.base_offset, &bytes);
+        let is_all_of_file = offsets.is_all_of(&bytes);
+        let (end_offset, size) = (segment.end_offset.get(), segment.size.get());
+        let lies_beyond = offsets.truncate(end_offset, size);
+        // A crash may leave a file without its bytes.
+        let interval = self.config.borrow().index_interval_bytes.max(0) as u64;
+        let is_lost = offsets.len() == 0 && size > EMPTY_INDEX_INTERVALS * interval;
+        (offsets, is_all_of_file && !lies_beyond && !is_lost)
+    }
+
+    /// The entries of the `.timeindex`, and whether it seems to have all of them.
+    async fn load_times(&self, segment: &Segment) -> (TimeIndex, bool) {
+        let path = segment.path(names::TIME_INDEX);
+        let Ok(bytes) = self.shard.runtime().read_file(&path, INDEX_BYTES_MAX).await else {
+            return (TimeIndex::new(segment.base_offset), false);
+        };
+        let mut times = TimeIndex::decode(segment.base_offset, &bytes);
+        let is_all_of_file = times.is_all_of(&bytes);
+        let lies_beyond = times.truncate(segment.end_offset.get()).is_some();
+        (times, is_all_of_file && !lies_beyond)
     }
 }
 

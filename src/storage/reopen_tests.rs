@@ -1,5 +1,7 @@
 //! What a log still knows when it is opened again, besides its records.
 
+use std::path::Path;
+
 use ringlog_config::TopicConfig;
 
 use crate::testing::{BatchSpec, Bench, append, on_shard, summary};
@@ -78,5 +80,46 @@ fn epochs_start_where_they_did() {
         std::fs::remove_file(index).expect("removed");
         let (log, _) = bench.open_after_crash(0).await;
         assert_eq!(log.epoch_entries(), entries);
+    });
+}
+
+/// A sealed segment without its indexes was walked at each look-up.
+#[test]
+fn indexes_that_are_missing_or_end_early_are_made_anew() {
+    on_bench(|bench| async move {
+        let opened = bench.open().await;
+        let time = |at: i64| 1_700_000_000_000 + 10 * at;
+        for at in 0..40 {
+            let spec = BatchSpec { timestamp: time(at), ..Default::default() };
+            append(&opened.log, spec).expect("taken");
+        }
+        opened.log.wait_durable(40).await.expect("written");
+        opened.log.roll_if_larger(1, time(40));
+        append(&opened.log, BatchSpec { timestamp: time(40), ..Default::default() })
+            .expect("taken");
+        bench.close(opened).await;
+        let indexes = [names::INDEX, names::TIME_INDEX]
+            .map(|suffix| bench.directory().join(names::segment_file(0, suffix)));
+        let whole = indexes.clone().map(|file| std::fs::read(file).expect("there"));
+        assert!(whole.iter().all(|bytes| bytes.len() > 100), "{whole:?}");
+        let damages: [fn(&Path, &[u8]); 4] = [
+            |file, _| std::fs::remove_file(file).expect("removed"),
+            |file, _| std::fs::write(file, []).expect("written"),
+            |file, bytes| {
+                std::fs::write(file, [&bytes[..50], &[0xff; 30]].concat()).expect("written")
+            },
+            |file, bytes| std::fs::write(file, [bytes, &[0x7f; 12]].concat()).expect("written"),
+        ];
+        for (nth, damage) in damages.into_iter().enumerate() {
+            for (file, bytes) in indexes.iter().zip(&whole) {
+                damage(file, bytes);
+                let opened = bench.open().await;
+                let found = opened.log.offset_for_timestamp(time(30)).await.expect("readable");
+                assert_eq!(found.map(|found| found.offset), Some(30));
+                let made = indexes.clone().map(|file| std::fs::read(file).expect("there"));
+                assert_eq!(made, whole, "damage {nth} of {}", file.display());
+                bench.close(opened).await;
+            }
+        }
     });
 }

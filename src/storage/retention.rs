@@ -190,11 +190,16 @@ impl Log {
             ReadError::Storage(error) => error,
             other => StorageError::unusable(&segment.path(names::LOG), other.to_string()),
         })?;
-        if let Some((timestamp, _)) = segment.max_timestamp.get() {
+        let newest = segment.max_timestamp.get().map(|(timestamp, _)| timestamp);
+        // Damaged batches may have been the newest.
+        if let Some(timestamp) = newest
+            && segment.fences.borrow().is_empty()
+        {
             return Ok(timestamp);
         }
         let path = segment.path(names::LOG);
         let stat = self.shard.runtime().stat(&path).await;
-        Ok(stat.map_err(StorageError::io("stat", &path))?.modified_ms)
+        let written_ms = stat.map_err(StorageError::io("stat", &path))?.modified_ms;
+        Ok(newest.map_or(written_ms, |timestamp| timestamp.max(written_ms)))
     }
 }

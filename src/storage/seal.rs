@@ -270,8 +270,9 @@ pub(crate) async fn rewrite_indexes(
     write_index(runtime, segment, Index::Times, true).await
 }
 
-/// Brings the entries of an index that are not in its file yet there. `whole` rewrites the
-/// file, so that nothing stale is left behind its end.
+/// Brings the entries of an index that are not in its file yet there. `whole` writes all of them,
+/// and cuts off what is stale behind their end. The file is not emptied for that: a crash in
+/// between must leave the entries below the recovery point, which are the same before and after.
 async fn write_index(
     runtime: &Runtime,
     segment: &Segment,
@@ -298,14 +299,18 @@ async fn write_index(
         }
     };
     let path = segment.path(suffix);
-    let options = OpenOptions { write: true, create: true, truncate: whole, ..Default::default() };
+    let options = OpenOptions { write: true, create: true, ..Default::default() };
     let file = runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+    let end = (position + bytes.len()) as u64;
     if !bytes.is_empty() {
         let bufs = WriteBufs::from_iter([bytes.into()]);
         runtime
             .write_at(&file, bufs, position as u64, Durability::Buffered)
             .await
             .map_err(StorageError::io("write", &path))?;
+    }
+    if whole {
+        runtime.set_len(&file, end).await.map_err(StorageError::io("trim", &path))?;
     }
     // Should there be no space, all of it is written again.
     let flushed = runtime.sync_data(&file).await;

@@ -18,6 +18,7 @@ use crate::names;
 use crate::offset_index::OffsetIndex;
 use crate::tail::Tail;
 use crate::time_index::TimeIndex;
+use crate::wait::Waiters;
 
 /// Where in its life a segment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +31,27 @@ pub(crate) enum Stage {
     Sealed,
 }
 
+/// How far a look at every batch of a segment is (see `examine`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Examination {
+    /// It did not begin since the index was loaded.
+    #[default]
+    None,
+    UnderWay,
+    Done,
+}
+
 /// Both indexes of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentIndex {
     pub(crate) offsets: OffsetIndex,
     pub(crate) times: TimeIndex,
-    /// The time index ended where its file did, so its last entry has the largest timestamp.
-    pub(crate) times_are_all: bool,
 }
 
 impl SegmentIndex {
     pub(crate) fn new(base_offset: Offset) -> SegmentIndex {
         let (offsets, times) = (OffsetIndex::new(base_offset), TimeIndex::new(base_offset));
-        SegmentIndex { offsets, times, times_are_all: true }
+        SegmentIndex { offsets, times }
     }
 }
 
@@ -132,8 +141,10 @@ pub(crate) struct Segment {
     /// Whether pages of the file may be on their way to a socket.
     pub(crate) lent: Cell<bool>,
     pub(crate) fences: RefCell<Vec<Fence>>,
-    /// Every batch on disk was checked since the index was loaded: what seems wrong now is so.
-    pub(crate) examined: Cell<bool>,
+    /// Once every batch on disk was checked since the index was loaded, what seems wrong is so.
+    pub(crate) examination: Cell<Examination>,
+    /// Those who wait for one that is under way.
+    pub(crate) examination_ended: Waiters,
     /// The producer snapshot to be written when a closed segment is sealed.
     pub(crate) closing_snapshot: RefCell<Option<Vec<u8>>>,
 }
@@ -182,7 +193,8 @@ impl Segment {
             has_aborted: Cell::new(None),
             lent: Cell::new(false),
             fences: RefCell::default(),
-            examined: Cell::new(false),
+            examination: Cell::default(),
+            examination_ended: Waiters::default(),
             closing_snapshot: RefCell::new(None),
         }
     }

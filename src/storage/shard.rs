@@ -15,7 +15,7 @@ use ringlog_runtime::Runtime;
 use crate::log::Log;
 use crate::observer::StorageObserver;
 use crate::read_ahead::ReadAhead;
-use crate::segment::{Segment, Stage};
+use crate::segment::{Examination, Segment, Stage};
 use crate::wait::Waiters;
 
 /// Chunks looked at for each time that memory is taken. What is not on disk stays, and with many
@@ -259,7 +259,9 @@ impl StorageShard {
                 oldest.reader.take();
                 oldest.direct_reader.take();
                 oldest.index.take();
-                oldest.examined.set(false);
+                if oldest.examination.get() == Examination::Done {
+                    oldest.examination.set(Examination::None);
+                }
             }
         }
     }

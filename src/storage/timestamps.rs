@@ -9,8 +9,7 @@ use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::names;
-use crate::scan::Scanner;
-use crate::segment::{Located, Segment, SegmentIndex};
+use crate::segment::{Located, Segment, Stage};
 
 /// A record found by its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,8 +158,13 @@ impl Log {
                 continue;
             }
             let bytes = self.batch_bytes(segment, &located).await?;
-            if let Some(found) = find_in_batch(segment, &located, &bytes, start, timestamp)? {
-                return Ok(Some(found));
+            match find_in_batch(segment, &located, &bytes, start, timestamp) {
+                Ok(None) => {}
+                // Its header is whole, but not what follows.
+                Err(ReadError::Corrupt { .. }) if self.examine(segment).await? => {
+                    offset = located.header.base_offset.max(start);
+                }
+                found => return found,
             }
         }
         Ok(None)
@@ -188,34 +192,21 @@ impl Log {
         })
     }
 
-    /// Sees to it that a segment knows its largest timestamp: from the time index, whose last
-    /// entry a sealed segment ends with, or else from the batches.
+    /// Sees to it that a segment knows its largest timestamp: from the time index, with whose last
+    /// entry a sealed segment ends, or else from the batches. One that is not sealed knows it.
     pub(crate) async fn load_max_timestamp(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
-        if segment.max_timestamp.get().is_some() || segment.size.get() == 0 {
+        let sealed = segment.stage.get() == Stage::Sealed;
+        if segment.max_timestamp.get().is_some() || segment.size.get() == 0 || !sealed {
             return Ok(());
         }
         self.load_index(segment).await?;
-        let is_all = |index: &&SegmentIndex| index.times_are_all;
-        let indexed = segment.index.borrow().as_ref().filter(is_all).and_then(|i| i.times.last());
-        if let Some(entry) = indexed
-            && self.is_true(segment, entry).await?
-        {
-            segment.max_timestamp.set(indexed);
-            return Ok(());
-        }
-        let path = segment.path(names::LOG);
-        let mut scanner = Scanner::open(self.shard.runtime(), &path).await?;
-        let (mut position, mut expected) = (0, segment.base_offset);
-        while let Some((found, header)) = scanner.next_whole(position, expected).await? {
-            if found >= segment.size.get() {
-                break;
+        let indexed = segment.index.borrow().as_ref().and_then(|index| index.times.last());
+        match indexed {
+            Some(entry) if self.is_true(segment, entry).await? => {
+                segment.max_timestamp.set(indexed);
             }
-            (position, expected) = (found + header.size as u64, header.next_offset());
-            let newest = segment.max_timestamp.get();
-            if header.max_timestamp >= 0
-                && newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp)
-            {
-                segment.max_timestamp.set(Some((header.max_timestamp, header.last_offset())));
+            _ => {
+                self.examine(segment).await?;
             }
         }
         Ok(())

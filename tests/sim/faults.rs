@@ -272,6 +272,9 @@ fn note_rot(history: &History, path: &Path, position: u64) {
     }
 }
 
+/// More operations than a start has that repairs a log.
+const OPERATIONS_OF_A_START: u64 = 80;
+
 /// Runs a short history once to count its disk operations, and then once for each of them with a
 /// loss of power there.
 pub(crate) fn crash_everywhere(seed: u64) -> Result<(), String> {
@@ -288,6 +291,15 @@ pub(crate) fn crash_everywhere(seed: u64) -> Result<(), String> {
     for n in 1..=whole.disk_ops {
         plan.rounds = vec![round(Fault::CrashAfterStart(n), End::Crash)];
         history::run(seed, &plan).map_err(|why| format!("crash at operation {n}: {why}"))?;
+    }
+    // And a second one, while the start after the first repairs what that left.
+    for end in [End::Clean, End::Crash] {
+        for n in 1..=OPERATIONS_OF_A_START {
+            plan.rounds =
+                vec![round(Fault::None, end), round(Fault::CrashAfterStart(n), End::Crash)];
+            let outcome = history::run(seed, &plan);
+            outcome.map_err(|why| format!("{end:?}, crash at operation {n} of a start: {why}"))?;
+        }
     }
     println!("seed {seed}: a crash at each of {} operations", whole.disk_ops);
     Ok(())

@@ -20,6 +20,10 @@ const SEEDS: &[u64] = &[
     5101,  // a .timeindex entry whose offset lay beyond the end was left out, and missed
     10945, // the same
     8361,  // the same made retention remove records that were young
+    15047, // a crash while a start wrote a trusted .timeindex again left it empty
+    12683, // the same, and a look-up by time found a later record
+    3330,  // a look-up by time failed at a batch whose header is whole and whose rest is not
+    10047, // retention by time removed what lay beside a damaged batch too early
     432,   // a wrong entry of a .timeindex made retention remove records that were young
 ];
 
