@@ -25,25 +25,29 @@ impl Log {
     /// Checks every batch of the segment that is on disk. Returns whether that was done since the
     /// caller looked; once is enough as long as the index stays loaded.
     pub(crate) async fn examine(&self, segment: &Rc<Segment>) -> Result<bool, ReadError> {
-        match segment.examination.get() {
-            Examination::None => {
-                let under_way = UnderWay::begin(segment);
-                let checked = self.check_batches(segment).await;
-                under_way.end();
-                checked.map(|()| true)
-            }
-            Examination::UnderWay => {
-                let ended = |context: &mut Context<'_>| match segment.examination.get() {
-                    Examination::UnderWay => {
-                        segment.examination_ended.register(context);
-                        Poll::Pending
+        loop {
+            match segment.examination.get() {
+                Examination::Done => return Ok(false),
+                Examination::None => {
+                    let under_way = UnderWay::begin(segment);
+                    self.check_batches(segment).await?;
+                    under_way.end();
+                    return Ok(true);
+                }
+                Examination::UnderWay => {
+                    let ended = |context: &mut Context<'_>| match segment.examination.get() {
+                        Examination::UnderWay => {
+                            segment.examination_ended.register(context);
+                            Poll::Pending
+                        }
+                        _ => Poll::Ready(()),
+                    };
+                    poll_fn(ended).await;
+                    if segment.examination.get() == Examination::Done {
+                        return Ok(true);
                     }
-                    _ => Poll::Ready(()),
-                };
-                poll_fn(ended).await;
-                Ok(true)
+                }
             }
-            Examination::Done => Ok(false),
         }
     }
 
@@ -87,7 +91,7 @@ impl Log {
     }
 }
 
-/// An examination that is under way; when it is given up, the next one begins anew.
+/// An examination that is under way; when it fails or is given up, the next one begins anew.
 struct UnderWay<'a>(&'a Segment);
 
 impl<'a> UnderWay<'a> {

@@ -516,9 +516,12 @@ impl Log {
         }
         let (offsets, offsets_are_all) = self.load_offsets(segment).await;
         let (times, times_are_all) = self.load_times(segment).await;
-        segment.index.replace(Some(SegmentIndex { offsets, times }));
-        if sealed && !(offsets_are_all && times_are_all) {
-            self.examine(segment).await?;
+        // Nobody may believe the parts of a damaged one, so it is not shown until it is whole.
+        if sealed && !(offsets_are_all && times_are_all) && self.examine(segment).await? {
+            return Ok(());
+        }
+        if segment.index.borrow().is_none() {
+            segment.index.replace(Some(SegmentIndex { offsets, times }));
         }
         Ok(())
     }

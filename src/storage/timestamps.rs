@@ -203,7 +203,10 @@ impl Log {
         let indexed = segment.index.borrow().as_ref().and_then(|index| index.times.last());
         match indexed {
             Some(entry) if self.is_true(segment, entry).await? => {
-                segment.max_timestamp.set(indexed);
+                // An examination that began meanwhile knows better.
+                if segment.max_timestamp.get().is_none() {
+                    segment.max_timestamp.set(indexed);
+                }
             }
             _ => {
                 self.examine(segment).await?;
