@@ -15,6 +15,12 @@ pub(crate) const ALIGNMENT: usize = 4096;
 /// From this size on a block is mapped instead of allocated.
 const MAPPED_BYTES_MIN: usize = 256 << 10;
 
+/// What the kernel maps by one entry where it can.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// The blocks that [`Memory::halves_of_a_huge_page`] makes.
+pub(crate) const HALF_BYTES: usize = HUGE_PAGE_BYTES / 2;
+
 /// One block; freed when dropped.
 pub(crate) struct Memory {
     ptr: NonNull<u8>,
@@ -39,6 +45,36 @@ impl Memory {
             NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout))
         });
         Memory { ptr, capacity }
+    }
+
+    /// Two zeroed blocks of [`HALF_BYTES`] in a huge page, if the kernel has one. To read into a
+    /// block around the page cache, the kernel takes hold of each of its pages: of one instead of
+    /// 256. `None` where there is no memory.
+    pub(crate) fn halves_of_a_huge_page() -> Option<[Memory; 2]> {
+        if !is_mapped(HALF_BYTES) {
+            return None;
+        }
+        // Twice as much has an aligned huge page in it; the rest goes back.
+        let mapping = mapped(2 * HUGE_PAGE_BYTES)?;
+        let before = mapping.as_ptr().align_offset(HUGE_PAGE_BYTES);
+        // SAFETY: less than a huge page further, so one that is whole follows in the mapping.
+        let huge_page = unsafe { mapping.add(before) };
+        // SAFETY: within the mapping, or at its end.
+        let behind = unsafe { huge_page.add(HUGE_PAGE_BYTES) };
+        for (rest, bytes) in [(mapping, before), (behind, HUGE_PAGE_BYTES - before)] {
+            if bytes > 0 {
+                // SAFETY: a part of the mapping that nobody else knows.
+                let result = unsafe { rustix::mm::munmap(rest.as_ptr().cast(), bytes) };
+                debug_assert!(result.is_ok());
+            }
+        }
+        let advice = rustix::mm::Advice::LinuxHugepage;
+        // SAFETY: advice about a mapping of ours, which changes no byte of it. A kernel that has no
+        // huge pages refuses: the blocks are like others then.
+        let _ = unsafe { rustix::mm::madvise(huge_page.as_ptr().cast(), HUGE_PAGE_BYTES, advice) };
+        // SAFETY: the second half is within the huge page.
+        let halves = [huge_page, unsafe { huge_page.add(HALF_BYTES) }];
+        Some(halves.map(|ptr| Memory { ptr, capacity: HALF_BYTES }))
     }
 
     /// The first byte; valid for reads and writes of `capacity` bytes while the block lives.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_queue::ArrayQueue;
 
 use super::IoBuf;
-use super::memory::{ALIGNMENT, Memory};
+use super::memory::{ALIGNMENT, HALF_BYTES, Memory};
 use crate::owned::Owned;
 
 /// How many sizes are kept: the largest is 4 KiB shifted by one less than this.
@@ -37,6 +37,7 @@ pub(crate) struct Shelves {
     /// Of all that is kept.
     retained_bytes: AtomicUsize,
     retained_bytes_max: usize,
+    huge_pages: bool,
     /// Of all blocks that somebody holds.
     used_bytes: AtomicUsize,
 }
@@ -49,15 +50,15 @@ impl BufferPool {
         BufferPool::with_retained_bytes(RETAINED_BYTES_MAX)
     }
 
+    /// The same for much reading from disks: blocks of the size that such reads have are halves of
+    /// huge pages, where the kernel has some.
+    pub fn in_huge_pages() -> BufferPool {
+        BufferPool(Arc::new(Shelves { huge_pages: true, ..Shelves::new(RETAINED_BYTES_MAX) }))
+    }
+
     /// A pool of this thread that keeps up to `retained_bytes_max` of unused blocks.
     pub fn with_retained_bytes(retained_bytes_max: usize) -> BufferPool {
-        BufferPool(Arc::new(Shelves {
-            stacks: Owned::new(Stacks::default()),
-            returned: ArrayQueue::new(RETURNED_MAX),
-            retained_bytes: AtomicUsize::new(0),
-            retained_bytes_max,
-            used_bytes: AtomicUsize::new(0),
-        }))
+        BufferPool(Arc::new(Shelves::new(retained_bytes_max)))
     }
 
     /// An empty buffer that holds at least `min_capacity` bytes: that, rounded up to 4096.
@@ -102,6 +103,17 @@ impl Default for BufferPool {
 }
 
 impl Shelves {
+    fn new(retained_bytes_max: usize) -> Shelves {
+        Shelves {
+            stacks: Owned::new(Stacks::default()),
+            returned: ArrayQueue::new(RETURNED_MAX),
+            retained_bytes: AtomicUsize::new(0),
+            retained_bytes_max,
+            huge_pages: false,
+            used_bytes: AtomicUsize::new(0),
+        }
+    }
+
     /// Takes a block back, from any thread.
     pub(crate) fn put(&self, memory: Memory) {
         let bytes = memory.capacity();
@@ -135,7 +147,22 @@ impl Shelves {
         if !within {
             self.make_room(stacks, class);
         }
-        memory
+        memory.or_else(|| self.half_of_a_huge_page(stacks, class))
+    }
+
+    /// A new block, of which the other half is kept if there is room.
+    fn half_of_a_huge_page(&self, stacks: &mut Stacks, class: usize) -> Option<Memory> {
+        if !self.huge_pages || ALIGNMENT << class != HALF_BYTES {
+            return None;
+        }
+        let [one, two] = Memory::halves_of_a_huge_page()?;
+        self.retained_bytes.fetch_add(HALF_BYTES, Ordering::Relaxed);
+        if self.is_within_bound() || self.make_room(stacks, class) {
+            stacks[class].push(two);
+        } else {
+            self.retained_bytes.fetch_sub(HALF_BYTES, Ordering::Relaxed);
+        }
+        Some(one)
     }
 
     fn is_within_bound(&self) -> bool {
@@ -258,6 +285,25 @@ mod tests {
         assert_eq!(pool.retained_bytes(), 20 << 10, "the largest went");
         drop(one);
         assert_eq!(pool.retained_bytes(), 24 << 10);
+    }
+
+    #[test]
+    fn huge_pages_are_used_by_halves() {
+        let pool = BufferPool::in_huge_pages();
+        let one = pool.get(1 << 20);
+        let halves = if cfg!(miri) { 0 } else { 1 << 20 };
+        assert_eq!((pool.used_bytes(), pool.retained_bytes()), (1 << 20, halves));
+        let two = pool.get((1 << 20) - 4096);
+        if !cfg!(miri) {
+            assert_eq!(one.as_ptr().addr() % (2 << 20), 0);
+            assert_eq!(two.as_ptr().addr(), one.as_ptr().addr() + (1 << 20));
+        }
+        assert_eq!(pool.retained_bytes(), 0);
+        drop(one);
+        let mut again = pool.get(1 << 20);
+        again.extend_from_slice(&[7; 1 << 20]);
+        drop((two, again));
+        assert_eq!((pool.used_bytes(), pool.retained_bytes()), (0, 2 << 20));
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Fallback {
             pool: RefCell::new(Pool::new(name.to_owned(), THREADS_MAX)),
             wake_fd,
             helper: Helper::new(format!("{name}-helper")),
-            buffers: BufferPool::new(),
+            buffers: BufferPool::in_huge_pages(),
         })
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct Uring {
 impl Uring {
     pub(crate) fn new(name: &str) -> io::Result<Uring> {
         let helper = Helper::new(format!("{name}-helper"));
-        Ok(Uring { ring: Ring::new(BufferPool::new())?, helper })
+        Ok(Uring { ring: Ring::new(BufferPool::in_huge_pages())?, helper })
     }
 
     pub(crate) fn unparker(&self) -> Unparker {
