@@ -34,7 +34,7 @@ const DISK_READ_BYTES_MAX: u64 = 1 << 20;
 const SHORT_READ_BYTES_MAX: u64 = 64 << 10;
 /// Less than this of a sealed segment goes by page in any case.
 const PAGE_BYTES_MAX: u64 = 64 << 10;
-/// A sealed segment longer than so many times `index.interval.bytes` has index entries.
+/// A sealed segment longer than a batch and so many times `index.interval.bytes` has index entries.
 const EMPTY_INDEX_INTERVALS: u64 = 4;
 /// What is read at once while walking from an index entry to an offset.
 const WALK_READ_BYTES: u64 = 16 << 10;
@@ -536,9 +536,13 @@ impl Log {
         let is_all_of_file = offsets.is_all_of(&bytes);
         let (end_offset, size) = (segment.end_offset.get(), segment.size.get());
         let lies_beyond = offsets.truncate(end_offset, size);
-        // A crash may leave a file without its bytes.
-        let interval = self.config.borrow().index_interval_bytes.max(0) as u64;
-        let is_lost = offsets.len() == 0 && size > EMPTY_INDEX_INTERVALS * interval;
+        // A crash may leave a file without its bytes. The first batch has no entry.
+        let unindexed_max = {
+            let config = self.config.borrow();
+            let interval = config.index_interval_bytes.max(0) as u64;
+            EMPTY_INDEX_INTERVALS * interval + config.max_message_bytes.max(0) as u64
+        };
+        let is_lost = offsets.len() == 0 && size > unindexed_max;
         (offsets, is_all_of_file && !lies_beyond && !is_lost)
     }
 

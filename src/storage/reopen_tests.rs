@@ -18,7 +18,11 @@ where
     on_shard(move |runtime| {
         let (path, test) = (path.clone(), test.clone());
         async move {
-            let config = TopicConfig { index_interval_bytes: 300, ..Default::default() };
+            let config = TopicConfig {
+                index_interval_bytes: 300,
+                max_message_bytes: 1000,
+                ..Default::default()
+            };
             test(Bench::new(runtime, &path, config)).await;
         }
     });

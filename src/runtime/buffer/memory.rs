@@ -2,7 +2,8 @@
 //!
 //! All of a block is readable as soon as it exists (it begins as zeros), so that no use of it
 //! later can meet uninitialised memory. Large blocks come straight from the kernel, which hands
-//! out zeroed pages when they are first touched: the unused end of a large block costs nothing.
+//! out zeroed pages when they are first touched: the unused end of a large block costs nothing,
+//! but for those in huge pages.
 
 #![allow(unsafe_code)]
 
