@@ -528,12 +528,10 @@ impl Log {
 
     /// The entries of the `.index`, and whether it seems to have all of them.
     async fn load_offsets(&self, segment: &Segment) -> (OffsetIndex, bool) {
-        let path = segment.path(names::INDEX);
-        let Ok(bytes) = self.shard.runtime().read_file(&path, INDEX_BYTES_MAX).await else {
-            return (OffsetIndex::new(segment.base_offset), false);
-        };
-        let mut offsets = OffsetIndex::decode(segment.base_offset, &bytes);
-        let is_all_of_file = offsets.is_all_of(&bytes);
+        let file = self.index_file(segment, names::INDEX).await;
+        let mut offsets =
+            OffsetIndex::decode(segment.base_offset, file.as_deref().unwrap_or_default());
+        let is_all_of_file = file.is_some_and(|bytes| offsets.is_all_of(&bytes));
         let (end_offset, size) = (segment.end_offset.get(), segment.size.get());
         let lies_beyond = offsets.truncate(end_offset, size);
         // A crash may leave a file without its bytes. The first batch has no entry.
@@ -548,14 +546,15 @@ impl Log {
 
     /// The entries of the `.timeindex`, and whether it seems to have all of them.
     async fn load_times(&self, segment: &Segment) -> (TimeIndex, bool) {
-        let path = segment.path(names::TIME_INDEX);
-        let Ok(bytes) = self.shard.runtime().read_file(&path, INDEX_BYTES_MAX).await else {
-            return (TimeIndex::new(segment.base_offset), false);
-        };
-        let mut times = TimeIndex::decode(segment.base_offset, &bytes);
-        let is_all_of_file = times.is_all_of(&bytes);
+        let file = self.index_file(segment, names::TIME_INDEX).await;
+        let mut times = TimeIndex::decode(segment.base_offset, file.as_deref().unwrap_or_default());
+        let is_all_of_file = file.is_some_and(|bytes| times.is_all_of(&bytes));
         let lies_beyond = times.truncate(segment.end_offset.get()).is_some();
         (times, is_all_of_file && !lies_beyond)
+    }
+
+    async fn index_file(&self, segment: &Segment, suffix: &str) -> Option<Vec<u8>> {
+        self.shard.runtime().read_file(&segment.path(suffix), INDEX_BYTES_MAX).await.ok()
     }
 }
 
