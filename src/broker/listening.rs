@@ -32,6 +32,9 @@ pub(crate) struct Listening(
 /// Opens the shard's listener and serves what connects. Returns the address it got.
 pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> std::io::Result<SocketAddr> {
     let listener = shard.rt.listen(address).await?;
+    if let Some(bytes) = shard.node.config.socket_send_buffer_bytes {
+        listener.set_send_buffer_bytes(bytes)?;
+    }
     let address = listener.local_addr();
     let (open, closed) = oneshot::channel();
     shard.listening.set(Some(Listening(open)));

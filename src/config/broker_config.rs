@@ -65,6 +65,8 @@ pub struct BrokerConfig {
     pub num_partitions: i32,
     pub default_replication_factor: i32,
     pub socket_request_max_bytes: i32,
+    /// `socket.send.buffer.bytes`; `None` leaves it to the system.
+    pub socket_send_buffer_bytes: Option<usize>,
     pub connections_max_idle_ms: i64,
     pub max_connections: i32,
     pub max_connections_per_ip: i32,
@@ -191,6 +193,7 @@ impl BrokerConfig {
             num_partitions: layers.int("num.partitions")?,
             default_replication_factor: layers.int("default.replication.factor")?,
             socket_request_max_bytes: layers.int("socket.request.max.bytes")?,
+            socket_send_buffer_bytes: usize::try_from(layers.int("socket.send.buffer.bytes")?).ok(),
             connections_max_idle_ms: layers.long("connections.max.idle.ms")?,
             max_connections: layers.int("max.connections")?,
             max_connections_per_ip,
@@ -405,10 +408,14 @@ mod tests {
     #[test]
     fn defaults_start_a_node_too() {
         let config = BrokerConfig::default();
+        assert_eq!(config.socket_send_buffer_bytes, Some(512 << 10));
         assert_eq!(config.node_id, 1);
         assert_eq!(config.log_dirs, [PathBuf::from("./ringlog-data")]);
         assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://127.0.0.1:9092");
         assert_eq!(config.admin_listener, Some(("127.0.0.1".to_owned(), 9644)));
+        let left_to_the_system = [("socket.send.buffer.bytes".to_owned(), "-1".to_owned())];
+        let config = BrokerConfig::from_settings(left_to_the_system.into()).unwrap();
+        assert_eq!(config.socket_send_buffer_bytes, None);
     }
 
     #[test]

@@ -131,6 +131,21 @@ impl Listener {
         }
     }
 
+    /// How many bytes the system holds at most for each connection accepted from now on, until its
+    /// peer has them; the system lowers it to its own limit (`net.core.wmem_max`) and makes room
+    /// for twice as much with its bookkeeping. Untold, it holds more and more of a connection that
+    /// is not read as fast as it is sent to. The simulation has a bound of its own.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        match &self.0 {
+            ListenerKind::Uring(l) => l.set_send_buffer_bytes(bytes),
+            ListenerKind::Fallback(l) => l.set_send_buffer_bytes(bytes),
+            ListenerKind::Sim(_) => Ok(()),
+        }
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (kind, peer) = match &self.0 {
             ListenerKind::Uring(l) => {

@@ -33,9 +33,10 @@ rows! {
     "socket.receive.buffer.bytes", Int, Some("102400"), Any, High, ReadOnly, Accepted,
         "Size of a socket's receive buffer; -1 leaves it to the system. Ringlog always leaves \
          it to the system.";
-    "socket.send.buffer.bytes", Int, Some("102400"), Any, High, ReadOnly, Accepted,
-        "Size of a socket's send buffer; -1 leaves it to the system. Ringlog always leaves it \
-         to the system.";
+    "socket.send.buffer.bytes", Int, Some("524288"), Any, High, ReadOnly, Honoured,
+        "What the system holds of a connection's answers until the client has them, at most \
+         `net.core.wmem_max`; a consumer gets this much in a round trip, or twice as much. -1 \
+         leaves it to the system, which lets it grow for consumers far away.";
     "socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), High, ReadOnly, Honoured,
         "Largest request. The connection of a larger one is closed.";
     "socket.connection.setup.timeout.ms", Long, Some("10000"), Any, Medium, ReadOnly, Accepted,

@@ -1,7 +1,9 @@
 //! Sockets: streams whole, large, many and broken.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,7 @@ on_each_backend!(
     parts_of_files,
     peers_that_stop_reading_hold_no_threads,
     ends_and_resets,
+    a_bounded_send_buffer,
     listeners,
     more_receives_than_buffers,
 );
@@ -272,6 +275,30 @@ async fn ends_and_resets(rt: Runtime) {
     here.shutdown();
     assert!(waiting.await);
     assert!(here.send(piece(b"x")).await.is_err());
+}
+
+/// What a peer does not read waits here, and not much of it.
+async fn a_bounded_send_buffer(rt: Runtime) {
+    let listener = rt.listen(anywhere()).await.unwrap();
+    listener.set_send_buffer_bytes(64 << 10).unwrap();
+    let here = rt.connect(listener.local_addr()).await.unwrap();
+    let (there, _) = rt.accept(&listener).await.unwrap();
+    let sent = Rc::new(Cell::new(0));
+    let sending = rt.spawn({
+        let sent = sent.clone();
+        async move {
+            let bytes = Bytes::from(pattern(16 << 10, 7));
+            for _ in 0..2048 {
+                there.send(vec![bytes.clone().into()]).await.unwrap();
+                sent.set(sent.get() + bytes.len());
+            }
+        }
+    });
+    rt.sleep(Duration::from_millis(50)).await;
+    // The receiver's side has a buffer, too.
+    assert!(sent.get() < 1 << 20, "{} bytes were sent and not received", sent.get());
+    recv_exact(&here, 32 << 20).await;
+    sending.await;
 }
 
 async fn listeners(rt: Runtime) {

@@ -89,6 +89,11 @@ impl FallbackListener {
         self.local_addr
     }
 
+    pub(crate) fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        // Accepted sockets inherit it.
+        Ok(sockopt::set_socket_send_buffer_size(&self.socket, bytes)?)
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(FallbackStream, SocketAddr)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let accept = |fd: BorrowedFd<'_>| match net::acceptfrom_with(fd, flags) {

@@ -18,7 +18,7 @@ use std::task::{Poll, Waker};
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
-use rustix::net::Shutdown;
+use rustix::net::{Shutdown, sockopt};
 use socket2::{Domain, SockAddr, Type};
 
 use super::Uring;
@@ -123,6 +123,11 @@ impl AcceptQueue {
 impl UringListener {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    pub(crate) fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        // Accepted sockets inherit it.
+        Ok(sockopt::set_socket_send_buffer_size(&self.queue.socket, bytes)?)
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(UringStream, SocketAddr)> {
