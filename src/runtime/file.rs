@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -75,7 +76,13 @@ pub struct DiskSpace {
 /// An open file. Clones are the same open file; it is closed when the last one and the last
 /// operation on it are gone.
 #[derive(Clone)]
-pub struct File(Arc<Handle>);
+pub struct File(Arc<Shared>);
+
+struct Shared {
+    handle: Handle,
+    /// A send could not read what it was to send.
+    unreadable: AtomicBool,
+}
 
 enum Handle {
     Os(OsFile),
@@ -97,16 +104,30 @@ impl Drop for OsFile {
 
 impl File {
     pub(crate) fn from_fd(fd: OwnedFd, closer: Closer) -> File {
-        File(Arc::new(Handle::Os(OsFile { fd: Some(fd), closer })))
+        File::new(Handle::Os(OsFile { fd: Some(fd), closer }))
     }
 
     pub(crate) fn from_sim(file: Arc<OpenFile>) -> File {
-        File(Arc::new(Handle::Sim(file)))
+        File::new(Handle::Sim(file))
+    }
+
+    fn new(handle: Handle) -> File {
+        File(Arc::new(Shared { handle, unreadable: AtomicBool::new(false) }))
+    }
+
+    /// Whether a send met a part of it that could not be read. The send's error cannot tell: by
+    /// then the peer has been promised the bytes. Who reads it otherwise is told what is wrong.
+    pub fn is_unreadable(&self) -> bool {
+        self.0.unreadable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_unreadable(&self) {
+        self.0.unreadable.store(true, Ordering::Relaxed);
     }
 
     /// The descriptor of a real file.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        match &*self.0 {
+        match &self.0.handle {
             Handle::Os(file) => file.fd.as_ref().expect("open until the drop").as_fd(),
             Handle::Sim(_) => panic!("a simulated file was given to a real backend"),
         }
@@ -114,7 +135,7 @@ impl File {
 
     /// The handle of a simulated file.
     pub(crate) fn sim(&self) -> &Arc<OpenFile> {
-        match &*self.0 {
+        match &self.0.handle {
             Handle::Sim(file) => file,
             Handle::Os(_) => panic!("a real file was given to the simulation"),
         }
@@ -123,7 +144,7 @@ impl File {
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        match &self.0.handle {
             Handle::Os(file) => write!(f, "File({:?})", file.fd),
             Handle::Sim(file) => write!(f, "File({file:?})"),
         }

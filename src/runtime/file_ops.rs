@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use crate::driver::Driver;
+use crate::folios;
 use crate::{
     DirEntry, DiskSpace, Durability, File, FileLock, FileStat, IoBuf, OpenOptions, Runtime,
     WriteBufs,
@@ -52,6 +53,28 @@ impl Runtime {
             Driver::Fallback(d) => d.will_need(f, pos, len).await,
             // Its disk has no cache to warm.
             Driver::Sim(_) => {}
+        }
+    }
+
+    /// Tells the system that nobody will come for these bytes: it forgets pages of the cache that
+    /// lie wholly between them and are in no socket. A hint: nothing comes of a failure.
+    pub async fn wont_need(&self, f: &File, pos: u64, len: u64) {
+        match self.driver() {
+            Driver::Uring(d) => d.wont_need(f, pos, len).await,
+            // It keeps what the system has.
+            Driver::Fallback(_) => {}
+            Driver::Sim(_) => {}
+        }
+    }
+
+    /// Whether parts of this file that are in no cache go to a socket by page at less cost than
+    /// through a buffer: where the page cache has large folios, and reads ahead on another thread
+    /// than the shard's.
+    pub fn reads_well_by_page(&self, f: &File) -> bool {
+        match self.driver() {
+            Driver::Uring(_) => folios::are_large(f.fd()),
+            Driver::Fallback(_) => false,
+            Driver::Sim(d) => d.reads_well_by_page(),
         }
     }
 

@@ -23,6 +23,7 @@ mod executor;
 mod fallback;
 mod file;
 mod file_ops;
+mod folios;
 mod helper;
 mod launch;
 mod mesh;

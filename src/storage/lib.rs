@@ -28,6 +28,8 @@ mod observer;
 mod offset_index;
 mod open;
 mod opening;
+#[cfg(test)]
+mod page_tests;
 mod preallocate;
 mod producer_replay;
 mod producer_snapshot;

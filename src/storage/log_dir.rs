@@ -29,6 +29,8 @@ pub struct LogDir {
     exhausted: AtomicBool,
     available_bytes: AtomicU64,
     total_bytes: AtomicU64,
+    /// Whether its files are read by page where they can be; known when the first one was.
+    reads_by_page: OnceLock<bool>,
 }
 
 impl LogDir {
@@ -45,7 +47,12 @@ impl LogDir {
             exhausted: AtomicBool::new(false),
             available_bytes: AtomicU64::new(u64::MAX),
             total_bytes: AtomicU64::new(0),
+            reads_by_page: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn reads_by_page(&self) -> &OnceLock<bool> {
+        &self.reads_by_page
     }
 
     /// Its place in the setting `log.dirs`, from 0.

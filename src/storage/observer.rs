@@ -14,7 +14,7 @@ pub enum ReadSource {
     ReadAhead,
     /// The file of a segment that is still written, read by us.
     Disk,
-    /// The file of a sealed segment, lent to the reader as a stretch of it.
+    /// The file of a segment, lent to the reader as a stretch of it.
     File,
 }
 

@@ -21,6 +21,10 @@ const AHEAD_BYTES_MIN: u64 = 64 << 10;
 const ADVICE_BYTES_MIN: u64 = 256 << 10;
 /// At most this much of a sealed segment is asked for before its reader asks.
 const AHEAD_BYTES_MAX: u64 = 8 << 20;
+/// The page cache forgets this much at once, or more.
+const FORGOTTEN_BYTES_MIN: u64 = 8 << 20;
+/// No folio of the page cache is larger, and no reader has more in its socket.
+const FOLIO_BYTES_MAX: u64 = 4 << 20;
 
 impl Log {
     /// The bytes from `start` to `end`, which were written; and reads ahead if the reader seems to
@@ -85,6 +89,44 @@ impl Log {
         drop(self.shard.runtime().spawn(async move {
             runtime.will_need(&file, known, until - known).await;
         }));
+    }
+
+    /// Has the page cache forget what the first reader of a segment has behind it, if it goes from
+    /// front to back: others use the memory better, and new pages cost more than used ones. When
+    /// all of it was read once, more readers may come, and it stays.
+    pub(crate) fn forget_behind(&self, segment: &Segment, file: &File, start: u64, end: u64) {
+        let sequential = segment.disk_read_end.replace(end) == start;
+        if !sequential || segment.bytes_read.get() > segment.size.get() {
+            segment.forgotten_end.set(start);
+            return;
+        }
+        let known = segment.forgotten_end.get();
+        if start < known + FORGOTTEN_BYTES_MIN {
+            return;
+        }
+        let until = start - FOLIO_BYTES_MAX;
+        segment.forgotten_end.set(until);
+        // The folio that the last call ended in is still there.
+        let from = known.saturating_sub(FOLIO_BYTES_MAX);
+        let (runtime, file) = (self.shard.runtime().clone(), file.clone());
+        drop(self.shard.runtime().spawn(async move {
+            runtime.wont_need(&file, from, until - from).await;
+        }));
+    }
+
+    /// Reads bytes that were written through the page cache, without an end in the middle of a
+    /// block. `None` if they cannot be read so.
+    pub(crate) async fn read_page(
+        &self,
+        segment: &Rc<Segment>,
+        start: u64,
+        end: u64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let file = self.reader(segment).await?;
+        let runtime = self.shard.runtime();
+        let wanted = (end - start) as usize;
+        let (read, buffer) = runtime.read_at(&file, runtime.buffers().get(wanted), start).await;
+        Ok(read.ok().map(|read| buffer.freeze().slice(..read.min(wanted))))
     }
 
     /// Starts reading what a reader that has just read `length` bytes up to `position` will ask

@@ -2,11 +2,11 @@
 //!
 //! A read starts with the batch that holds the offset, even if the offset is in its middle, and
 //! ends at a batch boundary that the index knows, or in the middle of a batch as Kafka's reads do
-//! (clients drop the torn end). The end of the log is served from the tails. Below those, a
-//! segment that is still written is read around the page cache, because its pages there would be
-//! stale or cost a second read. A sealed one goes out as a stretch of its file, never copied, if
-//! the page cache has it or should have it because it is read more than once; what is read once
-//! goes around the page cache too and pushes nothing out of it.
+//! (clients drop the torn end). The end of the log is served from the tails. Below those, where
+//! the page cache has large folios, all of a segment but the last MiB of one that is still written
+//! goes out as a stretch of its file, never copied, and the cache forgets what its first reader
+//! has behind it. Elsewhere only a sealed segment does, if the page cache has it or should have it
+//! because it is read more than once. What is left is read around the page cache.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -241,6 +241,15 @@ impl Log {
         if segment.tail.borrow().start().is_some_and(|memory_start| start >= memory_start) {
             return Ok(Way::Memory);
         }
+        if let Some(file) = segment.reader.borrow().as_ref()
+            && file.is_unreadable()
+        {
+            // Reading it into a buffer tells what is wrong.
+            return Ok(Way::Disk);
+        }
+        if segment.is_settled(end) && self.reads_by_page(segment).await? {
+            return Ok(Way::Page);
+        }
         if segment.stage.get() != Stage::Sealed {
             return Ok(Way::Disk);
         }
@@ -396,6 +405,14 @@ impl Log {
                 *window = Window { start: position, bytes };
             }
         }
+        let page_end = position + WALK_READ_BYTES;
+        if !window.covers(position, disk_length)
+            && segment.is_settled(page_end)
+            && self.reads_by_page(segment).await?
+            && let Some(bytes) = self.read_page(segment, position, page_end).await?
+        {
+            *window = Window { start: position, bytes };
+        }
         if !window.covers(position, disk_length) {
             let written = segment.write.borrow().written;
             let end = (position + WALK_READ_BYTES).min(written).min(memory_start);
@@ -439,14 +456,17 @@ impl Log {
         let Stretch { segment, start, end, way, copied } = stretch;
         let (start, end) = (*start, *end);
         let tell = |source, bytes| self.shard.tell(|observer| observer.read(source, bytes));
-        if segment.stage.get() == Stage::Sealed {
+        if segment.stage.get() == Stage::Sealed || *way == Way::Page {
             segment.bytes_read.set(segment.bytes_read.get() + (end - start));
         }
         if *way == Way::Page {
             let file = self.reader(segment).await?;
             segment.lent.set(true);
             tell(ReadSource::File, end - start);
-            self.advise(segment, &file, start, end);
+            match self.reads_by_page(segment).await? {
+                true => self.forget_behind(segment, &file, start, end),
+                false => self.advise(segment, &file, start, end),
+            }
             return Ok(vec![Piece::File { file, pos: start, len: (end - start) as usize }]);
         }
         let memory_start = segment.tail.borrow().start().unwrap_or(u64::MAX);
@@ -491,7 +511,17 @@ impl Log {
         Ok(file.map_err(StorageError::io("open", &path))?)
     }
 
-    /// The handle through which a sealed segment is sent by page.
+    /// Whether what no cache has is read through the page cache, too.
+    async fn reads_by_page(&self, segment: &Rc<Segment>) -> Result<bool, ReadError> {
+        let known = self.dir.reads_by_page();
+        if let Some(by_page) = known.get() {
+            return Ok(*by_page);
+        }
+        let file = self.reader(segment).await?;
+        Ok(*known.get_or_init(|| self.shard.runtime().reads_well_by_page(&file)))
+    }
+
+    /// The handle through which a segment is sent by page.
     pub(crate) async fn reader(&self, segment: &Rc<Segment>) -> Result<File, ReadError> {
         self.shard.segment_used(segment);
         if let Some(file) = segment.reader.borrow().clone() {

@@ -104,6 +104,10 @@ pub struct Fence {
     pub end_offset: Offset,
 }
 
+/// How far behind the written end of an open segment the page cache is used. A write around it
+/// makes it forget the pages that it covers, and waits where there are any.
+const SETTLED_DISTANCE: u64 = 16 << 20;
+
 /// One segment.
 pub(crate) struct Segment {
     pub(crate) base_offset: Offset,
@@ -126,16 +130,18 @@ pub(crate) struct Segment {
     pub(crate) jitter_ms: Cell<i64>,
     pub(crate) write: RefCell<WriteState>,
     pub(crate) tail: RefCell<Tail>,
-    /// For sending a sealed segment by page; opened at need.
+    /// For sending it by page; opened at need.
     pub(crate) reader: RefCell<Option<File>>,
     /// For reading a sealed segment around the page cache; opened at need.
     pub(crate) direct_reader: RefCell<Option<File>>,
-    /// How much was read of it since it is sealed, by all readers together.
+    /// How much was read of it by page or since it is sealed, by all readers together.
     pub(crate) bytes_read: Cell<u64>,
     /// Where the last read from disk ended, to tell who reads from front to back.
     pub(crate) disk_read_end: Cell<u64>,
     /// Up to here the page cache was asked to have the bytes of a sealed segment.
     pub(crate) advised_end: Cell<u64>,
+    /// Up to here the page cache was told that its first reader has gone by.
+    pub(crate) forgotten_end: Cell<u64>,
     /// Whether it has a `.txnindex` with entries. `None` when nobody has looked yet.
     pub(crate) has_aborted: Cell<Option<bool>>,
     /// Whether pages of the file may be on their way to a socket.
@@ -157,6 +163,15 @@ impl Segment {
         segment.index.replace(Some(SegmentIndex::new(base_offset)));
         segment.created_ms.set(now_ms);
         segment
+    }
+
+    /// Whether what lies before `end` is on disk for good, and so far from where the segment is
+    /// written that no reading ahead meets a write: it may be read through the page cache.
+    pub(crate) fn is_settled(&self, end: u64) -> bool {
+        match self.stage.get() {
+            Stage::Sealed => true,
+            _ => end + SETTLED_DISTANCE <= self.write.borrow().written,
+        }
     }
 
     /// A segment that is complete on disk.
@@ -190,6 +205,7 @@ impl Segment {
             bytes_read: Cell::new(0),
             disk_read_end: Cell::new(0),
             advised_end: Cell::new(0),
+            forgotten_end: Cell::new(0),
             has_aborted: Cell::new(None),
             lent: Cell::new(false),
             fences: RefCell::default(),

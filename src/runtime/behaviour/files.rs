@@ -11,6 +11,7 @@ use crate::{Durability, File, IoBuf, OpenOptions, Runtime};
 on_each_backend!(
     what_was_written_is_read,
     direct_and_durable_writes,
+    direct_writes_are_seen_through_the_page_cache,
     many_parts_and_odd_positions,
     space_and_length,
     names_and_directories,
@@ -84,6 +85,30 @@ async fn direct_and_durable_writes(rt: Runtime) {
     }
     assert_eq!(read(&rt, &file, 8 * 65_536, 0).await, bytes[..8 * 65_536]);
     assert_eq!(read(&rt, &file, 65_536, (8 << 20) - 4096).await, [0; 4096], "ends within");
+}
+
+/// What a reader of an open segment relies on: pages that the cache had of a part that was not
+/// written yet, as reading ahead leaves them, are gone when the write has completed.
+async fn direct_writes_are_seen_through_the_page_cache(rt: Runtime) {
+    const PART: usize = 64 << 10;
+    let dir = TestDir::new();
+    let file = rt.open(&dir.path("f"), &OpenOptions { direct: true, ..CREATE }).await.unwrap();
+    rt.allocate(&file, 0, 4 << 20).await.unwrap();
+    let options = OpenOptions { read: true, ..OpenOptions::default() };
+    let by_page = rt.open(&dir.path("f"), &options).await.unwrap();
+    assert!(read(&rt, &by_page, 4 << 20, 0).await.iter().all(|byte| *byte == 0));
+    let bytes = pattern(4 << 20, 5);
+    for (i, part) in bytes.chunks(PART).enumerate() {
+        let mut buf: IoBuf = rt.buffers().get(PART);
+        buf.extend_from_slice(part);
+        let durability = if i % 2 == 0 { Durability::Durable } else { Durability::Buffered };
+        let at = (i * PART) as u64;
+        rt.write_at(&file, smallvec![buf.freeze()], at, durability).await.unwrap();
+        assert_eq!(read(&rt, &by_page, PART, at).await, part);
+    }
+    assert_eq!(read(&rt, &by_page, 4 << 20, 0).await, bytes);
+    rt.wont_need(&by_page, 0, 4 << 20).await;
+    assert_eq!(read(&rt, &by_page, 4 << 20, 0).await, bytes);
 }
 
 async fn many_parts_and_odd_positions(rt: Runtime) {

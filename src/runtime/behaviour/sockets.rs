@@ -167,9 +167,11 @@ async fn parts_of_files(rt: Runtime) {
         here
     });
     assert_eq!(recv_exact(&there, want.len()).await, want);
+    assert!(!file.is_unreadable());
     let here = sender.await;
     let error = here.send(vec![part(bytes.len() - 5, 6)]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    assert!(file.is_unreadable());
 }
 
 /// Each held a worker thread that slept in a splice; with enough of them nobody else was served.

@@ -188,7 +188,13 @@ impl FallbackStream {
                 Piece::Bytes(piece) => bytes.push(piece),
                 Piece::File { file, pos, len } => {
                     self.send_bytes(&mut bytes, true).await?;
-                    self.send_file(&file, pos, len).await?;
+                    let sent = self.send_file(&file, pos, len).await;
+                    sent.inspect_err(|error| {
+                        let of_disk = error.raw_os_error() == Some(Errno::IO.raw_os_error());
+                        if of_disk || error.kind() == io::ErrorKind::UnexpectedEof {
+                            file.note_unreadable();
+                        }
+                    })?;
                 }
             }
         }

@@ -56,6 +56,10 @@ impl SimDriver {
         self.world.borrow_mut().prng.next_u64()
     }
 
+    pub(crate) fn reads_well_by_page(&self) -> bool {
+        self.world.borrow().reads_well_by_page
+    }
+
     pub(super) fn submit(&self, op: DiskOp, durable: bool, work: Work) {
         self.world.borrow_mut().submit(self.node, op, durable, work);
     }
@@ -198,7 +202,10 @@ impl SimStream {
         for piece in pieces {
             bytes.push(match piece {
                 Piece::Bytes(bytes) => bytes,
-                Piece::File { file, pos, len } => self.read_piece(file.sim(), pos, len)?,
+                Piece::File { file, pos, len } => {
+                    let read = self.read_piece(file.sim(), pos, len);
+                    read.inspect_err(|_| file.note_unreadable())?
+                }
             });
         }
         let (reply, answer) = reply();

@@ -100,6 +100,8 @@ pub(crate) struct World {
     pub(crate) wakers: Vec<Waker>,
     /// Nodes whose fault plan says that they lose power now.
     pub(crate) crash_now: Vec<usize>,
+    /// What [`crate::Runtime::reads_well_by_page`] says of all files: true for one seed in four.
+    pub(crate) reads_well_by_page: bool,
 }
 
 impl World {
@@ -119,6 +121,7 @@ impl World {
             next_key: 0,
             wakers: Vec::new(),
             crash_now: Vec::new(),
+            reads_well_by_page: seed % 4 == 3,
         }
     }
 

@@ -158,6 +158,12 @@ impl Uring {
         drop(self.on_file(file, entry).await);
     }
 
+    pub(crate) async fn wont_need(&self, file: &File, pos: u64, len: u64) {
+        let (fd, len) = (Fd(file.fd().as_raw_fd()), i64::try_from(len).unwrap_or(i64::MAX));
+        let entry = opcode::Fadvise::new(fd, len, libc::POSIX_FADV_DONTNEED).offset(pos).build();
+        drop(self.on_file(file, entry).await);
+    }
+
     /// Whether the byte at `pos` can be read without waiting for the disk.
     pub(crate) async fn is_cached(&self, file: &File, pos: u64) -> bool {
         let payload = Payload::Read { file: file.clone(), buf: self.buffers().get(1) };

@@ -28,7 +28,6 @@ pub(super) enum Payload {
     RecvInto { socket: Rc<Socket>, buf: IoBuf },
     Send { socket: Rc<Socket>, sending: Box<Sending> },
     FileToPipe { file: File, pipe: Pipe },
-    PipeToSocket { socket: Rc<Socket>, pipe: Pipe },
     PollSocket { _socket: Rc<Socket> },
     Pause(Box<Timespec>),
 }
@@ -47,7 +46,6 @@ impl Payload {
                 | Payload::Recv { .. }
                 | Payload::RecvInto { .. }
                 | Payload::Send { .. }
-                | Payload::PipeToSocket { .. }
                 | Payload::PollSocket { .. }
         )
     }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::{Fd, Timespec};
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 
 use super::operation::Operation;
 use super::payload::Payload;
@@ -51,11 +53,15 @@ impl Filling {
     /// How many bytes came, at least one, and the pipe that has them.
     async fn done(self) -> io::Result<(usize, Pipe)> {
         let spliced = self.0.await;
-        let filled = spliced.result? as usize;
-        match spliced.payload {
-            Payload::FileToPipe { pipe, .. } if filled > 0 => Ok((filled, pipe)),
-            Payload::FileToPipe { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => unreachable!("an operation keeps its payload"),
+        let Payload::FileToPipe { file, pipe } = spliced.payload else {
+            unreachable!("an operation keeps its payload")
+        };
+        match spliced.result {
+            Ok(filled) if filled > 0 => Ok((filled as usize, pipe)),
+            ended => {
+                file.note_unreadable();
+                Err(ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+            }
         }
     }
 }
@@ -210,46 +216,34 @@ impl UringStream {
         }))
     }
 
-    /// Sends what is in a pipe and gives it back.
-    async fn empty_pipe(&self, mut pipe: Pipe, mut filled: usize, more: bool) -> io::Result<()> {
+    /// Sends what is in a pipe and gives it back. The bytes are there and the socket does not wait,
+    /// so the shard does it itself.
+    async fn empty_pipe(&self, pipe: Pipe, mut filled: usize, more: bool) -> io::Result<()> {
+        let mut flags = SpliceFlags::NONBLOCK;
+        flags.set(SpliceFlags::MORE, more);
+        let mut has_waited = false;
         while filled > 0 {
-            // A splice takes a worker thread, and does not wait: there are not many of them.
-            self.wait_for_room().await?;
-            let (sent, returned) = self.pipe_to_socket(filled, more, pipe).await;
-            pipe = returned;
-            match sent {
+            match splice(&pipe.read, None, self.socket.borrow(), None, filled, flags) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => filled -= n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(n) => {
+                    filled -= n;
+                    has_waited = false;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if !has_waited => {
+                    self.wait_for_room().await?;
+                    has_waited = true;
+                }
                 // There was room in the socket and the system had no memory to fill it.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.pause().await?,
-                Err(e) => return Err(e),
+                Err(Errno::AGAIN) => {
+                    self.pause().await?;
+                    has_waited = false;
+                }
+                Err(e) => return Err(e.into()),
             }
         }
         self.ring.pipes.put(pipe);
         Ok(())
-    }
-
-    async fn pipe_to_socket(
-        &self,
-        len: usize,
-        more: bool,
-        pipe: Pipe,
-    ) -> (io::Result<usize>, Pipe) {
-        let payload = Payload::PipeToSocket { socket: Rc::clone(&self.socket), pipe };
-        let flags = if more { libc::SPLICE_F_MORE } else { 0 };
-        let spliced = self.ring.start(payload, |payload| {
-            let Payload::PipeToSocket { socket, pipe } = payload else {
-                unreachable!("made above")
-            };
-            let from = Fd(pipe.read.as_raw_fd());
-            opcode::Splice::new(from, -1, socket.as_fd(), -1, len as u32).flags(flags).build()
-        });
-        let spliced = spliced.await;
-        match spliced.payload {
-            Payload::PipeToSocket { pipe, .. } => (spliced.result.map(|n| n as usize), pipe),
-            _ => unreachable!("an operation keeps its payload"),
-        }
     }
 
     async fn wait_for_room(&self) -> io::Result<()> {

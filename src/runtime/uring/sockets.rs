@@ -1,7 +1,7 @@
 //! Listeners and streams.
 //!
-//! Connected sockets are in non-blocking mode for the sake of splices into them, which a worker
-//! thread does and would sleep in. Receives and sends on the ring do not look at the mode, but at
+//! Connected sockets are in non-blocking mode for the sake of splices into them, in which the shard
+//! would sleep. Receives and sends on the ring do not look at the mode, but at
 //! their own flags, and wait for as long as it takes. Every operation holds the socket, so that
 //! its descriptor cannot be closed, and its number given to another, before the operation has
 //! completed.
@@ -189,6 +189,10 @@ impl Socket {
 
     pub(super) fn as_fd(&self) -> Fd {
         Fd(self.fd.as_raw_fd())
+    }
+
+    pub(super) fn borrow(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     fn shutdown(&self, how: Shutdown) {
