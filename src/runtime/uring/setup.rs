@@ -13,6 +13,10 @@ pub(super) const ENTRIES: u32 = 1024;
 /// Entries of the completion queue: many small receives complete in one go.
 const COMPLETIONS: u32 = 8192;
 
+/// Threads of the kernel that fill pipes for one shard, each waiting for the disk: what more
+/// readers want of it comes after. Untold, every such wait would have a thread of its own.
+const PIPE_WORKERS_MAX: u32 = 32;
+
 /// Every operation the backend cannot do without.
 const NEEDED: [(u8, &str); 18] = [
     (opcode::Read::CODE, "READ"),
@@ -67,7 +71,10 @@ fn build_with(entries: u32, flags: Flags) -> io::Result<IoUring> {
     if matches!(flags, Flags::NoArray) {
         builder.setup_no_sqarray();
     }
-    builder.build(entries)
+    let ring = builder.build(entries)?;
+    // Zero leaves a limit as it is. Kernels before 5.15 have none to set.
+    let _ = ring.submitter().register_iowq_max_workers(&mut [0, PIPE_WORKERS_MAX]);
+    Ok(ring)
 }
 
 /// The needed operations that this kernel does not have.
