@@ -1,9 +1,11 @@
 //! `ringlog doctor`: what this machine lets a broker do, and what to change.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustix::fs::{major, minor};
 use serde::Serialize;
 
 use crate::disk_probe;
@@ -176,7 +178,37 @@ fn disk(directory: &Path) -> Vec<Check> {
         ),
         _ => Check::good("free space", free),
     });
+    checks.extend(read_ahead_kb(directory).map(read_ahead));
     checks
+}
+
+/// How far the kernel reads ahead on the disk below a directory, in KiB; `None` where it does not
+/// say, as of what has no disk.
+fn read_ahead_kb(directory: &Path) -> Option<u64> {
+    let device = fs::metadata(directory).ok()?.dev();
+    let device = PathBuf::from(format!("/sys/dev/block/{}:{}", major(device), minor(device)));
+    // A partition has its queue with its disk.
+    let settings = ["queue/read_ahead_kb", "../queue/read_ahead_kb"];
+    let text = settings.iter().find_map(|setting| fs::read_to_string(device.join(setting)).ok());
+    text?.trim().parse().ok()
+}
+
+/// More than this, and producers wait behind what is read for consumers.
+const READ_AHEAD_HIGH_KB: u64 = 1024;
+
+fn read_ahead(kb: u64) -> Check {
+    const NAME: &str = "read-ahead";
+    let found = format!("{kb} KiB");
+    match kb {
+        ..=READ_AHEAD_HIGH_KB => Check::good(NAME, found),
+        _ => Check::new(
+            NAME,
+            Verdict::Note,
+            found,
+            "one consumer that catches up makes producers wait at the disk; \
+             echo 1024 > /sys/block/DISK/queue/read_ahead_kb",
+        ),
+    }
 }
 
 fn congestion_control(name: &str) -> Check {
@@ -243,6 +275,8 @@ mod tests {
         assert_eq!(listen_queue("4096").verdict, Verdict::Good);
         assert_eq!(clock("hpet").verdict, Verdict::Note);
         assert_eq!(clock("tsc").verdict, Verdict::Good);
+        assert_eq!(read_ahead(128).verdict, Verdict::Good);
+        assert_eq!(read_ahead(8192).verdict, Verdict::Note);
         let none = disk(Path::new("/nowhere/at/all"));
         assert_eq!(none[0].verdict, Verdict::Problem);
     }

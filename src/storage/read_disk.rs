@@ -23,7 +23,7 @@ const ADVICE_BYTES_MIN: u64 = 256 << 10;
 const AHEAD_BYTES_MAX: u64 = 8 << 20;
 /// The page cache forgets this much at once, or more.
 const FORGOTTEN_BYTES_MIN: u64 = 8 << 20;
-/// No folio of the page cache is larger, and no reader has more in its socket.
+/// No folio of the page cache is larger. What is nearer to a reader may be in its socket still.
 const FOLIO_BYTES_MAX: u64 = 4 << 20;
 
 impl Log {
@@ -114,8 +114,8 @@ impl Log {
         }));
     }
 
-    /// Reads bytes that were written through the page cache, without an end in the middle of a
-    /// block. `None` if they cannot be read so.
+    /// Reads settled bytes through the page cache, fewer if the segment ends before `end`. `None`
+    /// if they cannot be read so.
     pub(crate) async fn read_page(
         &self,
         segment: &Rc<Segment>,

@@ -2,10 +2,10 @@
 //!
 //! A read starts with the batch that holds the offset, even if the offset is in its middle, and
 //! ends at a batch boundary that the index knows, or in the middle of a batch as Kafka's reads do
-//! (clients drop the torn end). The end of the log is served from the tails. Below those, where
-//! the page cache has large folios, all of a segment but the last MiB of one that is still written
-//! goes out as a stretch of its file, never copied, and the cache forgets what its first reader
-//! has behind it. Elsewhere only a sealed segment does, if the page cache has it or should have it
+//! (clients drop the torn end). The end of the log is served from the tails. Below those, where the
+//! page cache has large folios, all of a segment but the last 16 MiB of one that is still written
+//! goes out as a stretch of its file, never copied, and the cache forgets what its first reader has
+//! behind it. Elsewhere only a sealed segment does, if the page cache has it or should have it
 //! because it is read more than once. What is left is read around the page cache.
 
 use std::path::PathBuf;

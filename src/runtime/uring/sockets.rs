@@ -1,10 +1,9 @@
 //! Listeners and streams.
 //!
 //! Connected sockets are in non-blocking mode for the sake of splices into them, in which the shard
-//! would sleep. Receives and sends on the ring do not look at the mode, but at
-//! their own flags, and wait for as long as it takes. Every operation holds the socket, so that
-//! its descriptor cannot be closed, and its number given to another, before the operation has
-//! completed.
+//! would sleep. Receives and sends on the ring do not look at the mode, but at their own flags, and
+//! wait for as long as it takes. Every operation holds the socket, so that its descriptor cannot be
+//! closed, and its number given to another, before the operation has completed.
 
 #![allow(unsafe_code)]
 
