@@ -50,12 +50,14 @@ impl Log {
     /// called after `writer_paused` was reset.
     pub(crate) async fn pause_writer(&self) {
         self.writer_paused.set(true);
+        let mut stopped = self.writer_stopped.registration();
+        let mut zeroed = self.zeroing_done.registration();
         poll_fn(|context| {
             if !self.writer_running.get() && self.zeroing.get().is_none() {
                 return Poll::Ready(());
             }
-            self.writer_stopped.register(context);
-            self.zeroing_done.register(context);
+            stopped.register(context);
+            zeroed.register(context);
             Poll::Pending
         })
         .await;

@@ -35,9 +35,10 @@ impl Log {
                     return Ok(true);
                 }
                 Examination::UnderWay => {
+                    let mut registration = segment.examination_ended.registration();
                     let ended = |context: &mut Context<'_>| match segment.examination.get() {
                         Examination::UnderWay => {
-                            segment.examination_ended.register(context);
+                            registration.register(context);
                             Poll::Pending
                         }
                         _ => Poll::Ready(()),

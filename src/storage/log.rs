@@ -296,6 +296,7 @@ impl Log {
         end_offset: Offset,
         reached: impl Fn(&Log) -> Offset,
     ) -> Result<(), StorageError> {
+        let mut registration = self.durable_waiters.registration();
         poll_fn(|context| {
             self.follow_directory();
             let failure = self.failure();
@@ -307,7 +308,7 @@ impl Log {
             if let Some(failure) = failure {
                 return Poll::Ready(Err(failure));
             }
-            self.durable_waiters.register(end_offset, context);
+            registration.register(end_offset, context);
             Poll::Pending
         })
         .await

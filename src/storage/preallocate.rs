@@ -167,9 +167,10 @@ impl Log {
 
     /// Waits while zeros are being written below `end`: a write must never race them.
     pub(crate) async fn wait_for_zeroing(&self, end: u64) {
+        let mut registration = self.zeroing_done.registration();
         poll_fn(|context| match self.zeroing.get() {
             Some((from, _)) if from < end => {
-                self.zeroing_done.register(context);
+                registration.register(context);
                 Poll::Pending
             }
             _ => Poll::Ready(()),

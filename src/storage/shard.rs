@@ -193,13 +193,14 @@ impl StorageShard {
     /// Waits until neither the log nor the shard has too much that is not written.
     pub(crate) async fn wait_writable(&self, log: &Log) {
         let options = &self.0.options;
+        let mut registration = self.0.writable.registration();
         poll_fn(|context| {
             let writable = self.0.dirty_bytes.get() <= options.dirty_bytes_max
                 && log.dirty_bytes() <= options.log_dirty_bytes_max;
             if writable || log.failure().is_some() {
                 return Poll::Ready(());
             }
-            self.0.writable.register(context);
+            registration.register(context);
             Poll::Pending
         })
         .await;
