@@ -7,74 +7,39 @@
 //!
 //! Every file is described byte by byte in `docs/storage-format.md`.
 
-mod append;
-mod appender;
-mod batch_header;
-mod checkpoint;
-#[cfg(test)]
-mod damage_tests;
-mod dir_files;
+mod directories;
 mod error;
-mod examine;
-#[cfg(test)]
-mod kafka_tests;
+mod index;
 mod leader_epoch_cache;
-mod lifecycle;
 mod log;
 mod log_dir;
-mod log_dirs;
 mod names;
 mod observer;
-mod offset_index;
-mod open;
-mod opening;
-#[cfg(test)]
-mod page_tests;
-mod preallocate;
-mod producer_replay;
-mod producer_snapshot;
-mod producer_state;
-mod read_ahead;
-mod read_disk;
-mod reader;
+mod producers;
+mod read;
 mod recovery;
-#[cfg(test)]
-mod recovery_tests;
-#[cfg(test)]
-mod reopen_tests;
-mod retention;
-mod scan;
-mod seal;
 mod segment;
 mod shard;
-#[cfg(test)]
-mod sim_tests;
-mod tail;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod time_index;
-mod timestamps;
-mod txn_index;
 mod wait;
-#[cfg(test)]
-mod written_tests;
 
-pub use append::{AppendOrigin, Appended};
-pub use checkpoint::{MalformedFile, MetaProperties};
-pub use error::{AppendError, ReadError, StorageError};
-pub use leader_epoch_cache::EpochEntry;
-pub use log::{Log, LogObserver};
-pub use log_dir::LogDir;
-pub use log_dirs::{
+pub use directories::checkpoint::{MalformedFile, MetaProperties};
+pub use directories::{
     CheckpointFile, DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs, UnusableDir,
 };
+pub use error::{AppendError, ReadError, StorageError};
+pub use index::transaction_index::AbortedTransaction;
+pub use leader_epoch_cache::EpochEntry;
+pub use log::append::{AppendOrigin, Appended};
+pub use log::timestamps::TimestampOffset;
+pub use log::{Log, LogObserver};
+pub use log_dir::LogDir;
 pub use observer::{ReadSource, StorageObserver};
-pub use open::OpenHint;
-pub use reader::{LogRead, ReadPlan};
-pub use recovery::{Cut, Fenced, RecoveryReport};
+pub use read::{LogRead, ReadPlan};
+pub use recovery::open::OpenHint;
+pub use recovery::walk::{Cut, Fenced, RecoveryReport};
 pub use segment::Fence;
 pub use shard::{StorageOptions, StorageShard};
-pub use timestamps::TimestampOffset;
-pub use txn_index::AbortedTransaction;

@@ -11,8 +11,8 @@ use ringlog_record::BatchSummary;
 use ringlog_runtime::{IoChoice, Launch, Mesh, Piece, Runtime, launch};
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
-use crate::batch_header::{BatchHeader, HEADER_BYTES};
-use crate::log_dirs::OpenedDirs;
+use crate::directories::OpenedDirs;
+use crate::segment::batch_header::{BatchHeader, HEADER_BYTES};
 use crate::{
     AppendError, AppendOrigin, Appended, Log, LogDirs, OpenHint, RecoveryReport, StorageError,
     StorageOptions, StorageShard,

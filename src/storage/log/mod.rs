@@ -10,6 +10,14 @@
 //! what is durable, with `flush=async` what the system was given and has taken. The latter
 //! survives the process but not the loss of power, like Kafka's page cache.
 
+pub(crate) mod append;
+mod lifecycle;
+mod preallocate;
+mod retention;
+pub(crate) mod seal;
+pub(crate) mod timestamps;
+pub(crate) mod writer;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -24,7 +32,7 @@ use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 use crate::log_dir::LogDir;
-use crate::producer_state::ProducerState;
+use crate::producers::state::ProducerState;
 use crate::segment::{Segment, Stage};
 use crate::shard::StorageShard;
 use crate::wait::{OffsetWaiters, Waiters};

@@ -13,7 +13,7 @@ use ringlog_types::{Offset, ProducerId};
 use crate::error::{ReadError, StorageError};
 use crate::log::Log;
 use crate::names;
-use crate::reader::ReadPlan;
+use crate::read::ReadPlan;
 use crate::segment::Segment;
 
 /// Bytes of one entry.

@@ -11,6 +11,9 @@
 //! of either must be gone before another topic gets the name ([`LogDirs::keep_checkpoints`],
 //! [`LogDirs::set_aside`]), or its offsets and records would become the new one's.
 
+pub(crate) mod checkpoint;
+mod files;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,11 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ringlog_runtime::{FileLock, Runtime};
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
-use crate::dir_files;
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::log_dir::LogDir;
-use crate::open::OpenHint;
+use crate::recovery::open::OpenHint;
 
 /// Clients' appends stop when less than this is free, unless told otherwise, so that what was
 /// accepted can still be written, and metadata too.
@@ -164,7 +166,7 @@ impl LogDirs {
         let mut unusable = Vec::new();
         let mut usable = Vec::new();
         for (index, path) in paths.iter().enumerate() {
-            match dir_files::prepare(runtime, path, node_id).await {
+            match files::prepare(runtime, path, node_id).await {
                 Ok((lock, meta)) => {
                     locks.push(lock);
                     usable.push((index, path, meta));
@@ -187,11 +189,11 @@ impl LogDirs {
             return Err(StorageError::unusable(Path::new("log.dirs"), reason));
         }
         let metas = usable.iter().filter_map(|(_, path, meta)| Some((*path, meta.as_ref()?)));
-        let identity = dir_files::agree(metas, node_id, cluster_id, runtime)?;
+        let identity = files::agree(metas, node_id, cluster_id, runtime)?;
         let mut dirs = Vec::new();
         let mut found = Vec::new();
         for (index, path, meta) in &usable {
-            match dir_files::take_over(runtime, path, *index, meta.as_ref(), &identity).await {
+            match files::take_over(runtime, path, *index, meta.as_ref(), &identity).await {
                 Ok((dir, mut logs)) => {
                     dirs.push(Arc::new(dir));
                     found.append(&mut logs);
@@ -290,7 +292,7 @@ impl LogDirs {
         let mut outcome = Ok(());
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
             // What is wrong with one directory is no reason to leave out the others.
-            let written = dir_files::write_checkpoints(runtime, dir, logs, unopened, files).await;
+            let written = files::write_checkpoints(runtime, dir, logs, unopened, files).await;
             if let Err(error) = written {
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
@@ -311,8 +313,7 @@ impl LogDirs {
         keep: impl Fn(usize, &TopicPartition) -> bool,
     ) -> Result<(), StorageError> {
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
-            let kept =
-                dir_files::keep_entries(runtime, dir, |partition| keep(dir.index(), partition));
+            let kept = files::keep_entries(runtime, dir, |partition| keep(dir.index(), partition));
             if let Err(error) = kept.await {
                 if matches!(error, StorageError::Io { .. }) && !error.is_disk_full() {
                     dir.take_offline(&error);
@@ -331,7 +332,7 @@ impl LogDirs {
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
             let mine = strays.iter().filter(|(dir_index, _)| *dir_index == dir.index());
             let partitions = mine.map(|(_, partition)| partition);
-            if let Err(error) = dir_files::set_aside(runtime, dir, partitions).await {
+            if let Err(error) = files::set_aside(runtime, dir, partitions).await {
                 tracing::error!(%error, "a directory could not be set aside");
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
@@ -357,7 +358,7 @@ impl LogDirs {
     pub async fn mark_used(&self, runtime: &Runtime) {
         for dir in self.0.dirs.iter().filter(|dir| !dir.was_used()) {
             let (none, file) = (HashSet::new(), [CheckpointFile::HighWatermarks]);
-            let written = dir_files::write_checkpoints(runtime, dir, &[], &none, &file);
+            let written = files::write_checkpoints(runtime, dir, &[], &none, &file);
             if let Err(error) = written.await {
                 tracing::error!(%error, "a new directory cannot be written");
                 if !error.is_disk_full() {
@@ -377,9 +378,9 @@ impl LogDirs {
     ) -> Result<(), StorageError> {
         let dirs = self.0.dirs.iter().filter(|dir| !dir.is_offline() && is_clean(dir.index()));
         for dir in dirs {
-            let path = dir.path().join(dir_files::CLEAN_SHUTDOWN);
+            let path = dir.path().join(files::CLEAN_SHUTDOWN);
             let written =
-                runtime.write_file_atomic(&path, dir_files::CLEAN_SHUTDOWN_TEXT.as_bytes()).await;
+                runtime.write_file_atomic(&path, files::CLEAN_SHUTDOWN_TEXT.as_bytes()).await;
             written.map_err(StorageError::io("write", &path))?;
         }
         Ok(())
@@ -487,7 +488,7 @@ mod tests {
                 };
                 let logs = [named("a"), named("b"), named("c")];
                 dirs.write_checkpoints(&runtime, &logs).await.expect("written");
-                let file = path.join(dir_files::LOG_START_OFFSETS);
+                let file = path.join(files::LOG_START_OFFSETS);
                 let text = || std::fs::read_to_string(&file).expect("there");
                 let inode = || {
                     use std::os::unix::fs::MetadataExt;
@@ -503,7 +504,7 @@ mod tests {
                 assert_ne!(inode(), before);
                 let keep = |dir_index, _: &TopicPartition| dir_index != 0;
                 dirs.keep_checkpoints(&runtime, keep).await.expect("written");
-                for file in [dir_files::RECOVERY_POINTS, dir_files::HIGH_WATERMARKS] {
+                for file in [files::RECOVERY_POINTS, files::HIGH_WATERMARKS] {
                     let text = std::fs::read_to_string(path.join(file)).expect("there");
                     assert_eq!(text, "0\n0\n", "{file}");
                 }

@@ -8,12 +8,12 @@ use ringlog_types::{Offset, TimestampMs, Uuid};
 
 use crate::error::StorageError;
 use crate::log::Log;
+use crate::log::seal::{self, LogFile};
 use crate::names;
-use crate::producer_replay::{Loaded, Replay};
-use crate::producer_snapshot;
-use crate::seal::{self, LogFile};
+use crate::producers::snapshot;
+use crate::recovery::producer_replay::{Loaded, Replay};
+use crate::segment::tail::{BLOCK, Tail, block_floor};
 use crate::segment::{Segment, SegmentIndex, Stage};
-use crate::tail::{BLOCK, Tail, block_floor};
 
 /// How long closing a log waits for the disk. A write takes milliseconds; longer than this takes
 /// only a disk that is full or gone.
@@ -63,7 +63,7 @@ impl Log {
         let segment = self.open_segment();
         segment.complete_time_index();
         self.trim(&segment).await?;
-        let snapshot = producer_snapshot::encode(&self.producers.borrow());
+        let snapshot = snapshot::encode(&self.producers.borrow());
         let end = self.log_end_offset.get();
         self.write_checkpoint_files(end, Some(&snapshot)).await?;
         segment.write.borrow_mut().file = None;

@@ -10,7 +10,7 @@
 use ringlog_record::crc32c;
 use ringlog_types::{Offset, ProducerId};
 
-use crate::producer_state::{BatchMetadata, PRODUCERS_MAX, ProducerEntry, ProducerState};
+use crate::producers::state::{BatchMetadata, PRODUCERS_MAX, ProducerEntry, ProducerState};
 
 /// The only version there is.
 const VERSION: i16 = 1;
@@ -141,7 +141,7 @@ fn decode_entry(bytes: &EntryBytes) -> (ProducerId, ProducerEntry) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::producer_state::ProducerBatch;
+    use crate::producers::state::ProducerBatch;
 
     /// A snapshot with a million producers made its partition unusable.
     #[test]

@@ -8,6 +8,8 @@
 //! behind it. Elsewhere only a sealed segment does, if the page cache has it or should have it
 //! because it is read more than once. What is left is read around the page cache.
 
+mod disk;
+
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,15 +17,15 @@ use bytes::Bytes;
 use ringlog_runtime::{File, OpenOptions, Piece};
 use ringlog_types::Offset;
 
-use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
 use crate::error::{ReadError, StorageError};
+use crate::index::offset_index::OffsetIndex;
+use crate::index::time_index::TimeIndex;
 use crate::log::Log;
 use crate::names;
 use crate::observer::ReadSource;
-use crate::offset_index::OffsetIndex;
+use crate::segment::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
 use crate::segment::{Examination, Located, Segment, SegmentIndex, Stage};
 use crate::shard::PlannedMemory;
-use crate::time_index::TimeIndex;
 
 /// An index file larger than this is not one.
 const INDEX_BYTES_MAX: u64 = 1 << 30;

@@ -4,6 +4,8 @@
 //! from the chunks that were filled first and are on disk; what is not on disk is never taken, and
 //! is bounded by `dirty_bytes_max`, beyond which producers wait.
 
+pub(crate) mod read_ahead;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -14,8 +16,8 @@ use ringlog_runtime::Runtime;
 
 use crate::log::Log;
 use crate::observer::StorageObserver;
-use crate::read_ahead::ReadAhead;
 use crate::segment::{Examination, Segment, Stage};
+use crate::shard::read_ahead::ReadAhead;
 use crate::wait::Waiters;
 
 /// Chunks looked at for each time that memory is taken. What is not on disk stays, and with many

@@ -8,7 +8,7 @@ pub(crate) use ringlog_record::HEADER_BYTES;
 use ringlog_record::{Attributes, BatchView, ControlRecordType, RecordIter, crc32c};
 use ringlog_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
-use crate::producer_state::ProducerBatch;
+use crate::producers::state::ProducerBatch;
 
 /// Bytes before those that `length` counts.
 pub(crate) const LENGTH_OVERHEAD: usize = 12;

@@ -17,17 +17,17 @@ use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
 use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log::seal::{self, LogFile};
 use crate::log::{Log, LogParts};
 use crate::log_dir::LogDir;
 use crate::names;
-use crate::opening::{Listing, Opening, write_partition_metadata};
-use crate::producer_replay;
-use crate::producer_state::ProducerState;
-use crate::recovery::RecoveryReport;
-use crate::seal::{self, LogFile};
+use crate::producers::state::ProducerState;
+use crate::recovery::opening::{Listing, Opening, write_partition_metadata};
+use crate::recovery::producer_replay;
+use crate::recovery::walk::RecoveryReport;
 use crate::segment::Segment;
+use crate::segment::tail::{Tail, block_floor};
 use crate::shard::StorageShard;
-use crate::tail::{Tail, block_floor};
 
 /// What the checkpoints and the clean-shutdown marker of the directory say about a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

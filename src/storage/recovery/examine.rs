@@ -14,12 +14,12 @@ use ringlog_types::Offset;
 use crate::error::ReadError;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::Log;
+use crate::log::seal;
 use crate::names;
-use crate::recovery::{RecoveryReport, Walk};
-use crate::scan::Scanner;
-use crate::seal;
+use crate::recovery::walk::{RecoveryReport, Walk};
+use crate::segment::scan::Scanner;
+use crate::segment::tail::block_floor;
 use crate::segment::{Examination, Segment, Stage};
-use crate::tail::block_floor;
 
 impl Log {
     /// Checks every batch of the segment that is on disk. Returns whether that was done since the

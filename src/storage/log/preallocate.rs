@@ -17,7 +17,7 @@ use crate::error::{StorageError, is_disk_full};
 use crate::log::Log;
 use crate::names;
 use crate::segment::Segment;
-use crate::tail::{block_ceil, block_floor};
+use crate::segment::tail::{block_ceil, block_floor};
 
 /// The first allocation of a segment.
 const ALLOCATE_BYTES_FIRST: u64 = 1 << 20;

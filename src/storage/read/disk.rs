@@ -9,9 +9,9 @@ use crate::error::{ReadError, StorageError};
 use crate::log::Log;
 use crate::names;
 use crate::observer::ReadSource;
-use crate::reader::corrupt;
+use crate::read::corrupt;
+use crate::segment::tail::{BLOCK, block_ceil, block_floor};
 use crate::segment::{Segment, Stage};
-use crate::tail::{BLOCK, block_ceil, block_floor};
 
 /// One `O_DIRECT` read.
 const DISK_READ_BYTES: u64 = 1 << 20;
@@ -212,7 +212,7 @@ mod tests {
 
     use ringlog_config::TopicConfig;
 
-    use crate::batch_header::BatchHeader;
+    use crate::segment::batch_header::BatchHeader;
     use crate::testing::{BatchSpec, Bench, append, bytes_of, on_shard};
     use crate::{StorageOptions, StorageShard};
 

@@ -5,10 +5,10 @@ use ringlog_runtime::IoChoice;
 use ringlog_types::ErrorCode;
 
 use crate::StorageError;
+use crate::index::offset_index::OffsetIndex;
+use crate::index::time_index::TimeIndex;
 use crate::names;
-use crate::offset_index::OffsetIndex;
 use crate::testing::{BatchSpec, Bench, append, bytes_of, on_backend, on_shard, read_all};
-use crate::time_index::TimeIndex;
 
 fn small_segments() -> TopicConfig {
     TopicConfig { segment_bytes: 100_000, index_interval_bytes: 1000, ..Default::default() }
@@ -39,7 +39,7 @@ async fn fill(bench: &Bench, log: &crate::Log, batches: usize) -> Vec<Vec<u8>> {
 }
 
 /// What was read is what was appended, but for offset and epoch.
-fn check_same(read: &[(crate::batch_header::BatchHeader, Vec<u8>)], appended: &[Vec<u8>]) {
+fn check_same(read: &[(crate::segment::batch_header::BatchHeader, Vec<u8>)], appended: &[Vec<u8>]) {
     assert_eq!(read.len(), appended.len());
     let mut offset = 0;
     for ((header, bytes), batch) in read.iter().zip(appended) {

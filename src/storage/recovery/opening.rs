@@ -8,18 +8,18 @@ use ringlog_config::TopicConfig;
 use ringlog_runtime::Runtime;
 use ringlog_types::{Offset, Uuid};
 
-use crate::checkpoint;
+use crate::directories::checkpoint;
 use crate::error::StorageError;
+use crate::index::offset_index::OffsetIndex;
+use crate::index::time_index::TimeIndex;
 use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log::seal;
 use crate::names;
-use crate::offset_index::OffsetIndex;
-use crate::open::OpenHint;
-use crate::recovery::{RecoveryReport, Walk};
-use crate::scan::Scanner;
-use crate::seal;
+use crate::recovery::open::OpenHint;
+use crate::recovery::walk::{RecoveryReport, Walk};
+use crate::segment::scan::Scanner;
 use crate::segment::{Segment, SegmentIndex, Stage};
 use crate::shard::StorageShard;
-use crate::time_index::TimeIndex;
 
 /// Small files larger than this are not what they claim to be.
 const SMALL_FILE_BYTES_MAX: u64 = 64 << 20;

@@ -12,13 +12,13 @@ use std::rc::Rc;
 use ringlog_runtime::{Durability, File, OpenOptions, Runtime, WriteBufs};
 use ringlog_types::Offset;
 
-use crate::checkpoint;
+use crate::directories::checkpoint;
 use crate::error::StorageError;
 use crate::log::{Log, PendingCheckpoint};
 use crate::names;
-use crate::producer_snapshot;
+use crate::producers::snapshot;
+use crate::segment::tail::block_floor;
 use crate::segment::{Segment, Stage};
-use crate::tail::block_floor;
 
 /// Which of the two indexes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Log {
             return;
         }
         self.bytes_since_checkpoint.set(0);
-        let snapshot = producer_snapshot::encode(&self.producers.borrow());
+        let snapshot = snapshot::encode(&self.producers.borrow());
         let offset = self.log_end_offset.get();
         self.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
     }
@@ -157,7 +157,7 @@ impl Log {
     /// Writes a snapshot of the end of the log, which was just opened, in the place of a newest
     /// one that was damaged.
     pub(crate) async fn replace_snapshot(&self) -> Result<(), StorageError> {
-        let snapshot = producer_snapshot::encode(&self.producers.borrow());
+        let snapshot = snapshot::encode(&self.producers.borrow());
         match self.write_snapshot(self.log_end_offset.get(), &snapshot).await {
             // The next checkpoint does it.
             Err(error) if error.is_disk_full() => Ok(()),
@@ -286,13 +286,13 @@ async fn write_index(
         match which {
             Index::Offsets => {
                 let from = if whole { 0 } else { write.index_entries_written };
-                let position = from * crate::offset_index::ENTRY_BYTES;
+                let position = from * crate::index::offset_index::ENTRY_BYTES;
                 let entries = index.offsets.len();
                 (index.offsets.encode_from(from), position, entries, names::INDEX)
             }
             Index::Times => {
                 let from = if whole { 0 } else { write.time_entries_written };
-                let position = from * crate::time_index::ENTRY_BYTES;
+                let position = from * crate::index::time_index::ENTRY_BYTES;
                 let entries = index.times.len();
                 (index.times.encode_from(from), position, entries, names::TIME_INDEX)
             }

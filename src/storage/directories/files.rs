@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use ringlog_runtime::{FileLock, Runtime};
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
-use crate::checkpoint::{self, MetaProperties};
+use crate::directories::checkpoint::{self, MetaProperties};
+use crate::directories::{CheckpointFile, FoundLog, Identity, LogCheckpoint};
 use crate::error::StorageError;
 use crate::log_dir::LogDir;
-use crate::log_dirs::{CheckpointFile, FoundLog, Identity, LogCheckpoint};
 use crate::names::{self, Directory};
-use crate::open::OpenHint;
+use crate::recovery::open::OpenHint;
 
 const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";

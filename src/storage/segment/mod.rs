@@ -6,6 +6,10 @@
 //! can wait for the writer; everything older is sealed. An open or closed segment has its index
 //! in memory; a sealed one reads it when it is first asked and may forget it again.
 
+pub(crate) mod batch_header;
+pub(crate) mod scan;
+pub(crate) mod tail;
+
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,11 +17,11 @@ use std::rc::Rc;
 use ringlog_runtime::File;
 use ringlog_types::{Offset, TimestampMs};
 
-use crate::batch_header::BatchHeader;
+use crate::index::offset_index::OffsetIndex;
+use crate::index::time_index::TimeIndex;
 use crate::names;
-use crate::offset_index::OffsetIndex;
-use crate::tail::Tail;
-use crate::time_index::TimeIndex;
+use crate::segment::batch_header::BatchHeader;
+use crate::segment::tail::Tail;
 use crate::wait::Waiters;
 
 /// Where in its life a segment is.
@@ -290,8 +294,8 @@ impl Segment {
             // Kafka rounds down to whole entries and keeps one free in the time index.
             entries + 1 >= (segment_index_bytes / entry_bytes).max(2)
         };
-        full(index.offsets.len(), crate::offset_index::ENTRY_BYTES)
-            || full(index.times.len(), crate::time_index::ENTRY_BYTES)
+        full(index.offsets.len(), crate::index::offset_index::ENTRY_BYTES)
+            || full(index.times.len(), crate::index::time_index::ENTRY_BYTES)
     }
 
     /// The fence that hides `offset`.

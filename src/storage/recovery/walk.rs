@@ -22,14 +22,14 @@ use std::path::PathBuf;
 
 use ringlog_types::Offset;
 
-use crate::appender::WRITE_BYTES_MAX;
-use crate::batch_header::{BatchHeader, HeaderFault};
 use crate::error::StorageError;
 use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log::writer::WRITE_BYTES_MAX;
 use crate::names;
-use crate::scan::Scanner;
+use crate::segment::batch_header::{BatchHeader, HeaderFault};
+use crate::segment::scan::Scanner;
+use crate::segment::tail::{CHUNK_BYTES_MAX, block_ceil};
 use crate::segment::{Fence, Segment};
-use crate::tail::{CHUNK_BYTES_MAX, block_ceil};
 
 /// Bytes cut off the end of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use ringlog_config::TopicConfig;
 use ringlog_runtime::Piece;
 
-use crate::batch_header::BatchHeader;
+use crate::segment::batch_header::BatchHeader;
 use crate::testing::{BatchSpec, Bench, Opened, append, bytes_of, on_shard};
 use crate::{Log, StorageOptions, StorageShard};
 

@@ -7,13 +7,13 @@ use std::rc::Rc;
 
 use ringlog_types::Offset;
 
-use crate::batch_header::{self, BatchHeader};
 use crate::error::StorageError;
 use crate::names;
-use crate::producer_snapshot;
-use crate::producer_state::ProducerState;
-use crate::scan::Scanner;
+use crate::producers::snapshot;
+use crate::producers::state::ProducerState;
 use crate::segment::Segment;
+use crate::segment::batch_header::{self, BatchHeader};
+use crate::segment::scan::Scanner;
 use crate::shard::StorageShard;
 
 /// A snapshot larger than this is left out, as if it were damaged: it would be of millions of
@@ -53,7 +53,7 @@ impl Replay<'_> {
         for &newest in snapshots.iter().rev() {
             let path = self.path(newest);
             let decoded = match self.shard.runtime().read_file(&path, SNAPSHOT_BYTES_MAX).await {
-                Ok(bytes) => producer_snapshot::decode(&bytes),
+                Ok(bytes) => snapshot::decode(&bytes),
                 Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err("too large"),
                 Err(error) => return Err(StorageError::io("read", &path)(error)),
             };

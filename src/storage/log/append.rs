@@ -10,11 +10,11 @@ use ringlog_config::{TimestampType, TopicConfig};
 use ringlog_record::{BatchSummary, patch};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
-use crate::batch_header::{self, BatchHeader, HEADER_BYTES};
 use crate::error::{AppendError, StorageError};
 use crate::log::Log;
-use crate::producer_snapshot;
-use crate::producer_state::{ProducerBatch, Verdict};
+use crate::producers::snapshot;
+use crate::producers::state::{ProducerBatch, Verdict};
+use crate::segment::batch_header::{self, BatchHeader, HEADER_BYTES};
 use crate::segment::{Segment, Stage};
 
 /// Where a batch comes from, which decides what is checked and what is assigned (Kafka's
@@ -226,7 +226,7 @@ impl Log {
     ) -> Rc<Segment> {
         segment.stage.set(Stage::Closed);
         segment.complete_time_index();
-        let snapshot = producer_snapshot::encode(&self.producers.borrow());
+        let snapshot = snapshot::encode(&self.producers.borrow());
         segment.closing_snapshot.replace(Some(snapshot));
         let next = Rc::new(Segment::open(&self.path.borrow(), base_offset, now_ms));
         let jitter = self.config.borrow().segment_jitter_ms.max(0) as u64;

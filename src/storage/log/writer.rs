@@ -20,8 +20,8 @@ use ringlog_runtime::{Durability, File, WriteBufs};
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::names;
+use crate::segment::tail::{BLOCK, WritePlan, block_ceil};
 use crate::segment::{Segment, Stage};
-use crate::tail::{BLOCK, WritePlan, block_ceil};
 
 /// A write takes about this much at most, so that a reader or a commit behind it does not wait
 /// for long: 1 MiB writes already run at the device's speed.

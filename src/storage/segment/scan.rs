@@ -8,8 +8,8 @@ use ringlog_record::crc32;
 use ringlog_runtime::{File, OpenOptions, Runtime};
 use ringlog_types::Offset;
 
-use crate::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault, LENGTH_OVERHEAD};
 use crate::error::StorageError;
+use crate::segment::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault, LENGTH_OVERHEAD};
 
 /// What is read at once.
 const WINDOW_BYTES: u64 = 1 << 20;

@@ -1,0 +1,9 @@
+//! What makes a log of what a directory holds: opening, judging damage, replaying producers.
+//!
+//! Nothing that was acknowledged is taken away here, and nothing is believed without its CRC.
+
+mod examine;
+pub(crate) mod open;
+mod opening;
+pub(crate) mod producer_replay;
+pub(crate) mod walk;

@@ -1,0 +1,10 @@
+//! Tests of whole logs on real and simulated files; those of one part alone are beside it.
+
+mod damage;
+mod kafka;
+mod log;
+mod pages;
+mod recovery;
+mod reopen;
+mod sim;
+mod written;
