@@ -31,9 +31,6 @@ pub enum DecodeError {
     /// A string of more than 32,767 bytes.
     #[error("a string of {0} bytes")]
     StringTooLong(usize),
-    /// A string that is not UTF-8.
-    #[error("a string that is not UTF-8")]
-    Utf8,
     /// A tagged field whose size is not that of its value.
     #[error("tagged field {tag} leaves {left} bytes of its size over")]
     TagSize {

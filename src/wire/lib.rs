@@ -26,6 +26,6 @@ pub use api_key::{ApiKey, ApiSpec};
 pub use error::{DecodeError, EncodeError};
 pub use header::{RequestHeader, decode_response_header, encode_response_header};
 pub use message::Message;
-pub use reader::Reader;
+pub use reader::{Reader, text};
 pub use records::Records;
 pub use writer::{Chunk, Tags, Writer};

@@ -24,8 +24,8 @@ const PARTITION_BYTES_MIN: usize = 5;
 /// A request that is being read.
 #[derive(Debug, Clone)]
 pub struct ProduceRequestReader<'a> {
-    /// The id of the transaction's owner (versions 3+).
-    pub transactional_id: Option<&'a str>,
+    /// The id of the transaction's owner (versions 3+), see [`text`](crate::text).
+    pub transactional_id: Option<&'a [u8]>,
     /// How many replicas must have the records before the answer: -1 for all in sync, 1 for the
     /// leader; 0 for no answer.
     pub acks: i16,
@@ -46,8 +46,8 @@ pub struct ProduceRequestReader<'a> {
 pub struct TopicView<'a> {
     /// How many topics came before it.
     pub number: usize,
-    /// Its name; empty from version 13.
-    pub name: &'a str,
+    /// Its name, see [`text`](crate::text); empty from version 13.
+    pub name: &'a [u8],
     /// Its id; zero before version 13.
     pub id: Uuid,
 }
@@ -72,7 +72,7 @@ impl<'a> ProduceRequestReader<'a> {
         let mut reader = Reader::new(body);
         let flexible = version >= VERSION_FLEXIBLE;
         let transactional_id = match version {
-            VERSION_TRANSACTIONAL_ID.. => reader.nullable_str(flexible)?,
+            VERSION_TRANSACTIONAL_ID.. => reader.nullable_text(flexible)?,
             _ => None,
         };
         Ok(ProduceRequestReader {
@@ -123,8 +123,11 @@ impl<'a> ProduceRequestReader<'a> {
         }
         self.topics_left -= 1;
         let (name, id) = match self.version {
-            VERSION_TOPIC_ID.. => ("", self.reader.uuid()?),
-            _ => (self.reader.str(flexible)?, Uuid::ZERO),
+            VERSION_TOPIC_ID.. => (&[][..], self.reader.uuid()?),
+            _ => {
+                let name = self.reader.nullable_text(flexible)?;
+                (name.ok_or(DecodeError::UnexpectedNull)?, Uuid::ZERO)
+            }
         };
         self.topic = TopicView { number, name, id };
         self.in_topic = true;
@@ -137,7 +140,7 @@ impl<'a> ProduceRequestReader<'a> {
 mod tests {
     use super::*;
     use crate::messages::produce_request::{PartitionProduceData, TopicProduceData};
-    use crate::{Records, Writer};
+    use crate::{Records, Writer, text};
 
     /// All that both ways of reading give: the head, and each partition with its topic.
     type Content = (Option<String>, i16, i32, Vec<(usize, String, Uuid, i32, Option<Vec<u8>>)>);
@@ -147,10 +150,16 @@ mod tests {
         let mut partitions = Vec::new();
         while let Some(PartitionView { topic, index, records }) = request.next_partition()? {
             let records = records.map(<[u8]>::to_vec);
-            partitions.push((topic.number, topic.name.to_owned(), topic.id, index, records));
+            partitions.push((
+                topic.number,
+                text(topic.name).into_owned(),
+                topic.id,
+                index,
+                records,
+            ));
         }
         assert_eq!(request.next_partition(), Ok(None), "the end stays the end");
-        let id = request.transactional_id.map(str::to_owned);
+        let id = request.transactional_id.map(|id| text(id).into_owned());
         Ok((id, request.acks, request.timeout_ms, partitions))
     }
 

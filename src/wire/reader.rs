@@ -137,35 +137,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string that may be null, where it stands.
+    /// Reads the bytes of a string that may be null, where they stand. They need not be UTF-8:
+    /// [`text`] is how to look at them.
     #[inline]
-    pub fn nullable_str(&mut self, flexible: bool) -> Result<Option<&'a str>, DecodeError> {
+    pub fn nullable_text(&mut self, flexible: bool) -> Result<Option<&'a [u8]>, DecodeError> {
         let Some(length) = self.length(flexible, |reader| reader.i16().map(i32::from))? else {
             return Ok(None);
         };
         if length > STRING_BYTES_MAX {
             return Err(DecodeError::StringTooLong(length));
         }
-        match std::str::from_utf8(self.take(length)?) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(DecodeError::Utf8),
-        }
+        self.take(length).map(Some)
     }
 
-    /// Reads a string, where it stands.
-    #[inline]
-    pub fn str(&mut self, flexible: bool) -> Result<&'a str, DecodeError> {
-        self.nullable_str(flexible)?.ok_or(DecodeError::UnexpectedNull)
-    }
-
-    /// Reads a string that may be null.
+    /// Reads a string that may be null; see [`text`] for what is not UTF-8.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        Ok(self.nullable_str(flexible)?.map(Cow::Borrowed))
+        Ok(self.nullable_text(flexible)?.map(text))
     }
 
-    /// Reads a string.
+    /// Reads a string; see [`text`] for what is not UTF-8.
     pub fn string(&mut self, flexible: bool) -> Result<Cow<'a, str>, DecodeError> {
-        Ok(Cow::Borrowed(self.str(flexible)?))
+        self.nullable_string(flexible)?.ok_or(DecodeError::UnexpectedNull)
     }
 
     /// Reads bytes that may be null, where they stand.
@@ -310,6 +302,32 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A string's bytes as text: as in Kafka, each sequence that is not UTF-8 becomes U+FFFD. No legal
+/// name has that character, so such a name is answered like any other that is not legal, and the
+/// rest of its request is served. One that would outgrow a string so is cut: it can be answered.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(mended_text(bytes)),
+    }
+}
+
+#[cold]
+fn mended_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+        if text.len() > STRING_BYTES_MAX {
+            text.truncate(text.floor_char_boundary(STRING_BYTES_MAX));
+            break;
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,7 +336,7 @@ mod tests {
     fn lengths_in_both_encodings() {
         let read = |bytes: &[u8], flexible| {
             let mut reader = Reader::new(bytes);
-            let text = reader.nullable_str(flexible).map(|text| text.map(str::to_owned));
+            let text = reader.nullable_string(flexible).map(|text| text.map(Cow::into_owned));
             text.map(|text| (text, reader.remaining()))
         };
         let text = |text: &str, left| Ok((Some(text.to_owned()), left));
@@ -330,15 +348,32 @@ mod tests {
         assert_eq!(read(&[0], true), Ok((None, 0)));
         assert_eq!(read(&[0xff, 0xfe], false), Err(DecodeError::NegativeLength(-2)));
         assert_eq!(read(&[3, b'h'], true), Err(DecodeError::Truncated { needed: 2, remaining: 1 }));
-        assert_eq!(read(&[2, 0xff], true), Err(DecodeError::Utf8));
         assert_eq!(read(&[0x81, 0x80, 2], true), Err(DecodeError::StringTooLong(0x8000)));
         assert_eq!(read(&[0xff; 5], true), Err(DecodeError::Varint));
         assert_eq!(read(&[0xff; 4], true), Err(DecodeError::Truncated { needed: 5, remaining: 4 }));
     }
 
     #[test]
+    fn what_is_not_utf8_is_replaced_and_still_fits_a_string() {
+        for (bytes, expected) in [
+            (&b"plain"[..], "plain"),
+            (b"caf\xe9", "caf\u{fffd}"),
+            (b"\xe9t\xe9", "\u{fffd}t\u{fffd}"),
+            (b"a\xe2\x82b\xe2\x82\xac", "a\u{fffd}b\u{20ac}"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(text(bytes), expected);
+        }
+        for length in [10_922, 10_923, STRING_BYTES_MAX] {
+            let text = text(&vec![0xff; length]).into_owned();
+            assert_eq!(text.len(), (3 * length).min(STRING_BYTES_MAX / 3 * 3));
+        }
+        assert_eq!(Reader::new(&[2, 0xff]).string(true), Ok("\u{fffd}".into()));
+    }
+
+    #[test]
     fn null_is_refused_where_it_cannot_be() {
-        assert_eq!(Reader::new(&[0]).str(true), Err(DecodeError::UnexpectedNull));
+        assert_eq!(Reader::new(&[0]).string(true), Err(DecodeError::UnexpectedNull));
         assert_eq!(Reader::new(&[0xff; 4]).bytes(false), Err(DecodeError::UnexpectedNull));
         assert_eq!(Reader::new(&[0]).count(true, 1), Err(DecodeError::UnexpectedNull));
         assert_eq!(Reader::new(&[0]).records(true), Err(DecodeError::UnexpectedNull));

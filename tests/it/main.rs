@@ -16,6 +16,7 @@ mod memory;
 mod metrics;
 mod moves;
 mod node;
+mod not_utf8;
 mod offline;
 mod old_clients;
 mod positions;

@@ -22,6 +22,7 @@ pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct RawClient {
     stream: TcpStream,
     correlation_id: i32,
+    pub(crate) client_id: Option<&'static str>,
 }
 
 /// A response frame, to be decoded.
@@ -35,7 +36,7 @@ impl RawClient {
     pub(crate) fn connect(node: &Node) -> RawClient {
         let stream = TcpStream::connect(node.address()).unwrap();
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
-        RawClient { stream, correlation_id: 0 }
+        RawClient { stream, correlation_id: 0, client_id: None }
     }
 
     /// Sends a request and waits for its answer.
@@ -50,15 +51,25 @@ impl RawClient {
         version: i16,
         request: &M,
     ) -> std::io::Result<()> {
+        let frame = self.encode(version, request);
+        self.send_frame(&frame)
+    }
+
+    /// Sends a frame as it is.
+    pub(crate) fn send_frame(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(frame)
+    }
+
+    /// The frame of a request, the next in turn.
+    pub(crate) fn encode<'a, M: Message<'a>>(&mut self, version: i16, request: &M) -> Vec<u8> {
         self.correlation_id += 1;
         let header = RequestHeader {
             api: ApiKey::from_number(M::API_KEY).unwrap(),
             version,
             correlation_id: self.correlation_id,
-            client_id: None,
+            client_id: self.client_id.map(Into::into),
         };
-        let request = frame::encode_request(&header, request).unwrap();
-        self.stream.write_all(&frame::concat(&request))
+        frame::concat(&frame::encode_request(&header, request).unwrap()).to_vec()
     }
 
     /// The next answer, which is one to a request `M`; nothing if the broker hangs up.

@@ -18,6 +18,7 @@ use ringlog_wire::messages::produce_response::{
 };
 
 use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
+use ringlog_wire::text;
 use smallvec::SmallVec;
 
 use crate::answers::Answer;
@@ -215,7 +216,7 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
         if topic.as_ref().is_none_or(|(current, _)| *current != number) {
             let named = match request.version {
                 VERSION_TOPIC_IDS.. => TopicRef::Id(partition.topic.id),
-                _ => TopicRef::Name(partition.topic.name.into()),
+                _ => TopicRef::Name(text(partition.topic.name).into()),
             };
             topic = Some((number, find_topic(shard, &named)));
             prepared.layout.topics.push((named, Vec::new()));
