@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::deadline::BoundedListener;
+use crate::deadline::{BoundedListener, Limits};
 use crate::metrics::NodeMetrics;
 use crate::render;
 
@@ -29,6 +29,14 @@ impl AdminServer {
     /// # Errors
     /// The address cannot be bound, or the thread cannot be started.
     pub fn start(address: SocketAddr, metrics: Arc<NodeMetrics>) -> io::Result<AdminHandle> {
+        AdminServer::start_with(address, metrics, Limits::default())
+    }
+
+    fn start_with(
+        address: SocketAddr,
+        metrics: Arc<NodeMetrics>,
+        limits: Limits,
+    ) -> io::Result<AdminHandle> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let local_addr = listener.local_addr()?;
@@ -38,7 +46,7 @@ impl AdminServer {
             // Requests in work are dropped with the runtime: none of them changes anything.
             runtime.block_on(async move {
                 tokio::select! {
-                    outcome = serve(listener, metrics) => {
+                    outcome = serve(listener, metrics, limits) => {
                         if let Err(error) = outcome {
                             tracing::error!(%error, "admin: the HTTP server has ended");
                         }
@@ -88,14 +96,14 @@ impl Drop for AdminHandle {
     }
 }
 
-async fn serve(listener: TcpListener, metrics: Arc<NodeMetrics>) -> io::Result<()> {
+async fn serve(listener: TcpListener, metrics: Arc<NodeMetrics>, limits: Limits) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let routes = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .with_state(metrics);
-    axum::serve(BoundedListener::new(listener), routes).await
+    axum::serve(BoundedListener::new(listener, limits), routes).await
 }
 
 async fn metrics_page(State(metrics): State<Arc<NodeMetrics>>) -> Response {
@@ -128,6 +136,7 @@ async fn ready(State(metrics): State<Arc<NodeMetrics>>) -> (StatusCode, Json<Hea
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::time::Duration;
 
     use super::*;
     use crate::metrics::BuildInfo;
@@ -175,6 +184,53 @@ mod tests {
         assert_eq!(status, 200);
         assert!(body.contains("ringlog_received_bytes_total{shard=\"0\"} 123\n"));
         assert_eq!(get(server.local_addr(), "/../etc/passwd").0, 404);
+    }
+
+    /// A socket that has sent the beginning of a request.
+    fn unfinished(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nX: ").unwrap();
+        stream
+    }
+
+    /// As many sockets as may be served, each with a byte of its request now and then, kept the
+    /// probe of a supervisor from its answer, and the supervisor killed the node.
+    #[test]
+    fn health_is_answered_beside_requests_that_never_end() {
+        let (server, _metrics) = started();
+        let address = server.local_addr();
+        let connections_max = Limits::default().connections_max;
+        let mut dripping: Vec<_> = (0..connections_max).map(|_| unfinished(address)).collect();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let request = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("it is answered");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            // Those whose places were taken are closed, and come again.
+            for stream in &mut dripping {
+                if stream.write_all(b"x").is_err() {
+                    *stream = unfinished(address);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_request_has_to_come_in_time() {
+        let metrics = NodeMetrics::new(BuildInfo { version: "0" });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let head_time_max = Duration::from_millis(50);
+        let limits = Limits { head_time_max, ..Limits::default() };
+        let server = AdminServer::start_with(address, metrics, limits).unwrap();
+        let mut stream = unfinished(server.local_addr());
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while stream.write_all(b"x").is_ok() {
+            assert!(std::time::Instant::now() < deadline, "it may drip on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
