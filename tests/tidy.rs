@@ -151,7 +151,8 @@ fn left_overs(source: &Source) -> Vec<String> {
 /// What waits for another thread, in code that shards run.
 fn locks(source: &Source) -> Vec<String> {
     let path = source.path.as_str();
-    let is_test = path.ends_with("tests.rs") || path.ends_with("testing.rs");
+    let is_test =
+        path.contains("/tests/") || path.ends_with("tests.rs") || path.ends_with("testing.rs");
     let runs = ON_SHARDS.iter().any(|folder| path.starts_with(folder));
     if !runs || is_test || MAY_LOCK.contains(&path) {
         return Vec::new();
