@@ -1,6 +1,6 @@
 //! The HTTP thread: metrics and health over HTTP/1.1, on a tokio runtime of its own.
 //!
-//! Life: [`AdminServer::start`] binds the address and starts the thread; dropping the handle, or
+//! Life: [`AdminServer::start`] takes a listener and starts the thread; dropping the handle, or
 //! [`AdminHandle::shutdown`], ends it. Requests have no bodies that are read; routes are fixed.
 
 use std::io;
@@ -24,20 +24,19 @@ use crate::render;
 pub struct AdminServer;
 
 impl AdminServer {
-    /// Binds `address` (port 0 for any) and serves `metrics` until the handle ends it.
+    /// Serves `metrics` to what connects to `listener` until the handle ends it.
     ///
     /// # Errors
-    /// The address cannot be bound, or the thread cannot be started.
-    pub fn start(address: SocketAddr, metrics: Arc<NodeMetrics>) -> io::Result<AdminHandle> {
-        AdminServer::start_with(address, metrics, Limits::default())
+    /// The thread cannot be started.
+    pub fn start(listener: TcpListener, metrics: Arc<NodeMetrics>) -> io::Result<AdminHandle> {
+        AdminServer::start_with(listener, metrics, Limits::default())
     }
 
     fn start_with(
-        address: SocketAddr,
+        listener: TcpListener,
         metrics: Arc<NodeMetrics>,
         limits: Limits,
     ) -> io::Result<AdminHandle> {
-        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let local_addr = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -154,8 +153,8 @@ mod tests {
 
     fn started() -> (AdminHandle, Arc<NodeMetrics>) {
         let metrics = NodeMetrics::new(BuildInfo { version: "0" });
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        (AdminServer::start(address, metrics.clone()).unwrap(), metrics)
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        (AdminServer::start(listener, metrics.clone()).unwrap(), metrics)
     }
 
     #[test]
@@ -221,10 +220,10 @@ mod tests {
     #[test]
     fn the_head_of_a_request_has_to_come_in_time() {
         let metrics = NodeMetrics::new(BuildInfo { version: "0" });
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let head_time_max = Duration::from_millis(50);
         let limits = Limits { head_time_max, ..Limits::default() };
-        let server = AdminServer::start_with(address, metrics, limits).unwrap();
+        let server = AdminServer::start_with(listener, metrics, limits).unwrap();
         let mut stream = unfinished(server.local_addr());
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while stream.write_all(b"x").is_ok() {

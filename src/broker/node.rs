@@ -5,7 +5,7 @@
 //! open, tells them to listen. Stopping goes the other way (`shutdown.rs`).
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::{BrokerConfig, IoBackend};
-use ringlog_runtime::{Backend, IoChoice, Launch, Mesh, Poster, Runtime};
+use ringlog_runtime::{Backend, IoChoice, Launch, Mesh, Poster, Runtime, address};
 use ringlog_storage::{LogDir, LogDirs};
 use ringlog_types::BrokerId;
 
@@ -242,11 +242,10 @@ pub(crate) fn listen_address(config: &BrokerConfig) -> Result<SocketAddr, NodeEr
             "listeners has {count} entries; this version serves one PLAINTEXT listener"
         )));
     };
-    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-    let resolved = (host, listener.port).to_socket_addrs();
-    let cannot = |error| NodeError::Io(format!("listeners: cannot resolve {host}"), error);
-    resolved.map_err(cannot)?.next().ok_or_else(|| {
-        NodeError::Setting(format!("listeners: {host} has no address; name one of this machine"))
+    address::resolve(&listener.host, listener.port).map_err(|error| {
+        let host = &listener.host;
+        let what = format!("listeners: {host} has no address; name one of this machine");
+        NodeError::Io(what, error)
     })
 }
 
@@ -257,7 +256,7 @@ pub(crate) fn listen_address(config: &BrokerConfig) -> Result<SocketAddr, NodeEr
 fn free_address(address: SocketAddr) -> Result<SocketAddr, NodeError> {
     let deadline = Instant::now() + ADDRESS_WAIT_MAX;
     let probe = loop {
-        match TcpListener::bind(address).and_then(|probe| probe.local_addr()) {
+        match address::bind(address).and_then(|probe| probe.local_addr()) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(ADDRESS_RETRY);
             }

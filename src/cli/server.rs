@@ -5,7 +5,6 @@
 //! loses nothing that was acknowledged.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,7 +14,7 @@ use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_admin::{AdminHandle, AdminServer};
 use ringlog_broker::{Node, NodeStopper};
 use ringlog_config::BrokerConfig;
-use ringlog_runtime::Backend;
+use ringlog_runtime::{Backend, address};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Format;
@@ -157,11 +156,8 @@ fn start_admin(
         let hint = "; choose another with --admin HOST:PORT, or `--admin off`";
         Failure::new(FAILED, format!("admin address {host}:{port}: {error}{hint}"))
     };
-    let host_or_any = if host.is_empty() { "0.0.0.0" } else { host };
-    let mut addresses = (host_or_any, *port).to_socket_addrs().map_err(cannot)?;
-    let none = || cannot(io::ErrorKind::AddrNotAvailable.into());
-    let address: SocketAddr = addresses.next().ok_or_else(none)?;
-    AdminServer::start(address, metrics.clone()).map(Some).map_err(cannot)
+    let listener = address::resolve(host, *port).and_then(address::bind).map_err(cannot)?;
+    AdminServer::start(listener, metrics.clone()).map(Some).map_err(cannot)
 }
 
 /// What SIGTERM and SIGINT do.

@@ -13,6 +13,7 @@
 //! between a writer and readers), `owned` (what one thread keeps where others can see it), `tcp`
 //! (what the kernel counts) and `uring` (what the kernel is told about memory).
 
+pub mod address;
 mod allocator;
 #[cfg(test)]
 mod behaviour;

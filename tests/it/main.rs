@@ -3,6 +3,7 @@
 //!
 //! `RINGLOG_IT_IO=fallback` runs all of them without io_uring.
 
+mod addresses;
 mod administration;
 mod bad_input;
 mod cli;

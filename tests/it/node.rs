@@ -42,7 +42,7 @@ impl Node {
         Node::start_at(free_address(), data, flags)
     }
 
-    /// A broker that listens here.
+    /// A broker that can be reached here; it listens here only, unless a flag says where.
     pub(crate) fn start_at(address: SocketAddr, data: Arc<TempDir>, flags: &[&str]) -> Node {
         let mut process = command(data.path(), address, flags).spawn().unwrap();
         let deadline = Instant::now() + START_TIME_MAX;
@@ -201,7 +201,10 @@ impl Drop for Node {
 
 fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
-    command.arg("server").args(["--listen", &address.to_string()]);
+    command.arg("server");
+    if !flags.contains(&"--listen") {
+        command.args(["--listen", &address.to_string()]);
+    }
     if !flags.contains(&"--data") {
         command.arg("--data").arg(data);
     }
@@ -220,7 +223,7 @@ fn command(data: &Path, address: SocketAddr, flags: &[&str]) -> Command {
 
 /// Whether a broker answers there. That somebody accepts connections does not say it: a node that
 /// starts looks first whether it could, and one that was killed does for a moment.
-fn answers(address: SocketAddr) -> bool {
+pub(crate) fn answers(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     stream.write_all(&API_VERSIONS).is_ok() && stream.read_exact(&mut [0; 4]).is_ok()

@@ -5,7 +5,8 @@ use super::rows;
 rows! {
     "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, ReadOnly, Honoured,
         "Where clients connect, as `NAME://host:port`, separated by commas. An empty host means \
-         every interface, port 0 any free port.";
+         every interface, IPv6 and IPv4; a name with addresses of both is its IPv4 one; port 0 \
+         means any free port.";
     "advertised.listeners", List, None, Any, High, ReadOnly, Honoured,
         "The addresses told to clients, where they differ from `listeners`.";
     "listener.security.protocol.map", String,
@@ -21,7 +22,8 @@ rows! {
     "early.start.listeners", List, None, Any, High, ReadOnly, Accepted,
         "Listeners that open before the broker is ready.";
     "ringlog.admin.listener", String, Some("127.0.0.1:9644"), Any, Medium, ReadOnly, Honoured,
-        "Address of the HTTP server for metrics and health, as `host:port`; empty for none.";
+        "Address of the HTTP server for metrics and health, as `host:port`, read as those of \
+         `listeners`; empty for none.";
     "ringlog.request.memory.bytes", Long, Some("134217728"),
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
         "Memory for requests being received or served, and for answers until they are sent, for \

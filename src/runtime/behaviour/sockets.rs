@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ on_each_backend!(
     ends_and_resets,
     a_bounded_send_buffer,
     listeners,
+    both_address_families,
     more_receives_than_buffers,
 );
 
@@ -301,6 +302,16 @@ async fn a_bounded_send_buffer(rt: Runtime) {
     assert!(sent.get() < 1 << 20, "{} bytes were sent and not received", sent.get());
     recv_exact(&here, 32 << 20).await;
     sending.await;
+}
+
+/// Where the machine has IPv6.
+async fn both_address_families(rt: Runtime) {
+    let Ok(listener) = rt.listen((Ipv6Addr::UNSPECIFIED, 0).into()).await else { return };
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().port()));
+    let _here = rt.connect(to).await.unwrap();
+    let (there, peer) = rt.accept(&listener).await.unwrap();
+    assert_eq!(peer.ip(), Ipv4Addr::LOCALHOST, "limits go by it");
+    assert_eq!(there.peer_addr(), peer);
 }
 
 async fn listeners(rt: Runtime) {

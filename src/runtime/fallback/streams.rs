@@ -15,6 +15,7 @@ use rustix::net::{
 
 use super::Fallback;
 use super::sockets::{Side, Socket, Sockets};
+use crate::address::canonical;
 use crate::{BufferPool, File, IoBuf, Piece, RecvBuf};
 
 /// Room for one receive. Taken from the pool when the socket is readable.
@@ -35,6 +36,9 @@ impl Fallback {
         let fd = new_socket(addr)?;
         sockopt::set_socket_reuseaddr(&fd, true)?;
         sockopt::set_socket_reuseport(&fd, true)?;
+        if addr.is_ipv6() && addr.ip().is_unspecified() {
+            sockopt::set_ipv6_v6only(&fd, false)?;
+        }
         net::bind(&fd, &addr)?;
         net::listen(&fd, BACKLOG)?;
         let local_addr = socket_addr(net::getsockname(&fd)?)?;
@@ -102,7 +106,7 @@ impl FallbackListener {
             other => other,
         };
         let (fd, peer) = self.socket.when_ready(Side::Read, accept).await?;
-        let peer = socket_addr(peer.ok_or(Errno::INVAL)?)?;
+        let peer = canonical(socket_addr(peer.ok_or(Errno::INVAL)?)?);
         Ok((FallbackStream::new(&self.sockets, &self.buffers, fd, peer)?, peer))
     }
 }

@@ -25,6 +25,7 @@ use super::lent::{BUFFER_BYTES, GROUP, LentBuf};
 use super::operation::{Finished, Operation};
 use super::payload::Payload;
 use super::ring::Ring;
+use crate::address::{canonical, take_both_families};
 use crate::{IoBuf, RecvBuf};
 
 /// Connections the kernel queues before they are accepted.
@@ -40,6 +41,7 @@ impl Uring {
         socket.set_reuse_port(true)?;
         // Accepted sockets inherit it.
         socket.set_tcp_nodelay(true)?;
+        take_both_families(&socket, addr)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
         let local_addr = socket.local_addr()?;
@@ -151,7 +153,7 @@ impl UringListener {
 }
 
 fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
-    rustix::net::getpeername(fd).ok()??.try_into().ok()
+    rustix::net::getpeername(fd).ok()??.try_into().ok().map(canonical)
 }
 
 impl Drop for UringListener {
