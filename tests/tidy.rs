@@ -148,11 +148,15 @@ fn left_overs(source: &Source) -> Vec<String> {
     found
 }
 
+/// Whether a file below `src` is compiled for tests only.
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/")
+}
+
 /// What waits for another thread, in code that shards run.
 fn locks(source: &Source) -> Vec<String> {
     let path = source.path.as_str();
-    let is_test =
-        path.contains("/tests/") || path.ends_with("tests.rs") || path.ends_with("testing.rs");
+    let is_test = is_test(path) || path.ends_with("testing.rs");
     let runs = ON_SHARDS.iter().any(|folder| path.starts_with(folder));
     if !runs || is_test || MAY_LOCK.contains(&path) {
         return Vec::new();
@@ -353,8 +357,8 @@ fn is_topic_default(broker_key: &str) -> bool {
 fn honoured_settings_are_read() {
     let mut files = sources("rs");
     files.retain(|file| {
-        let is_test = file.path.ends_with("tests.rs") || file.path.contains("/tests/");
-        file.path.starts_with("src/") && !file.path.starts_with("src/config/") && !is_test
+        let is_config = file.path.starts_with("src/config/");
+        file.path.starts_with("src/") && !is_config && !is_test(&file.path)
     });
     let brokers = broker_settings().filter(|setting| !is_topic_default(setting.name));
     let all = brokers.chain(TOPIC_SETTINGS).filter(|setting| setting.status == Status::Honoured);

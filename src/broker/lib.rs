@@ -1,47 +1,21 @@
 //! The broker: shards, connections, request handlers, and the controller's log.
 //!
 //! This crate knows all the others. Decisions are theirs; here they meet clients, time and disks.
-//! `node.rs` is where to begin reading, `handlers/` has one file for each API.
+//! Its rooms: `network` (bytes of connections), `replicas` (the partitions of a shard),
+//! `metadata_source` (where the cluster's metadata comes from), `handlers` (one file for each API)
+//! and `node` (start, stop and upkeep of the whole). `node/mod.rs` is where to begin reading.
 
-mod answers;
-mod authorized_operations;
-mod checkpoints;
-mod connection;
-mod connection_limits;
-mod controller;
-#[cfg(test)]
-mod controller_tests;
-mod directories;
 mod fetch_session;
-mod fetching;
-mod frames;
-#[cfg(test)]
-mod full_disk_tests;
 mod handlers;
-mod home;
-mod housekeeping;
-mod listening;
-mod message_sets;
 mod metadata_cache;
-mod metadata_log;
-#[cfg(test)]
-mod metadata_snapshot_tests;
-mod metadata_snapshots;
+mod metadata_source;
+mod network;
 mod node;
-mod offline;
-mod partition;
-mod produce_check;
-mod request;
-mod request_memory;
+mod replicas;
 mod router;
 mod shard;
-mod shutdown;
-mod simulated;
-mod spare_file;
-mod startup;
-mod storage_metrics;
-mod topic_changes;
-mod topics;
+#[cfg(test)]
+mod tests;
 
+pub use node::simulated::SimulatedNode;
 pub use node::{Node, NodeError, NodeStopper};
-pub use simulated::SimulatedNode;

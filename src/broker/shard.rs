@@ -19,19 +19,19 @@ use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
 use ringlog_types::{ProducerId, Uuid};
 
-use crate::connection::Connections;
-use crate::controller::Controller;
 use crate::fetch_session::SessionCache;
-use crate::home::LastGiven;
-use crate::listening::Listening;
 use crate::metadata_cache::MetadataCache;
+use crate::metadata_source::embedded::controller::Controller;
+use crate::network::connection::Connections;
+use crate::network::home::LastGiven;
+use crate::network::listener::Listening;
+use crate::network::request_memory::RequestMemory;
 use crate::node::Common;
-use crate::offline::Offline;
-use crate::partition::Partition;
-use crate::request_memory::RequestMemory;
+use crate::replicas::offline::Offline;
+use crate::replicas::partition::Partition;
+use crate::replicas::storage_metrics::StorageMetrics;
+use crate::replicas::topics::Topics;
 use crate::router::Job;
-use crate::storage_metrics::StorageMetrics;
-use crate::topics::Topics;
 
 /// How many versions of ApiVersions there are: 0 to 4.
 const API_VERSIONS: usize = 5;

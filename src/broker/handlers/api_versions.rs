@@ -12,9 +12,9 @@ use ringlog_wire::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
-use crate::answers::Answer;
 use crate::handlers::SERVED;
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 /// From this version features whose lowest level is 0 are listed (KAFKA-17011).

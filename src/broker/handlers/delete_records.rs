@@ -11,10 +11,10 @@ use ringlog_wire::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 
-use crate::answers::Answer;
 use crate::fetch_session::TopicRef;
-use crate::fetching::find_topic;
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::replicas::read::find_topic;
 use crate::shard::Shard;
 
 /// "Up to the high watermark."

@@ -6,9 +6,9 @@ use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::messages::delete_topics_request::DeleteTopicsRequest;
 use ringlog_wire::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 
-use crate::answers::Answer;
-use crate::controller::{self, decode_again};
-use crate::request::Request;
+use crate::metadata_source::embedded::controller::{self, decode_again};
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {

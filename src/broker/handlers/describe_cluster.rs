@@ -8,9 +8,9 @@ use ringlog_wire::messages::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponse,
 };
 
-use crate::answers::Answer;
-use crate::authorized_operations;
-use crate::request::Request;
+use crate::handlers::authorized_operations;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 /// The endpoint type that this node has: brokers, not controllers (KIP-919).

@@ -27,8 +27,8 @@ use ringlog_wire::messages::describe_configs_response::{
 };
 use ringlog_wire::{EncodeError, Message, Writer};
 
-use crate::answers::Answer;
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 /// The largest answer (in bytes) but for its last resource: 10,000 topics with all synonyms.

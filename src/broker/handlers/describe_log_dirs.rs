@@ -12,8 +12,8 @@ use ringlog_wire::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 
-use crate::answers::Answer;
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 /// One partition's log.
@@ -55,7 +55,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 
 fn local_sizes(shard: &Shard) -> Vec<Size> {
     let partitions = shard.topics.local_partitions();
-    let size = |partition: &Rc<crate::partition::Partition>| Size {
+    let size = |partition: &Rc<crate::replicas::partition::Partition>| Size {
         dir_index: partition.log.dir().index(),
         topic_partition: partition.topic_partition.clone(),
         bytes: partition.log.size_bytes(),

@@ -12,12 +12,12 @@ use ringlog_wire::messages::describe_topic_partitions_response::{
     DescribeTopicPartitionsResponseTopic,
 };
 
-use crate::answers::Answer;
-use crate::authorized_operations;
-use crate::offline;
-use crate::request::Request;
+use crate::handlers::authorized_operations;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::replicas::offline;
+use crate::replicas::topics::TopicEntry;
 use crate::shard::Shard;
-use crate::topics::TopicEntry;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let asked = match request.decode::<DescribeTopicPartitionsRequest>() {

@@ -8,9 +8,9 @@ use ringlog_types::{ErrorCode, ProducerId};
 use ringlog_wire::messages::init_producer_id_request::InitProducerIdRequest;
 use ringlog_wire::messages::init_producer_id_response::InitProducerIdResponse;
 
-use crate::answers::Answer;
-use crate::controller;
-use crate::request::Request;
+use crate::metadata_source::embedded::controller;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {

@@ -11,8 +11,8 @@ use ringlog_wire::messages::list_config_resources_response::{
     ConfigResource, ListConfigResourcesResponse,
 };
 
-use crate::answers::Answer;
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
 use crate::shard::Shard;
 
 const EVERY_TYPE: [ResourceType; 5] = [

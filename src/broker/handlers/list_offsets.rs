@@ -17,11 +17,11 @@ use ringlog_wire::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 
-use crate::answers::Answer;
 use crate::fetch_session::TopicRef;
-use crate::fetching::{check_leader_epoch, find_topic};
-use crate::partition::Partition;
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::replicas::partition::Partition;
+use crate::replicas::read::{check_leader_epoch, find_topic};
 use crate::shard::Shard;
 
 const LATEST: TimestampMs = -1;

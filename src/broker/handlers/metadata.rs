@@ -13,13 +13,13 @@ use ringlog_wire::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 
-use crate::answers::Answer;
-use crate::authorized_operations;
-use crate::controller;
-use crate::offline;
-use crate::request::Request;
+use crate::handlers::authorized_operations;
+use crate::metadata_source::embedded::controller;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::replicas::offline;
+use crate::replicas::topics::TopicEntry;
 use crate::shard::Shard;
-use crate::topics::TopicEntry;
 
 /// Up to this version an empty list of topics means all of them; later null does.
 const VERSION_EMPTY_IS_ALL: i16 = 0;

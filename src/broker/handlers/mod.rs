@@ -4,6 +4,7 @@
 
 mod alter_configs;
 mod api_versions;
+mod authorized_operations;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -28,9 +29,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ringlog_wire::ApiKey;
 
-use crate::answers::Answer;
-use crate::connection::Peer;
-use crate::request::{Held, Request};
+use crate::network::answers::Answer;
+use crate::network::connection::Peer;
+use crate::network::request::{Held, Request};
 use crate::shard::Shard;
 
 /// The APIs of this node with their version ranges: those of Kafka 4.3, and the older versions

@@ -13,10 +13,10 @@ use ringlog_wire::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
 
-use crate::answers::Answer;
 use crate::fetch_session::TopicRef;
-use crate::fetching::{check_leader_epoch, find_topic};
-use crate::request::Request;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::replicas::read::{check_leader_epoch, find_topic};
 use crate::shard::Shard;
 
 struct Query {

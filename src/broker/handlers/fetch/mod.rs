@@ -1,0 +1,309 @@
+//! Fetch (key 1): records out, from memory or spliced from files, with sessions (KIP-227) and
+//! long polls. Versions 0 to 3 get message sets of the old formats (Apache Kafka 4 hangs up on
+//! them).
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringlog_runtime::Piece;
+use ringlog_types::{BrokerId, ErrorCode, LeaderEpoch, Uuid};
+use ringlog_wire::fetch::{ResponseHead, ResponseWriter};
+use ringlog_wire::messages::fetch_request::FetchRequest;
+use ringlog_wire::messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
+};
+use ringlog_wire::{EncodeError, Records, Writer};
+
+use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
+use crate::network::answers::Answer;
+use crate::network::connection::Peer;
+use crate::network::request::Request;
+use crate::replicas::message_sets::OldReader;
+use crate::replicas::read::{FetchLimits, Fetched, PartitionRead, fetch, find_topic};
+use crate::shard::Shard;
+
+/// From this version a request carries a limit for the whole response, and the first batch is
+/// returned whole whatever its size (KIP-74).
+const VERSION_BYTES_MAX: i16 = 3;
+/// From this version a client knows that a log directory may fail (KIP-112).
+const VERSION_STORAGE_ERROR: i16 = 6;
+/// From this version a client may know zstd (KIP-110).
+const VERSION_ZSTD: i16 = 10;
+/// From this version topics are named by id (KIP-516).
+const VERSION_TOPIC_IDS: i16 = 13;
+/// From this version the replica id is a tagged field.
+const VERSION_REPLICA_STATE: i16 = 15;
+/// From this version a client that asked the wrong leader is told who is the right one (KIP-951).
+const VERSION_CURRENT_LEADER: i16 = 16;
+
+/// `IsolationLevel.READ_COMMITTED`.
+const READ_COMMITTED: i8 = 1;
+
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
+    let asked = match request.decode::<FetchRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let replica_id = match request.version {
+        VERSION_REPLICA_STATE.. => asked.replica_state.replica_id,
+        _ => asked.replica_id,
+    };
+    let session = session_request(&asked, request.version);
+    let limits = limits(&shard, &request, &asked);
+    drop(asked);
+    let planned = {
+        let random = shard.rt.random_u64() as u32;
+        shard.fetch_sessions.borrow_mut().plan(session, shard.rt.now(), random)
+    };
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => return refuse(&request, error),
+    };
+    request.peer.fetch_session.set(plan.session_id);
+    // What is left of the request is the plan; it may wait for long.
+    let request = request.without_body();
+    drop(request.held.take());
+    let reads = if replica_id >= 0 {
+        // No other broker is a replica of anything here.
+        plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
+    } else {
+        let Fetched { reads, owner } =
+            fetch_for(&shard, &request.peer, &plan.targets, limits).await;
+        let bytes = reads.iter().map(|read| read.bytes).sum();
+        request.peer.touched(&shard, owner, bytes);
+        reads
+    };
+    let news = news(&shard, &plan, reads, request.version);
+    let endpoints = endpoints(&shard, &news);
+    let head = ResponseHead {
+        session_id: plan.session_id,
+        topic_count: by_topic(&news).count(),
+        ..ResponseHead::default()
+    };
+    request.respond_with_records(|writer, records| {
+        write(writer, request.version, head, news, &endpoints, records)
+    })
+}
+
+/// Fetches, but waits for nothing that the peer does not wait for: when its side of the
+/// connection has ended, it gets what is there.
+async fn fetch_for(
+    shard: &Rc<Shard>,
+    peer: &Peer,
+    targets: &[FetchTarget],
+    limits: FetchLimits,
+) -> Fetched {
+    {
+        let mut fetched = pin!(fetch(shard, targets, limits));
+        let mut ended = pin!(peer.ended.wait());
+        let until_ended = poll_fn(|context| match fetched.as_mut().poll(context) {
+            Poll::Ready(fetched) => Poll::Ready(Some(fetched)),
+            Poll::Pending => ended.as_mut().poll(context).map(|()| None),
+        });
+        if let Some(fetched) = until_ended.await {
+            return fetched;
+        }
+    }
+    let limits = FetchLimits { deadline: shard.rt.now(), ..limits };
+    fetch(shard, targets, limits).await
+}
+
+fn refuse(request: &Request, error: ErrorCode) -> Answer {
+    let response = FetchResponse { error_code: error.code(), ..Default::default() };
+    request.respond(&response)
+}
+
+fn session_request(asked: &FetchRequest<'_>, version: i16) -> SessionRequest {
+    let uses_topic_ids = version >= VERSION_TOPIC_IDS;
+    let mut targets = Vec::new();
+    for topic in &asked.topics {
+        let named = match uses_topic_ids {
+            true => TopicRef::Id(topic.topic_id),
+            false => TopicRef::Name(topic.topic.as_ref().into()),
+        };
+        targets.extend(topic.partitions.iter().map(|partition| FetchTarget {
+            topic: named.clone(),
+            partition: partition.partition,
+            fetch_offset: partition.fetch_offset,
+            partition_bytes_max: partition.partition_max_bytes.max(0) as usize,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &asked.forgotten_topics_data {
+        let named = match uses_topic_ids {
+            true => TopicRef::Id(topic.topic_id),
+            false => TopicRef::Name(topic.topic.as_ref().into()),
+        };
+        forgotten.extend(topic.partitions.iter().map(|partition| (named.clone(), *partition)));
+    }
+    SessionRequest {
+        session_id: asked.session_id,
+        epoch: asked.session_epoch,
+        uses_topic_ids,
+        targets,
+        forgotten,
+    }
+}
+
+fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLimits {
+    let bytes_max = asked.max_bytes.min(shard.node.config.fetch_max_bytes).max(0) as usize;
+    let idle_max = shard.node.config.connections_max_idle_ms;
+    let wait_max = if idle_max > 0 { idle_max as u64 } else { u64::MAX };
+    let wait_ms = (asked.max_wait_ms.max(0) as u64).min(wait_max);
+    FetchLimits {
+        bytes_min: (asked.min_bytes.max(0) as usize).min(bytes_max),
+        bytes_max,
+        whole_first_batch: request.version >= VERSION_BYTES_MAX,
+        read_committed: asked.isolation_level == READ_COMMITTED,
+        takes_zstd: request.version >= VERSION_ZSTD,
+        old_reader: OldReader::of(request.version),
+        deadline: request.arrived + Duration::from_millis(wait_ms),
+    }
+}
+
+/// A partition that the client is told of.
+struct News<'p> {
+    topic: &'p TopicRef,
+    partition: i32,
+    read: PartitionRead,
+    /// Who leads it, if the client should learn that.
+    leader: Option<(BrokerId, LeaderEpoch)>,
+}
+
+/// What the client is told: in a session only what is new to it.
+fn news<'p>(
+    shard: &Shard,
+    plan: &'p FetchPlan,
+    reads: Vec<PartitionRead>,
+    version: i16,
+) -> Vec<News<'p>> {
+    let mut sessions = shard.fetch_sessions.borrow_mut();
+    let mut news = Vec::with_capacity(if plan.incremental { 0 } else { reads.len() });
+    for (index, (target, read)) in plan.targets.iter().zip(reads).enumerate() {
+        let sent = LastSent {
+            high_watermark: read.high_watermark,
+            log_start_offset: read.log_start_offset,
+        };
+        let is_news = sessions.note_sent(plan, index, sent, read.bytes > 0);
+        let has_news =
+            is_news || read.bytes > 0 || read.error.is_error() || read.diverging.is_some();
+        if has_news || !plan.incremental {
+            let leader = (version >= VERSION_CURRENT_LEADER)
+                .then(|| current_leader(shard, target, read.error))
+                .flatten();
+            news.push(News { topic: &target.topic, partition: target.partition, read, leader });
+        }
+    }
+    news
+}
+
+/// The leader of a partition that was asked of another, or as it was under another epoch.
+fn current_leader(
+    shard: &Shard,
+    target: &FetchTarget,
+    error: ErrorCode,
+) -> Option<(BrokerId, LeaderEpoch)> {
+    if !matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
+        return None;
+    }
+    let topic = find_topic(shard, &target.topic).ok()?;
+    let partition = topic.partition(target.partition)?;
+    Some((partition.leader, partition.leader_epoch))
+}
+
+/// Where the leaders listen that the client is told of.
+fn endpoints(shard: &Shard, news: &[News<'_>]) -> Vec<NodeEndpoint<'static>> {
+    let is_told =
+        |id: BrokerId| news.iter().any(|news| news.leader.is_some_and(|(leader, _)| leader == id));
+    let brokers = shard.node.brokers().into_iter().filter(|broker| is_told(broker.id));
+    brokers
+        .map(|broker| NodeEndpoint {
+            node_id: broker.id,
+            host: broker.host.into(),
+            port: broker.port,
+            rack: broker.rack.map(Into::into),
+        })
+        .collect()
+}
+
+/// The partitions of one topic follow each other.
+fn by_topic<'n, 'p>(news: &'n [News<'p>]) -> impl Iterator<Item = &'n [News<'p>]> {
+    news.chunk_by(|one, next| one.topic == next.topic)
+}
+
+/// Writes the response; the pieces of the records go to `records`, and stand in the response by
+/// their index there.
+fn write(
+    writer: &mut Writer,
+    version: i16,
+    head: ResponseHead,
+    news: Vec<News<'_>>,
+    endpoints: &[NodeEndpoint<'_>],
+    records: &mut Vec<Vec<Piece>>,
+) -> Result<(), EncodeError> {
+    let sizes: Vec<usize> = by_topic(&news).map(<[News<'_>]>::len).collect();
+    let mut response = ResponseWriter::begin(writer, version, head)?;
+    let mut news = news.into_iter();
+    for size in sizes {
+        let topic = news.as_slice()[0].topic;
+        match topic {
+            TopicRef::Name(name) => response.topic(name, Uuid::ZERO, size)?,
+            TopicRef::Id(id) => response.topic("", *id, size)?,
+        }
+        for News { partition, read, leader, .. } in news.by_ref().take(size) {
+            let mut data = partition_data(partition, version, read, records);
+            if let Some((leader_id, leader_epoch)) = leader {
+                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            }
+            response.partition(&data)?;
+        }
+    }
+    response.finish(endpoints)
+}
+
+fn partition_data(
+    partition_index: i32,
+    version: i16,
+    read: PartitionRead,
+    records: &mut Vec<Vec<Piece>>,
+) -> PartitionData<'static> {
+    let error = match read.error {
+        // What they know to do is the same: ask for the leader again.
+        ErrorCode::KafkaStorageError if version < VERSION_STORAGE_ERROR => {
+            ErrorCode::NotLeaderOrFollower
+        }
+        error => error,
+    };
+    let mut data = PartitionData {
+        partition_index,
+        error_code: error.code(),
+        high_watermark: read.high_watermark,
+        last_stable_offset: read.last_stable_offset,
+        log_start_offset: read.log_start_offset,
+        ..Default::default()
+    };
+    if !read.aborted.is_empty() {
+        let aborted = read.aborted.iter().map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+        });
+        data.aborted_transactions = Some(aborted.collect());
+    }
+    if let Some((epoch, end_offset)) = read.diverging {
+        data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+    }
+    // Clients of every version take an empty list of batches, not all of them null.
+    data.records = Some(Records::default());
+    if read.bytes > 0 {
+        let id = records.len() as u32;
+        data.records = Some(Records::External { id, len: read.bytes });
+        records.push(read.pieces);
+    }
+    data
+}

@@ -1,0 +1,428 @@
+//! Produce (key 0): batches in, offsets out, and not before they are where `acks` says.
+//!
+//! Versions 0 to 2 carry message sets of the old formats, which are converted to one batch on
+//! the way in (Apache Kafka 4 hangs up on them). Everything up to the append happens while the
+//! request is dispatched, so that the batches of one connection are appended in request order.
+
+mod check;
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ringlog_record::{BatchError, BatchSummary, HEADER_BYTES};
+use ringlog_runtime::ShardId;
+use ringlog_storage::{AppendOrigin, Appended};
+use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, Uuid};
+use ringlog_wire::messages::produce_response::{
+    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+
+use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
+use ringlog_wire::text;
+use smallvec::SmallVec;
+
+use crate::fetch_session::TopicRef;
+use crate::handlers::Work;
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::replicas::partition::Partition;
+use crate::replicas::read::find_topic;
+use crate::replicas::topics::TopicEntry;
+use crate::shard::Shard;
+
+/// From this version topics are named by id (KIP-516).
+const VERSION_TOPIC_IDS: i16 = 13;
+
+/// Up to so many partitions of a request are looked through one by one.
+const FEW_PARTITIONS: usize = 16;
+
+/// So many partitions may be without a batch: names alone take hardly any bytes, and each is
+/// answered.
+const EMPTY_PARTITIONS_MAX: usize = 1000;
+
+/// A batch on its way to the shard that owns its partition.
+struct Append {
+    slot: usize,
+    topic_id: Uuid,
+    partition: i32,
+    leader_epoch: LeaderEpoch,
+    batch: Bytes,
+    summary: BatchSummary,
+}
+
+/// What a partition is answered.
+#[derive(Clone)]
+struct Outcome {
+    error: ErrorCode,
+    message: Option<String>,
+    base_offset: Offset,
+    log_append_time: TimestampMs,
+    log_start_offset: Offset,
+}
+
+impl Outcome {
+    fn failed(error: ErrorCode, message: impl Into<Option<String>>) -> Outcome {
+        Outcome {
+            error,
+            message: message.into(),
+            base_offset: -1,
+            log_append_time: -1,
+            log_start_offset: -1,
+        }
+    }
+}
+
+/// The partitions of a request, in its order; a topic's partitions follow each other.
+struct Layout {
+    topics: Vec<(TopicRef, Vec<i32>)>,
+}
+
+/// How a request wants to be acknowledged.
+#[derive(Clone, Copy)]
+struct Acks {
+    /// -1 (all), 0 or 1.
+    acks: i16,
+}
+
+/// A request whose batches have been checked and sorted by owner. Nothing is appended yet.
+struct Prepared {
+    acks: Acks,
+    layout: Layout,
+    /// One for each partition, in request order; empty where an append decides.
+    outcomes: Vec<Option<Outcome>>,
+    appends: Vec<(ShardId, Vec<Append>)>,
+    /// Those whose batches are still to be checked, elsewhere.
+    heavy: Vec<Unchecked>,
+}
+
+/// The records of a partition that were not looked at yet.
+struct Unchecked {
+    slot: usize,
+    owner: ShardId,
+    topic: Rc<TopicEntry>,
+    partition: i32,
+    leader_epoch: LeaderEpoch,
+    records: Bytes,
+}
+
+impl Unchecked {
+    fn append(self, (batch, summary): (Bytes, BatchSummary)) -> (ShardId, Append) {
+        let Unchecked { slot, owner, topic, partition, leader_epoch, .. } = self;
+        let topic_id = topic.id;
+        (owner, Append { slot, topic_id, partition, leader_epoch, batch, summary })
+    }
+
+    fn refuse(&self, refused: &BatchError) -> Outcome {
+        tracing::debug!(topic = %self.topic.name, partition = self.partition, %refused, "refused");
+        Outcome::failed(refused.error_code(), refused.to_string())
+    }
+}
+
+impl Prepared {
+    fn add(&mut self, (owner, append): (ShardId, Append)) {
+        match self.appends.iter_mut().find(|(shard, _)| *shard == owner) {
+            Some((_, group)) => group.push(append),
+            None => self.appends.push((owner, vec![append])),
+        }
+    }
+}
+
+pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
+    let mut prepared = match prepare_all(shard, &request) {
+        Ok(prepared) => prepared,
+        Err(close) => return Work::Done(close),
+    };
+    if prepared.heavy.is_empty() {
+        return append_prepared(shard, request, prepared);
+    }
+    let shard = shard.clone();
+    Work::first(async move {
+        check_heavy(&shard, request.version, &mut prepared).await;
+        append_prepared(&shard, request, prepared)
+    })
+}
+
+/// Appends what was checked, at once; the rest of the work is to wait until it is acknowledged.
+fn append_prepared(shard: &Rc<Shard>, request: Request, prepared: Prepared) -> Work {
+    let Prepared { acks, layout, mut outcomes, appends, .. } = prepared;
+    match appends.as_slice() {
+        [] => {}
+        [(owner, _)] => request.peer.touched(shard, Some(*owner), request.body.len()),
+        [_, _, ..] => request.peer.touched(shard, None, request.body.len()),
+    }
+    let groups: Vec<_> = appends
+        .into_iter()
+        .map(|(owner, group)| {
+            shard.start_on(owner, move |shard: &Rc<Shard>| append_all(shard, group, acks))
+        })
+        .collect();
+    let request = request.without_body();
+    Work::later(async move {
+        for group in groups {
+            for (slot, outcome) in group.await {
+                outcomes[slot] = Some(outcome);
+            }
+        }
+        let outcomes: Vec<Outcome> =
+            outcomes.into_iter().map(|outcome| outcome.expect("every slot is filled")).collect();
+        if acks.acks == 0 {
+            return answer_to_silence(&outcomes);
+        }
+        request.respond(&response(layout, outcomes))
+    })
+}
+
+/// Checks what takes long, one partition after the other.
+async fn check_heavy(shard: &Shard, version: i16, prepared: &mut Prepared) {
+    for unchecked in std::mem::take(&mut prepared.heavy) {
+        let (records, config) = (unchecked.records.clone(), unchecked.topic.config.clone());
+        let now_ms = shard.rt.wall_clock_ms();
+        let check = move || check::check(records, version, &config, now_ms);
+        match shard.rt.compute(check).await {
+            Ok(checked) => prepared.add(unchecked.append(checked)),
+            Err(refused) => {
+                prepared.outcomes[unchecked.slot] = Some(unchecked.refuse(&refused));
+            }
+        }
+    }
+}
+
+/// Walks the request once. Only when all of it could be read may anything be appended. The error
+/// is the answer that closes the connection.
+fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer> {
+    let undecodable = |error| request.undecodable(&error);
+    let mut reader =
+        ProduceRequestReader::begin(&request.body, request.version).map_err(undecodable)?;
+    let mut prepared = Prepared {
+        acks: Acks { acks: reader.acks },
+        layout: Layout { topics: Vec::new() },
+        outcomes: Vec::new(),
+        appends: Vec::new(),
+        heavy: Vec::new(),
+    };
+    let partitions_max = EMPTY_PARTITIONS_MAX + request.body.len() / HEADER_BYTES;
+    let refusal = refusal(&reader);
+    let mut transactional = false;
+    let mut named_twice = Repeated::default();
+    let mut topic: Option<(usize, Result<Rc<TopicEntry>, ErrorCode>)> = None;
+    while let Some(partition) = reader.next_partition().map_err(undecodable)? {
+        let slot = prepared.outcomes.len();
+        if slot == partitions_max {
+            let reason = "a Produce request with more partitions than it has room for batches";
+            return Err(Answer::Close(reason.into()));
+        }
+        let number = partition.topic.number;
+        if topic.as_ref().is_none_or(|(current, _)| *current != number) {
+            let named = match request.version {
+                VERSION_TOPIC_IDS.. => TopicRef::Id(partition.topic.id),
+                _ => TopicRef::Name(text(partition.topic.name).into()),
+            };
+            topic = Some((number, find_topic(shard, &named)));
+            prepared.layout.topics.push((named, Vec::new()));
+        }
+        let (_, entry) = topic.as_ref().expect("set above");
+        let (_, indexes) = prepared.layout.topics.last_mut().expect("pushed with the topic");
+        indexes.push(partition.index);
+        transactional |= check::is_transactional(partition.records.unwrap_or_default());
+        prepared.outcomes.push(None);
+        let outcome = match (refusal, entry) {
+            (Some(error), _) => Err(Outcome::failed(error, None)),
+            (None, Err(error)) => Err(Outcome::failed(*error, None)),
+            (None, Ok(entry)) if named_twice.is_repeated(entry.id, partition.index) => {
+                let message = "the request names the partition twice".to_owned();
+                Err(Outcome::failed(ErrorCode::InvalidRequest, message))
+            }
+            (None, Ok(entry)) => prepare(shard, request, entry, &partition, &mut prepared),
+        };
+        if let Err(outcome) = outcome {
+            prepared.outcomes[slot] = Some(outcome);
+        }
+    }
+    if transactional && refusal.is_none() {
+        // One such batch refuses the request (`KafkaApis.handleProduceRequest`): nothing could
+        // ever end the transaction that it would open.
+        let refused = Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed, None);
+        prepared.appends.clear();
+        prepared.heavy.clear();
+        prepared.outcomes.fill(Some(refused));
+    }
+    Ok(prepared)
+}
+
+/// The partitions that a request has named.
+#[derive(Default)]
+struct Repeated {
+    few: SmallVec<[(Uuid, i32); FEW_PARTITIONS]>,
+    many: HashSet<(Uuid, i32)>,
+}
+
+impl Repeated {
+    /// Notes the partition, and tells whether it was noted before.
+    fn is_repeated(&mut self, topic_id: Uuid, partition: i32) -> bool {
+        let named = (topic_id, partition);
+        if self.many.is_empty() && self.few.len() < FEW_PARTITIONS {
+            let is_repeated = self.few.contains(&named);
+            self.few.push(named);
+            return is_repeated;
+        }
+        self.many.extend(self.few.drain(..));
+        !self.many.insert(named)
+    }
+}
+
+/// Why the whole request is refused whatever it carries, if it is.
+fn refusal(request: &ProduceRequestReader<'_>) -> Option<ErrorCode> {
+    if !(-1..=1).contains(&request.acks) {
+        return Some(ErrorCode::InvalidRequiredAcks);
+    }
+    // A transactional producer has to get its id from a coordinator first, and there is none.
+    request.transactional_id.is_some().then_some(ErrorCode::TransactionalIdNotFound)
+}
+
+/// Checks one partition's records, unless that takes long, and finds their owner.
+fn prepare(
+    shard: &Rc<Shard>,
+    request: &Request,
+    topic: &Rc<TopicEntry>,
+    partition: &PartitionView<'_>,
+    prepared: &mut Prepared,
+) -> Result<(), Outcome> {
+    let entry = topic
+        .partition(partition.index)
+        .ok_or_else(|| Outcome::failed(ErrorCode::UnknownTopicOrPartition, None))?;
+    if prepared.acks.acks == -1 && topic.config.min_insync_replicas > 1 {
+        return Err(Outcome::failed(ErrorCode::NotEnoughReplicas, None));
+    }
+    let records = request.body.slice_ref(partition.records.unwrap_or_default());
+    let version = request.version;
+    let now_ms = shard.rt.wall_clock_ms();
+    let is_heavy = check::is_heavy(&records, version, &topic.config, now_ms);
+    let unchecked = Unchecked {
+        slot: prepared.outcomes.len() - 1,
+        owner: entry.owner,
+        topic: topic.clone(),
+        partition: partition.index,
+        leader_epoch: entry.leader_epoch,
+        records: records.clone(),
+    };
+    if is_heavy {
+        prepared.heavy.push(unchecked);
+        return Ok(());
+    }
+    let checked = check::check(records, version, &topic.config, now_ms);
+    let checked = checked.map_err(|refused| unchecked.refuse(&refused))?;
+    prepared.add(unchecked.append(checked));
+    Ok(())
+}
+
+/// Appends in order, at once; the future waits until the batches are acknowledged.
+fn append_all(
+    shard: &Rc<Shard>,
+    appends: Vec<Append>,
+    acks: Acks,
+) -> impl Future<Output = Vec<(usize, Outcome)>> + use<> {
+    let now_ms = shard.rt.wall_clock_ms();
+    let mut appended = Vec::with_capacity(appends.len());
+    for append in appends {
+        let partition = shard.local_partition(&append.topic_id, append.partition);
+        appended.push((append.slot, append_one(shard, partition, &append, now_ms)));
+    }
+    async move {
+        let mut outcomes = Vec::with_capacity(appended.len());
+        for (slot, result) in appended {
+            let outcome = match result {
+                Ok((partition, appended)) => acknowledge(&partition, appended, acks).await,
+                Err(outcome) => outcome,
+            };
+            outcomes.push((slot, outcome));
+        }
+        outcomes
+    }
+}
+
+fn append_one(
+    shard: &Shard,
+    partition: Option<Rc<Partition>>,
+    append: &Append,
+    now_ms: TimestampMs,
+) -> Result<(Rc<Partition>, Appended), Outcome> {
+    let partition = partition
+        .filter(|partition| !partition.is_offline())
+        .ok_or_else(|| Outcome::failed(ErrorCode::KafkaStorageError, None))?;
+    let log = &partition.log;
+    let origin = AppendOrigin::Client;
+    let appended = log.append(&append.batch, &append.summary, origin, append.leader_epoch, now_ms);
+    match appended {
+        Ok(appended) => {
+            if !appended.duplicate {
+                partition.metrics.appended(append.summary.record_count, append.batch.len());
+            }
+            shard.metrics.appended(append.batch.len());
+            Ok((partition, appended))
+        }
+        Err(error) => {
+            let outcome = Outcome::failed(error.error_code(), error.to_string());
+            Err(Outcome { log_start_offset: log.log_start_offset(), ..outcome })
+        }
+    }
+}
+
+/// Waits until the append is as safe as the client asked for.
+async fn acknowledge(partition: &Partition, appended: Appended, acks: Acks) -> Outcome {
+    let log = &partition.log;
+    // Producers that do not wait for the disk are slowed down to its speed here.
+    log.wait_writable().await;
+    if acks.acks != 0 {
+        // The timeout of a request bounds the wait for other replicas, and there are none. It never
+        // bounds the leader's own disk, as in Kafka, where a `DelayedProduce` that only the leader
+        // is part of is complete before it waits: an error for what is there in a moment would make
+        // the client send it twice.
+        let waited = log.wait_committed(appended.last_offset + 1).await;
+        if let Err(error) = waited {
+            return Outcome::failed(error.error_code(), error.to_string());
+        }
+    }
+    Outcome {
+        error: ErrorCode::None,
+        message: None,
+        base_offset: appended.base_offset,
+        log_append_time: appended.log_append_time,
+        log_start_offset: appended.log_start_offset,
+    }
+}
+
+/// With `acks=0` an error can only be told by hanging up: the client then looks for the reason.
+fn answer_to_silence(outcomes: &[Outcome]) -> Answer {
+    match outcomes.iter().find(|outcome| outcome.error.is_error()) {
+        Some(outcome) => Answer::Close(format!("a produce with acks=0 failed: {}", outcome.error)),
+        None => Answer::Silent,
+    }
+}
+
+fn response(layout: Layout, outcomes: Vec<Outcome>) -> ProduceResponse<'static> {
+    let mut outcomes = outcomes.into_iter();
+    let mut response = ProduceResponse::default();
+    for (topic, indexes) in layout.topics {
+        let mut answered = TopicProduceResponse::default();
+        match topic {
+            TopicRef::Name(name) => answered.name = name.to_string().into(),
+            TopicRef::Id(id) => answered.topic_id = id,
+        }
+        for index in indexes {
+            let outcome = outcomes.next().expect("an outcome for every partition");
+            answered.partition_responses.push(PartitionProduceResponse {
+                index,
+                error_code: outcome.error.code(),
+                base_offset: outcome.base_offset,
+                log_append_time_ms: outcome.log_append_time,
+                log_start_offset: outcome.log_start_offset,
+                error_message: outcome.message.map(Into::into),
+                ..Default::default()
+            });
+        }
+        response.responses.push(answered);
+    }
+    response
+}

@@ -1,0 +1,6 @@
+//! The metadata of a cluster of one node: its controller runs here and writes its own log.
+
+pub(crate) mod controller;
+pub(crate) mod log;
+pub(crate) mod snapshots;
+pub(crate) mod spare_file;

@@ -1,0 +1,235 @@
+//! The answers of one connection, in the order of its requests.
+//!
+//! Requests are worked on concurrently, but Kafka promises that responses leave in request
+//! order. Every request takes a place in the queue when it arrives; its answer is put there when
+//! it is ready, and the writer sends what is ready at the front. The queue is bounded: the
+//! reader stops reading when [`REQUESTS_IN_FLIGHT_MAX`] places are taken, and takes nothing up but
+//! more records before everything is answered and sent. An answer keeps the memory that its
+//! request claimed until it is sent.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use ringlog_runtime::Piece;
+use ringlog_runtime::sync::Notify;
+use smallvec::SmallVec;
+
+use crate::network::request_memory::Claim;
+
+/// How many requests of one connection may be in work. Clients pipeline 1 to 100.
+pub(crate) const REQUESTS_IN_FLIGHT_MAX: usize = 128;
+
+/// What one request comes to.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A response frame with its length prefix.
+    Frame(Vec<Piece>),
+    /// No response is due (`acks=0`).
+    Silent,
+    /// The connection must be closed, after the responses before this one.
+    Close(String),
+}
+
+/// A place in the queue, given back filled by [`AnswerQueue::fill`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(u64);
+
+#[derive(Default)]
+struct Places {
+    /// The number of the place at the front.
+    front: u64,
+    waiting: VecDeque<Option<(Answer, Option<Claim>)>>,
+    /// The writer is at what it took last.
+    sending: bool,
+    closed: bool,
+}
+
+/// The queue between the request handlers of a connection and its writer.
+#[derive(Default)]
+pub(crate) struct AnswerQueue {
+    places: RefCell<Places>,
+    ready: Notify,
+    room: Notify,
+}
+
+/// Memory that answers hold until they are sent.
+pub(crate) type Claims = SmallVec<[Claim; 2]>;
+
+/// What the writer has to do next.
+pub(crate) enum Next {
+    /// Send these pieces: one or more whole responses. The claims are theirs.
+    Send(Vec<Piece>, Claims),
+    /// Everything asked was answered and nothing more will come.
+    Finished,
+    /// Hang up, for this reason, unless it is empty.
+    Close(String),
+}
+
+impl AnswerQueue {
+    /// Takes the next place. The caller has waited for [`AnswerQueue::wait_for_room`].
+    pub(crate) fn take_place(&self) -> Place {
+        let mut places = self.places.borrow_mut();
+        places.waiting.push_back(None);
+        Place(places.front + places.waiting.len() as u64 - 1)
+    }
+
+    /// Puts the answer into its place, with the memory it holds until it is sent.
+    pub(crate) fn fill(&self, place: Place, answer: Answer, claim: Option<Claim>) {
+        let mut places = self.places.borrow_mut();
+        let index = (place.0 - places.front) as usize;
+        assert!(places.waiting[index].is_none(), "a request is answered once");
+        places.waiting[index] = Some((answer, claim));
+        if index == 0 {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Says that no further request will come; the writer ends after the last answer.
+    pub(crate) fn close(&self) {
+        self.places.borrow_mut().closed = true;
+        self.ready.notify_one();
+    }
+
+    /// Waits until another request may be taken up.
+    pub(crate) async fn wait_for_room(&self) {
+        while self.places.borrow().waiting.len() >= REQUESTS_IN_FLIGHT_MAX {
+            self.room.notified().await;
+        }
+    }
+
+    /// Waits until every request is answered and every answer sent.
+    pub(crate) async fn wait_until_idle(&self) {
+        while !self.is_idle() {
+            self.room.notified().await;
+        }
+    }
+
+    /// Whether every request is answered and every answer sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        let places = self.places.borrow();
+        places.waiting.is_empty() && !places.sending
+    }
+
+    /// Whether answers are on their way to the peer.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.places.borrow().sending
+    }
+
+    /// Waits until the answer at the front is there, and takes it with those ready behind it.
+    pub(crate) async fn next(&self) -> Next {
+        self.places.borrow_mut().sending = false;
+        loop {
+            if let Some(next) = self.take_ready() {
+                return next;
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    fn take_ready(&self) -> Option<Next> {
+        let mut places = self.places.borrow_mut();
+        let (mut pieces, mut claims) = (Vec::new(), Claims::new());
+        while let Some(Some(_)) = places.waiting.front() {
+            // A close waits for its turn until what is before it has been sent.
+            if !pieces.is_empty() && matches!(places.waiting[0], Some((Answer::Close(_), _))) {
+                break;
+            }
+            places.front += 1;
+            let (answer, claim) = places.waiting.pop_front().flatten().expect("looked at above");
+            claims.extend(claim);
+            match answer {
+                Answer::Frame(frame) if pieces.is_empty() => pieces = frame,
+                Answer::Frame(frame) => pieces.extend(frame),
+                Answer::Silent => {}
+                Answer::Close(reason) => return Some(Next::Close(reason)),
+            }
+        }
+        self.room.notify_one();
+        if !pieces.is_empty() {
+            places.sending = true;
+            return Some(Next::Send(pieces, claims));
+        }
+        (places.closed && places.waiting.is_empty()).then_some(Next::Finished)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+    use ringlog_runtime::sync::Semaphore;
+
+    use super::*;
+
+    fn poll_now<T>(future: impl Future<Output = T>) -> Option<T> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    fn frame(byte: u8) -> Answer {
+        Answer::Frame(vec![Piece::Bytes(Bytes::copy_from_slice(&[byte]))])
+    }
+
+    fn sent(queue: &AnswerQueue) -> Option<Vec<u8>> {
+        match queue.take_ready()? {
+            Next::Send(pieces, _) => Some(
+                pieces
+                    .iter()
+                    .map(|piece| match piece {
+                        Piece::Bytes(bytes) => bytes[0],
+                        Piece::File { .. } => unreachable!("only bytes in this test"),
+                    })
+                    .collect(),
+            ),
+            Next::Finished => Some(vec![]),
+            Next::Close(_) => Some(vec![0xff]),
+        }
+    }
+
+    #[test]
+    fn answers_leave_in_request_order() {
+        let queue = AnswerQueue::default();
+        let places: Vec<Place> = (0..4).map(|_| queue.take_place()).collect();
+        queue.fill(places[1], frame(1), None);
+        assert_eq!(sent(&queue), None, "the first is not answered yet");
+        queue.fill(places[0], frame(0), None);
+        assert_eq!(sent(&queue), Some(vec![0, 1]));
+        queue.fill(places[2], Answer::Silent, None);
+        assert_eq!(sent(&queue), None, "silence is not sent");
+        queue.fill(places[3], frame(3), None);
+        queue.close();
+        assert_eq!(sent(&queue), Some(vec![3]));
+        assert_eq!(sent(&queue), Some(vec![]), "finished");
+    }
+
+    #[test]
+    fn a_close_comes_after_the_answers_before_it() {
+        let queue = AnswerQueue::default();
+        let (first, second) = (queue.take_place(), queue.take_place());
+        queue.fill(second, Answer::Close("bad frame".into()), None);
+        queue.fill(first, frame(7), None);
+        assert_eq!(sent(&queue), Some(vec![7]));
+        assert_eq!(sent(&queue), Some(vec![0xff]));
+    }
+
+    #[test]
+    fn an_answer_holds_its_memory_until_it_is_sent() {
+        let memory = Semaphore::new(10);
+        let queue = AnswerQueue::default();
+        let place = queue.take_place();
+        assert!(!queue.is_idle() && !queue.is_sending());
+        queue.fill(place, frame(1), memory.try_acquire(10));
+        let next = poll_now(queue.next());
+        assert!(matches!(&next, Some(Next::Send(_, claims)) if claims.len() == 1));
+        assert!(!queue.is_idle() && queue.is_sending() && memory.available() == 0);
+        assert!(poll_now(queue.wait_until_idle()).is_none());
+        drop(next);
+        assert!(poll_now(queue.next()).is_none());
+        assert!(poll_now(queue.wait_until_idle()).is_some());
+        assert_eq!(memory.available(), 10);
+    }
+}

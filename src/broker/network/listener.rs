@@ -1,0 +1,137 @@
+//! Accepting connections: every shard listens on the same address (`SO_REUSEPORT`), and a
+//! connection begins on the shard that accepted it.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringlog_config::BrokerConfig;
+use ringlog_runtime::{Listener, Stream};
+use tokio::sync::oneshot;
+
+use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
+use crate::network::connection::{self, Arrival, Departure};
+use crate::network::connection_limits::{Admitted, Refusal};
+use crate::shard::Shard;
+
+/// How long to wait after a failed accept: the usual reason, too many open files, passes when
+/// connections close.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// How long another shard may take to count a connection: far less, if its thread runs.
+const COUNT_RETRY: Duration = Duration::from_micros(50);
+
+/// Keeps the shard's listener open. Dropping it closes the listener.
+pub(crate) struct Listening(
+    #[expect(dead_code, reason = "its drop is the signal")] oneshot::Sender<()>,
+);
+
+/// Opens the shard's listener and serves what connects. Returns the address it got.
+pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> std::io::Result<SocketAddr> {
+    let listener = shard.rt.listen(address).await?;
+    if let Some(bytes) = shard.node.config.socket_send_buffer_bytes {
+        listener.set_send_buffer_bytes(bytes)?;
+    }
+    let address = listener.local_addr();
+    let (open, closed) = oneshot::channel();
+    shard.listening.set(Some(Listening(open)));
+    shard.rt.spawn(accept_all(shard.clone(), listener, closed));
+    Ok(address)
+}
+
+async fn accept_all(shard: Rc<Shard>, listener: Listener, closed: oneshot::Receiver<()>) {
+    let mut closed = pin!(closed);
+    loop {
+        match before(closed.as_mut(), shard.rt.accept(&listener)).await {
+            None => return,
+            Some(Ok((stream, peer))) => {
+                if before(closed.as_mut(), admit(&shard, stream, peer)).await.is_none() {
+                    return;
+                }
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                shard.rt.sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// What `work` gives, unless the listener is closed first.
+async fn before<T>(
+    mut closed: Pin<&mut oneshot::Receiver<()>>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if closed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Takes over limits that were changed while running. They are the node's, so one shard does it.
+pub(crate) async fn update_limits(shard: &Rc<Shard>, config: &BrokerConfig) {
+    if shard.id() != CONTROLLER_SHARD {
+        return;
+    }
+    while let Err(Refusal::Busy) = shard.node.connection_limits.update(config) {
+        shard.rt.sleep(COUNT_RETRY).await;
+    }
+}
+
+/// Serves the connection as soon as the node may have one more, unless its address has too many.
+async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
+    let limits = &shard.node.connection_limits;
+    let mut has_waited = false;
+    let admitted = loop {
+        match limits.admit(peer.ip()) {
+            Ok(admitted) => break admitted,
+            Err(Refusal::Busy) => shard.rt.sleep(COUNT_RETRY).await,
+            Err(Refusal::TooManyOfAddress(connections_max)) => {
+                shard.metrics.connection_refused();
+                tracing::warn!(%peer, connections_max, "refused: too many of this address");
+                return;
+            }
+            Err(Refusal::Full) => {
+                if !has_waited {
+                    tracing::warn!(%peer, "max.connections is reached; new connections wait");
+                }
+                has_waited = true;
+                limits.wait_for_room(shard.id()).await;
+            }
+        }
+    };
+    shard.metrics.connection_opened();
+    shard.rt.spawn(serve(shard.clone(), Arrival::accepted(stream, peer), admitted));
+}
+
+/// Serves a connection here, and hands it on when it is to go on elsewhere.
+async fn serve(shard: Rc<Shard>, arrival: Arrival, admitted: Admitted) {
+    let departure = connection::serve(shard.clone(), arrival).await;
+    shard.metrics.connection_closed();
+    if let Some((to, departure)) = departure {
+        // One that meets a shard which has ended is dropped, and with it closed.
+        let job = move |shard: &Rc<Shard>| go_on(shard, departure, admitted);
+        shard.mesh.send(to, Box::new(job));
+    }
+}
+
+/// Serves a connection that another shard had.
+fn go_on(shard: &Rc<Shard>, departure: Departure, admitted: Admitted) {
+    if shard.stopping.get() {
+        return;
+    }
+    match Arrival::moved(shard, departure) {
+        Ok(arrival) => {
+            shard.metrics.connection_taken_over();
+            shard.rt.spawn(serve(shard.clone(), arrival, admitted));
+        }
+        Err(error) => tracing::warn!(%error, "a connection between two shards was closed"),
+    }
+}

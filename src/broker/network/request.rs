@@ -1,0 +1,170 @@
+//! One request: its header, its body, and how to answer it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ringlog_runtime::{Instant, Piece};
+use ringlog_wire::{
+    ApiKey, Chunk, DecodeError, EncodeError, Message, Reader, RequestHeader, Writer,
+    encode_response_header, frame,
+};
+
+use crate::network::answers::Answer;
+use crate::network::connection::Peer;
+use crate::network::request_memory::{Claim, RequestMemory};
+
+/// The memory a request has claimed, held by its handler and its connection.
+#[derive(Clone)]
+pub(crate) struct Held(Rc<Cell<Option<Claim>>>);
+
+impl Held {
+    pub(crate) fn new(claim: Claim) -> Held {
+        Held(Rc::new(Cell::new(Some(claim))))
+    }
+
+    /// Sees to it that this much is claimed for the answer. Who has to wait for it holds nothing
+    /// meanwhile.
+    pub(crate) async fn claim_answer(&self, memory: &RequestMemory, bytes: usize) {
+        let claim = self.0.take();
+        if claim.as_ref().is_some_and(|claim| claim.permits() >= bytes) {
+            self.0.set(claim);
+            return;
+        }
+        drop(claim);
+        self.0.set(Some(memory.claim_answer(bytes).await));
+    }
+
+    /// Takes the claim, if it was not given back before.
+    pub(crate) fn take(&self) -> Option<Claim> {
+        self.0.take()
+    }
+}
+
+/// A request whose header has been read.
+pub(crate) struct Request {
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    /// What follows the header.
+    pub(crate) body: Bytes,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) arrived: Instant,
+    /// What it holds of the shard's memory, until its answer is sent.
+    pub(crate) held: Held,
+}
+
+impl Request {
+    /// Reads the header. The error is the reason to close the connection with.
+    pub(crate) fn parse(
+        frame: Bytes,
+        peer: Rc<Peer>,
+        arrived: Instant,
+        held: Held,
+    ) -> Result<Request, String> {
+        let mut reader = Reader::new(&frame);
+        let header = RequestHeader::decode(&mut reader)
+            .map_err(|error| format!("a request header that cannot be read: {error}"))?;
+        let body = frame.slice(frame.len() - reader.remaining()..);
+        Ok(Request {
+            api: header.api,
+            version: header.version,
+            correlation_id: header.correlation_id,
+            body,
+            peer,
+            arrived,
+            held,
+        })
+    }
+
+    /// Decodes the body; the error is the answer that closes the connection.
+    pub(crate) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, Answer> {
+        let mut reader = Reader::new(&self.body);
+        M::decode(&mut reader, self.version).map_err(|error| self.undecodable(&error))
+    }
+
+    /// The answer to a body that cannot be read: hanging up, with the reason in the log.
+    pub(crate) fn undecodable(&self, error: &DecodeError) -> Answer {
+        let (api, version) = (self.api, self.version);
+        Answer::Close(format!("a {api:?} request (version {version}): {error}"))
+    }
+
+    /// The same request without its bytes, for work that no longer needs them.
+    pub(crate) fn without_body(mut self) -> Request {
+        self.body = Bytes::new();
+        self
+    }
+
+    /// The response as a frame.
+    pub(crate) fn respond<'a>(&self, response: &impl Message<'a>) -> Answer {
+        self.respond_in_version(response, self.version)
+    }
+
+    /// A response that `write` writes, as a frame. Records that it leaves out, as external ones,
+    /// it adds as pieces; their place in the list is their id.
+    pub(crate) fn respond_with_records(
+        &self,
+        write: impl FnOnce(&mut Writer, &mut Vec<Vec<Piece>>) -> Result<(), EncodeError>,
+    ) -> Answer {
+        let mut records = Vec::new();
+        let frame = frame::encode_with(|writer| {
+            encode_response_header(writer, self.api, self.version, self.correlation_id);
+            write(writer, &mut records)
+        });
+        match frame {
+            Ok(chunks) => Answer::Frame(pieces(chunks, &records)),
+            Err(error) => self.unencodable(&error),
+        }
+    }
+
+    /// The response in another version than the request's: only ApiVersions has that.
+    pub(crate) fn respond_in_version<'a>(
+        &self,
+        response: &impl Message<'a>,
+        version: i16,
+    ) -> Answer {
+        match frame::encode_response(self.api, version, self.correlation_id, response) {
+            Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
+            Err(error) => self.unencodable(&error),
+        }
+    }
+
+    /// The body of a response, to be kept and sent more than once.
+    pub(crate) fn encode_body<'a>(&self, response: &impl Message<'a>) -> Result<Bytes, Answer> {
+        let mut writer = Writer::new();
+        match response.encode(&mut writer, self.version) {
+            Ok(()) => Ok(writer.into_bytes()),
+            Err(error) => Err(self.unencodable(&error)),
+        }
+    }
+
+    /// The frame of a body from [`Request::encode_body`].
+    pub(crate) fn respond_encoded(&self, body: Bytes) -> Answer {
+        let frame = frame::encode_with(|writer| {
+            encode_response_header(writer, self.api, self.version, self.correlation_id);
+            writer.shared(&body);
+            Ok(())
+        });
+        match frame {
+            Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
+            Err(error) => self.unencodable(&error),
+        }
+    }
+
+    /// The answer where none can be written: hanging up, with the reason in the log.
+    pub(crate) fn unencodable(&self, error: &EncodeError) -> Answer {
+        let (api, version) = (self.api, self.version);
+        Answer::Close(format!("no {api:?} response in version {version}: {error}"))
+    }
+}
+
+fn pieces(chunks: Vec<Chunk>, records: &[Vec<Piece>]) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        match chunk {
+            Chunk::Bytes(bytes) => pieces.push(Piece::Bytes(bytes)),
+            Chunk::External { id, .. } => pieces.extend_from_slice(&records[id as usize]),
+        }
+    }
+    pieces
+}

@@ -1,0 +1,94 @@
+//! Which log directory holds which partition: recorded in the metadata (KIP-858), so that a log
+//! whose directory is away is told from one that was never made.
+//!
+//! With one directory the place is known when a partition is created. With several it is chosen by
+//! the shard that makes the log, and recorded before the client is answered. A start compares what
+//! is recorded with what is there.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use ringlog_metadata::{DirectoriesAtStart, DirectoryAssignment, Image};
+use ringlog_storage::LogDirs;
+use ringlog_types::{ErrorCode, Uuid};
+
+use crate::metadata_source::embedded::controller::Controller;
+use crate::node::NodeError;
+use crate::shard::Shard;
+
+/// What the node has to look after its partitions with. To be asked before it registers: its last
+/// registration says which directories it had.
+pub(crate) fn at_start(directories: &LogDirs, image: &Image, node_id: i32) -> DirectoriesAtStart {
+    let online: Vec<Uuid> = directories.iter().map(|dir| dir.id()).collect();
+    let registered = image.broker(node_id).map_or(&[][..], |broker| &broker.log_dirs);
+    let is_here = |id: &Uuid| online.contains(id);
+    let one_is_missing = !directories.unusable().is_empty() || !registered.iter().all(is_here);
+    DirectoriesAtStart { online, one_is_missing }
+}
+
+/// Records where partitions were found, by topic and partition. Returns those that must not be
+/// made although none was found, each with the reason.
+pub(crate) async fn compare(
+    shard: &Rc<Shard>,
+    controller: &Controller,
+    at_start: &DirectoriesAtStart,
+    found: &HashMap<(Uuid, i32), Uuid>,
+) -> Result<HashMap<(Uuid, i32), String>, NodeError> {
+    let node_id = shard.node.config.node_id;
+    let unusable = shard.node.directories().unusable().first().map(ToString::to_string);
+    let image = controller.image();
+    let (mut assignments, mut away) = (Vec::new(), HashMap::new());
+    for topic in image.topics() {
+        for (&partition, registered) in &topic.partitions {
+            let (topic_id, place) = (topic.id, (topic.id, partition));
+            let recorded = registered.directory(node_id);
+            let directory = found.get(&place).copied();
+            if directory.is_none() {
+                if at_start.may_create(recorded) {
+                    continue;
+                }
+                let reason = unusable.clone().unwrap_or_else(|| {
+                    format!(
+                        "its log is in no log directory, and the one that had it (id {recorded}) \
+                         is not there: is its disk mounted? If the disk is lost, delete the topic"
+                    )
+                });
+                away.insert(place, reason);
+                if at_start.is_directory(recorded) {
+                    continue;
+                }
+            }
+            assignments.push(DirectoryAssignment { topic_id, partition, directory });
+        }
+    }
+    let recorded = controller
+        .change(shard, |decisions, _| decisions.assign_directories(node_id, &assignments))
+        .await;
+    let failed =
+        |error: ErrorCode| format!("the directories of partitions cannot be recorded: {error}");
+    recorded.map_err(|error| NodeError::Metadata(failed(error)))?;
+    Ok(away)
+}
+
+/// In which directories the logs of these topics are, on all shards.
+pub(crate) async fn of_topics(
+    shard: &Rc<Shard>,
+    topics: BTreeSet<Uuid>,
+) -> Vec<DirectoryAssignment> {
+    let of_shards = shard.on_every_shard(move |shard| {
+        let topics = topics.iter().filter_map(|id| shard.topics.by_id(id));
+        let mut assignments = Vec::new();
+        for topic in topics {
+            for (index, entry) in topic.partitions.iter().enumerate() {
+                let Some(local) = &entry.local else { continue };
+                assignments.push(DirectoryAssignment {
+                    topic_id: topic.id,
+                    partition: index as i32,
+                    directory: Some(local.log.dir().id()),
+                });
+            }
+        }
+        std::future::ready(assignments)
+    });
+    of_shards.await.into_iter().flatten().collect()
+}

@@ -1,0 +1,103 @@
+//! The node on the simulated runtime, for tests: the same shards, without threads.
+//!
+//! A machine of a [`Simulation`] boots them, and boots them again at each restart; everything but
+//! its disk is new then. What differs from [`crate::Node`] is only what lies outside the shards:
+//! no probe for a free address, and no admin server.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_admin::metrics::NodeMetrics;
+use ringlog_config::BrokerConfig;
+use ringlog_runtime::sim::{NodeId, Simulation};
+use ringlog_runtime::{Mesh, Poster, Runtime};
+
+use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
+use crate::node::shutdown;
+use crate::node::{Common, NodeError, listen_address, run_shard, shard_count};
+use crate::router::Job;
+
+/// A node on a simulated machine, through all its restarts. Clones are the same node.
+#[derive(Clone, Default)]
+pub struct SimulatedNode(Rc<State>);
+
+#[derive(Default)]
+struct State {
+    acknowledge_before_written: Cell<bool>,
+    /// What the shards of the present life share. Shard 0 boots first and makes it.
+    common: RefCell<Option<Arc<Common>>>,
+    poster: RefCell<Option<Poster<Job>>>,
+    serving: Cell<bool>,
+    refused: RefCell<Option<String>>,
+}
+
+impl SimulatedNode {
+    /// Boots a node on a machine that runs nothing. It serves a little later, at the port of
+    /// `listeners`; that address has to be the machine's, or any. `metrics` makes the counters of
+    /// each life.
+    ///
+    /// # Errors
+    /// `listeners` is not one address.
+    ///
+    /// # Panics
+    /// The machine runs something already.
+    pub fn boot(
+        &self,
+        simulation: &mut Simulation,
+        machine: NodeId,
+        config: BrokerConfig,
+        metrics: impl Fn() -> Arc<NodeMetrics> + 'static,
+    ) -> Result<(), NodeError> {
+        let address = listen_address(&config)?;
+        let node = self.clone();
+        simulation.start(machine, shard_count(&config), move |rt: Runtime, mesh: Mesh<Job>| {
+            if rt.shard() == CONTROLLER_SHARD {
+                node.begin_life(&mesh, Common::new(config.clone(), metrics()));
+            }
+            let common = node.0.common.borrow().clone().expect("shard 0 boots first");
+            let told = node.clone();
+            run_shard(rt, mesh, common, address, move |outcome| told.has_come_up(outcome))
+        });
+        Ok(())
+    }
+
+    fn begin_life(&self, mesh: &Mesh<Job>, mut common: Common) {
+        common.acknowledge_before_written = self.0.acknowledge_before_written.get();
+        self.0.common.replace(Some(Arc::new(common)));
+        self.0.poster.replace(Some(mesh.poster()));
+        self.0.serving.set(false);
+        self.0.refused.take();
+    }
+
+    fn has_come_up<T>(&self, outcome: Result<T, NodeError>) {
+        match outcome {
+            Ok(_) => self.0.serving.set(true),
+            Err(error) => drop(self.0.refused.replace(Some(error.to_string()))),
+        }
+    }
+
+    /// Whether the present life, or the latest, has come as far as to serve clients.
+    pub fn has_served(&self) -> bool {
+        self.0.serving.get()
+    }
+
+    /// Why the present life did not come up.
+    pub fn refused(&self) -> Option<String> {
+        self.0.refused.borrow().clone()
+    }
+
+    /// Begins a clean stop, as [`crate::NodeStopper::stop`] does; the machine runs nothing any
+    /// more when it is complete.
+    pub fn stop(&self) {
+        if let Some(poster) = &*self.0.poster.borrow() {
+            poster.post(CONTROLLER_SHARD, Box::new(shutdown::begin));
+        }
+    }
+
+    /// Plants a bug into the lives to come, by which a test sees whether it would find one: with
+    /// `flush=sync`, what is appended is acknowledged before its write returns.
+    pub fn acknowledge_before_written(&self) {
+        self.0.acknowledge_before_written.set(true);
+    }
+}

@@ -1,0 +1,271 @@
+//! From the metadata image to what a shard serves: which topics there are, and the logs of the
+//! partitions that this shard owns.
+//!
+//! Every shard applies every change, in the order in which the controller publishes them; the
+//! controller waits for all of them before the next. A log that cannot be opened or created
+//! leaves its partition offline (`KAFKA_STORAGE_ERROR`) and everything else served.
+//!
+//! A log is created once: when its partition is, or at the next start if the node was killed before
+//! it was. A partition whose log could not be opened is never given an empty one in its place.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_config::{BrokerConfig, TopicConfig};
+use ringlog_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
+use ringlog_storage::{Log, LogDir, OpenHint};
+use ringlog_types::{TopicPartition, Uuid};
+
+use crate::network::listener;
+use crate::node::startup;
+use crate::replicas::offline::{self, OfflinePartition};
+use crate::replicas::partition::Partition;
+use crate::replicas::topics::{PartitionEntry, TopicEntry, owner_of};
+use crate::shard::Shard;
+
+/// A published change.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub(crate) image: Image,
+    /// The node's settings with what was set while running: the base of topic settings.
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) delta: Arc<Delta>,
+}
+
+/// A partition's directory that was on disk when the node started.
+#[derive(Clone)]
+pub(crate) struct FoundPartition {
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) hint: OpenHint,
+}
+
+/// What was on disk when the node started.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The partitions' directories, by topic and partition.
+    pub(crate) logs: HashMap<(Uuid, i32), FoundPartition>,
+    /// Why a partition may have a log although none was found, so that none is created.
+    pub(crate) doubt: Option<String>,
+    /// The same of single partitions: their logs are in directories that are away.
+    pub(crate) away: HashMap<(Uuid, i32), String>,
+}
+
+/// Serves everything in the image, with the logs that were found on disk. Run once, at start.
+pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>) {
+    let topics: Vec<Topic> = change.image.topics().cloned().collect();
+    begin(&shard, &change);
+    listener::update_limits(&shard, &change.config).await;
+    let mut offline = Vec::new();
+    for topic in topics {
+        put_topic(&shard, &change, &topic, &found, &mut offline).await;
+    }
+    offline::tell(&shard, offline).await;
+    end(&shard);
+}
+
+/// Applies a change to this shard.
+pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
+    begin(&shard, &change);
+    listener::update_limits(&shard, &change.config).await;
+    for (_, id) in &change.delta.removed_topics {
+        remove_topic(&shard, id).await;
+    }
+    let nothing_found = Found::default();
+    let mut offline = Vec::new();
+    for topic in topics_to_update(&change) {
+        put_topic(&shard, &change, &topic, &nothing_found, &mut offline).await;
+    }
+    offline::tell(&shard, offline).await;
+    end(&shard);
+}
+
+/// Counts the shard's partitions anew: they come, go, and fail to open.
+fn count_partitions(shard: &Shard) {
+    let (mut partitions, mut offline) = (0, 0);
+    for topic in shard.topics.all() {
+        for entry in topic.partitions.iter().filter(|entry| entry.owner == shard.id()) {
+            partitions += 1;
+            let is_online = entry.local.as_ref().is_some_and(|local| !local.is_offline());
+            offline += i64::from(!is_online);
+        }
+    }
+    shard.metrics.partitions.set(partitions);
+    shard.metrics.partitions_offline.set(offline);
+}
+
+fn begin(shard: &Shard, change: &Change) {
+    *shard.image.borrow_mut() = change.image.clone();
+    *shard.config.borrow_mut() = change.config.clone();
+    let expiration_ms = i64::from(change.config.producer_id_expiration_ms);
+    shard.storage.set_producer_id_expiration_ms(expiration_ms);
+    shard.forget_cached_answers();
+}
+
+/// Everything of the change is served now.
+fn end(shard: &Shard) {
+    // Answers given while logs were being opened and closed are of what was before.
+    shard.forget_cached_answers();
+    count_partitions(shard);
+    offline::report(shard);
+}
+
+/// The topics whose partitions or settings changed: all of them when the node's own did.
+fn topics_to_update(change: &Change) -> Vec<Topic> {
+    let Change { image, delta, .. } = change;
+    let is_node = |resource: &ConfigResource| {
+        ResourceType::from_code(resource.resource_type) == Some(ResourceType::Broker)
+    };
+    if delta.configs.iter().any(is_node) {
+        return image.topics().cloned().collect();
+    }
+    let by_id = delta.topics.iter().filter_map(|id| image.topic_by_id(*id));
+    let is_topic = |resource: &&ConfigResource| {
+        ResourceType::from_code(resource.resource_type) == Some(ResourceType::Topic)
+    };
+    let by_config = delta.configs.iter().filter(is_topic);
+    let by_config = by_config.filter_map(|resource| image.topic(&resource.name));
+    let mut topics: Vec<Topic> = by_id.chain(by_config).cloned().collect();
+    topics.sort_by_key(|topic| topic.id);
+    topics.dedup_by_key(|topic| topic.id);
+    topics
+}
+
+/// Brings one topic up to date. Adds to `offline` what of it cannot be served from now on.
+async fn put_topic(
+    shard: &Rc<Shard>,
+    change: &Change,
+    topic: &Topic,
+    found: &Found,
+    offline: &mut Vec<OfflinePartition>,
+) {
+    let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
+    let (config, ignored) = TopicConfig::serve(&change.config, &overrides);
+    for error in ignored {
+        // What a newer Kafka accepted may mean nothing here; the topic is served all the same.
+        tracing::warn!(topic = %topic.name, %error, "a setting is ignored");
+    }
+    let config = Arc::new(config);
+    let before = shard.topics.by_id(&topic.id);
+    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    for (&index, registered) in &topic.partitions {
+        let owner = owner_of(topic.id, index, shard.mesh.shards());
+        let known = before.as_ref().and_then(|before| before.partition(index));
+        let mut local = known.and_then(|entry| entry.local.clone());
+        let mut unopened_in = known.and_then(|entry| entry.unopened_in);
+        match &local {
+            Some(partition) => partition.log.update_config(config.clone()),
+            None if owner == shard.id() && known.is_none() => {
+                match open_partition(shard, topic, index, &config, found).await {
+                    Ok(partition) => local = Some(partition),
+                    Err(failed) => {
+                        let name = TopicPartition::new(topic.name.clone(), index);
+                        let (topic_id, reason) = (topic.id, failed.reason.into());
+                        tracing::error!(partition = %name, %reason, "partition is offline");
+                        offline.push(OfflinePartition { name, topic_id, reason });
+                        unopened_in = failed.dir_index;
+                    }
+                }
+            }
+            None => {}
+        }
+        if let Some(partition) = &local {
+            // From here on the log knows where the epoch begins, records or none, so that a reader
+            // of an older one learns where that ended (`Partition.makeLeader`).
+            partition.log.begin_epoch(registered.leader_epoch);
+        }
+        partitions.push(PartitionEntry {
+            owner,
+            leader: registered.leader,
+            leader_epoch: registered.leader_epoch,
+            replicas: registered.replicas.clone(),
+            isr: registered.isr.clone(),
+            local,
+            unopened_in,
+        });
+    }
+    shard.topics.put(TopicEntry { name: topic.name.clone(), id: topic.id, config, partitions });
+}
+
+/// Why a partition is not served, and in which log directory its log is, if in any.
+struct Unopened {
+    reason: String,
+    dir_index: Option<usize>,
+}
+
+/// Opens the log that was found, or creates one.
+async fn open_partition(
+    shard: &Rc<Shard>,
+    topic: &Topic,
+    index: i32,
+    config: &Arc<TopicConfig>,
+    found: &Found,
+) -> Result<Rc<Partition>, Unopened> {
+    let name = TopicPartition::new(topic.name.clone(), index);
+    let place = (topic.id, index);
+    let (opened, dir) = match found.logs.get(&place) {
+        Some(found) => {
+            let FoundPartition { dir, hint } = found.clone();
+            let id = Some(topic.id);
+            let opened = Log::open(&shard.storage, &dir, name.clone(), id, config.clone(), hint);
+            let opened = opened.await.map(|(log, report)| {
+                startup::tell_recovery(&log, &hint, &report);
+                log
+            });
+            (opened, dir)
+        }
+        None => {
+            let doubt = found.away.get(&place).or(found.doubt.as_ref());
+            if let Some(reason) = doubt.cloned() {
+                return Err(Unopened { reason, dir_index: None });
+            }
+            let Some(dir) = shard.node.pick_directory() else {
+                let reason = "no log directory is online".to_owned();
+                return Err(Unopened { reason, dir_index: None });
+            };
+            let (id, config) = (topic.id, config.clone());
+            let created = Log::create(&shard.storage, &dir, name.clone(), id, config).await;
+            (created, dir)
+        }
+    };
+    match opened {
+        Ok(log) => Ok(Partition::new(name, log, shard.metrics.topic(&topic.name), shard)),
+        Err(error) => {
+            let dir_index = Some(dir.index());
+            Err(Unopened { reason: error.to_string(), dir_index })
+        }
+    }
+}
+
+async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
+    let Some(topic) = shard.topics.remove(id) else { return };
+    shard.offline.forget(id);
+    shard.metrics.remove_topic(&topic.name);
+    let owned = topic.partitions.iter().enumerate().filter(|(_, entry)| entry.owner == shard.id());
+    for (index, entry) in owned {
+        let Some(partition) = &entry.local else {
+            set_aside(shard, &TopicPartition::new(topic.name.clone(), index as i32)).await;
+            continue;
+        };
+        let name = &partition.topic_partition;
+        // Fetches that wait for it find the topic gone.
+        partition.wake_waiters();
+        match partition.log.delete().await {
+            Ok(()) => {
+                shard.node.discount_partition(partition.log.dir().index());
+                tracing::info!(partition = %name, "deleted");
+            }
+            Err(error) => tracing::error!(partition = %name, %error, "not deleted"),
+        }
+    }
+}
+
+/// What is there of a partition that could not be opened, and whose topic is deleted, makes room
+/// for another topic of the name. It is kept: nobody has seen what is in it.
+async fn set_aside(shard: &Rc<Shard>, name: &TopicPartition) {
+    let directories = shard.node.directories();
+    let places = directories.find(&shard.rt, name).await;
+    let strays: Vec<_> = places.into_iter().map(|dir_index| (dir_index, name.clone())).collect();
+    directories.set_aside(&shard.rt, &strays).await;
+    strays.iter().for_each(|(dir_index, _)| shard.node.discount_partition(*dir_index));
+}

@@ -1,0 +1,144 @@
+//! What a shard needs to know of the topics to serve requests: built from the metadata image,
+//! one entry a topic, shared by reference with the requests in work.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_config::TopicConfig;
+use ringlog_metadata::is_internal_topic;
+use ringlog_runtime::ShardId;
+use ringlog_types::{BrokerId, LeaderEpoch, TopicPartition, Uuid};
+
+use crate::replicas::partition::Partition;
+
+/// The shard that owns a partition: neighbours go to different shards. It is decided anew at
+/// every start, and never written to disk.
+pub(crate) fn owner_of(topic_id: Uuid, partition: i32, shards: usize) -> ShardId {
+    let [a, b, c, d, ..] = topic_id.0;
+    let topic = u64::from(u32::from_be_bytes([a, b, c, d]));
+    ShardId(((topic + partition as u64) % shards as u64) as u16)
+}
+
+/// One partition as the requests see it.
+pub(crate) struct PartitionEntry {
+    pub(crate) owner: ShardId,
+    pub(crate) leader: BrokerId,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) replicas: Vec<BrokerId>,
+    pub(crate) isr: Vec<BrokerId>,
+    /// The partition itself, on the shard that owns it; none where its log could not be opened.
+    pub(crate) local: Option<Rc<Partition>>,
+    /// The place of the log directory with its log that could not be opened, on the same shard.
+    pub(crate) unopened_in: Option<usize>,
+}
+
+/// One topic.
+pub(crate) struct TopicEntry {
+    pub(crate) name: Arc<str>,
+    pub(crate) id: Uuid,
+    pub(crate) config: Arc<TopicConfig>,
+    pub(crate) partitions: Vec<PartitionEntry>,
+}
+
+impl TopicEntry {
+    /// The partition with this index, if the topic has it.
+    pub(crate) fn partition(&self, index: i32) -> Option<&PartitionEntry> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// Whether clients should hide the topic by default (`Topic.isInternal`).
+    pub(crate) fn is_internal(&self) -> bool {
+        is_internal_topic(&self.name)
+    }
+}
+
+/// All topics, by name and by id.
+#[derive(Default)]
+pub(crate) struct Topics {
+    by_name: RefCell<HashMap<Arc<str>, Rc<TopicEntry>>>,
+    /// Equal seeds of a simulation visit it in equal order. The ids are ours, so that nobody can
+    /// choose them to collide.
+    by_id: RefCell<HashMap<Uuid, Rc<TopicEntry>, BuildHasherDefault<DefaultHasher>>>,
+}
+
+impl Topics {
+    pub(crate) fn by_name(&self, name: &str) -> Option<Rc<TopicEntry>> {
+        self.by_name.borrow().get(name).cloned()
+    }
+
+    pub(crate) fn by_id(&self, id: &Uuid) -> Option<Rc<TopicEntry>> {
+        self.by_id.borrow().get(id).cloned()
+    }
+
+    /// All topics, by name.
+    pub(crate) fn all(&self) -> Vec<Rc<TopicEntry>> {
+        let mut topics: Vec<_> = self.by_id.borrow().values().cloned().collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    /// Adds the topic or puts it in the place of its earlier entry.
+    pub(crate) fn put(&self, entry: TopicEntry) {
+        let entry = Rc::new(entry);
+        self.by_name.borrow_mut().insert(entry.name.clone(), entry.clone());
+        self.by_id.borrow_mut().insert(entry.id, entry);
+    }
+
+    /// Forgets the topic and returns what was known of it.
+    pub(crate) fn remove(&self, id: &Uuid) -> Option<Rc<TopicEntry>> {
+        let entry = self.by_id.borrow_mut().remove(id)?;
+        let mut by_name = self.by_name.borrow_mut();
+        // A topic of the same name may have been created since.
+        if by_name.get(&entry.name).is_some_and(|named| named.id == *id) {
+            by_name.remove(&entry.name);
+        }
+        Some(entry)
+    }
+
+    /// The partitions this shard owns, in no order.
+    pub(crate) fn local_partitions(&self) -> Vec<Rc<Partition>> {
+        let by_id = self.by_id.borrow();
+        let entries = by_id.values().flat_map(|topic| &topic.partitions);
+        entries.filter_map(|partition| partition.local.clone()).collect()
+    }
+
+    /// The partitions that `shard` owns and whose logs could not be opened, in no order.
+    pub(crate) fn unopened_partitions(&self, shard: ShardId) -> Vec<TopicPartition> {
+        let mut unopened = Vec::new();
+        for topic in self.by_id.borrow().values() {
+            let is_unopened =
+                |entry: &PartitionEntry| entry.owner == shard && entry.local.is_none();
+            let entries = topic.partitions.iter().enumerate();
+            let here = entries.filter(|(_, entry)| is_unopened(entry));
+            unopened.extend(here.map(|(at, _)| TopicPartition::new(topic.name.clone(), at as i32)));
+        }
+        unopened
+    }
+
+    /// The places of the log directories with logs of this shard that could not be opened.
+    pub(crate) fn unopened_directories(&self) -> HashSet<usize> {
+        let by_id = self.by_id.borrow();
+        let entries = by_id.values().flat_map(|topic| &topic.partitions);
+        entries.filter_map(|partition| partition.unopened_in).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_live_on_different_shards() {
+        for seed in 0..100u128 {
+            let id = Uuid::from_random(seed << 100 | seed);
+            let owners: Vec<u16> = (0..4).map(|index| owner_of(id, index, 4).0).collect();
+            let mut sorted = owners.clone();
+            sorted.sort();
+            assert_eq!(sorted, [0, 1, 2, 3], "{owners:?}");
+            assert_eq!(owner_of(id, 3, 1), ShardId(0));
+        }
+    }
+}
