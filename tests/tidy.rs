@@ -1,6 +1,6 @@
 //! The rules of the tree that neither the compiler nor a lint keeps: file heads, sizes, dead files,
-//! `unsafe`, locks on a shard, left-over marks, line lengths, the paths that documents name, and
-//! settings that claim an effect without having one.
+//! `unsafe`, locks on a shard, tests of the machine's speed, left-over marks, line lengths, the
+//! paths that documents name, and settings that claim an effect without having one.
 //!
 //! Every rule is a function from a file to complaints, and each is tested on a bad example below,
 //! so that a rule that checks nothing is found out.
@@ -38,6 +38,13 @@ const LOCKS: [&str; 6] = [
 ];
 /// Threads of the fallback without io_uring, and what a shard does once, when it starts.
 const MAY_LOCK: [&str; 2] = ["src/runtime/fallback/pool.rs", "src/admin/metrics/node.rs"];
+/// What times something by the machine's clock. A test that compares it with a limit fails on a
+/// busy machine; and what it wants to see (that something does not wait, is not polled, is bounded)
+/// shows in the order of events, in turns of the loop, in virtual time, or by waiting with a long
+/// deadline for what would else never come.
+const STOPWATCHES: [&str; 2] = [".elapsed()", "Instant::now() - "];
+/// Says how long the simulation took, and asserts nothing about it.
+const MAY_TIME: [&str; 1] = ["tests/sim/runner.rs"];
 /// Nothing below these folders is ours or kept.
 const SKIPPED: [&str; 4] = ["target", "ringlog-data", "node_modules", "corpus"];
 
@@ -164,6 +171,31 @@ fn locks(source: &Source) -> Vec<String> {
     let bare = bare_code(source);
     let found = LOCKS.iter().filter(|lock| bare.contains(*lock));
     found.map(|lock| format!("{path}: {lock}")).collect()
+}
+
+/// The part of a file that only tests run.
+fn test_code(source: &Source) -> &str {
+    let path = source.path.as_str();
+    let is_all = path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.contains("/behaviour/")
+        || path.ends_with("tests.rs")
+        || path.ends_with("testing.rs");
+    match source.text.find("\nmod tests {") {
+        _ if is_all => &source.text,
+        Some(begin) => &source.text[begin..],
+        None => "",
+    }
+}
+
+/// Where a test looks at how long something took.
+fn timed_tests(source: &Source) -> Vec<String> {
+    if MAY_TIME.contains(&source.path.as_str()) {
+        return Vec::new();
+    }
+    let bare: String = test_code(source).lines().map(|line| code(line).trim().to_owned()).collect();
+    let found = STOPWATCHES.iter().filter(|word| bare.contains(*word));
+    found.map(|word| format!("{}: {word} in a test", source.path)).collect()
 }
 
 /// Where the modules that a file declares live, as the compiler looks for them.
@@ -394,6 +426,11 @@ fn shards_take_no_locks() {
 }
 
 #[test]
+fn no_test_is_about_the_machines_speed() {
+    refuse(sources("rs").iter().flat_map(timed_tests));
+}
+
+#[test]
 fn every_file_is_reached() {
     let roots = crate_roots(&sources("toml"));
     refuse(dead_files(&sources("rs"), &roots).into_iter());
@@ -436,6 +473,14 @@ fn the_rules_bite() {
     assert_eq!(locks(&file("src/client/a.rs", locked)).len(), 0);
     let tried = "use crate::sync::signal;\nself.counts.try_lock()\nmod tests {\na.lock()";
     assert_eq!(locks(&file("src/broker/a.rs", tried)).len(), 0);
+
+    let timed = "let a = begun\n    .elapsed();\nassert!(Instant::now() - begun < SECOND);";
+    assert_eq!(timed_tests(&file("tests/it/a.rs", timed)).len(), 2);
+    assert_eq!(timed_tests(&file("src/a/b_tests.rs", timed)).len(), 2);
+    assert_eq!(timed_tests(&file("src/a/b.rs", &format!("\nmod tests {{\n{timed}"))).len(), 2);
+    assert_eq!(timed_tests(&file("src/a/b.rs", timed)).len(), 0);
+    let awaited = "assert!(Instant::now() < deadline); // begun.elapsed()";
+    assert_eq!(timed_tests(&file("tests/it/a.rs", awaited)).len(), 0);
 
     let tree = [
         file("src/a/lib.rs", "pub mod b;\nmod e { }\n#[path = \"../x/f.rs\"]\nmod f;"),

@@ -8,12 +8,12 @@ use std::time::Duration;
 use ringlog_client::ProducerSettings;
 
 use crate::metrics::{get, sum};
-use crate::node::{Node, free_address, texts, values};
+use crate::node::{Node, PATIENCE, free_address, texts, values};
 
 /// Sends bytes and returns what comes back until the peer closes; `None` when it does not close.
 fn exchange(node: &Node, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(node.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
@@ -79,7 +79,7 @@ async fn a_log_that_nobody_reads_stops_nobody() {
 fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let node = Node::start();
     let mut stream = TcpStream::connect(node.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // The header of a flexible version: the tagged fields follow the client id.
     stream.write_all(&frame(18, 99, &[0])).unwrap();
     let mut answer = [0; 4 + 4 + 2 + 4 + 6];
@@ -126,7 +126,7 @@ async fn a_long_poll_ends_with_its_peer() {
         stream.write_all(&frame(1, 4, &body)).unwrap();
         assert!(stream.read(&mut [0; 1]).is_err(), "there is nothing to fetch");
         stream.shutdown(Shutdown::Write).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         assert!(answer.len() > 40, "{answer:?}");

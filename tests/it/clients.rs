@@ -11,7 +11,7 @@ use ringlog_client::{
 };
 use ringlog_types::{ErrorCode, TopicPartition};
 
-use crate::node::{Node, texts, values};
+use crate::node::{Node, PATIENCE, texts, values};
 
 async fn send(producer: &Producer, topic: &str, value: String) -> Delivery {
     let value = Some(Bytes::from(value));
@@ -55,7 +55,7 @@ async fn partitions_that_are_added_are_written_and_read() {
     }
     let mut read = 0;
     while read < sent {
-        let next = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+        let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
         read += next.expect("all partitions are read").unwrap().unwrap().len();
     }
     assert_eq!(read, sent);
@@ -161,7 +161,7 @@ async fn deliveries_end_with_their_producer() {
             false => producer.abandon().await,
             true => drop(producer),
         }
-        let ended = tokio::time::timeout(Duration::from_secs(10), delivery.wait()).await;
+        let ended = tokio::time::timeout(PATIENCE, delivery.wait()).await;
         assert!(ended.expect("it ends").is_err());
     }
 }

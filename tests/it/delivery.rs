@@ -8,7 +8,7 @@ use ringlog_record::Compression;
 use ringlog_types::TopicPartition;
 use ringlog_wire::messages::produce_response::ProduceResponse;
 
-use crate::node::{Node, texts, values};
+use crate::node::{Node, PATIENCE, texts, values};
 use crate::raw_client::{RawClient, batch, produce};
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_timeout_is_for_other_replicas() {
 async fn wait_for_end(node: &Node, topic: &str, end_offset: i64) {
     let partition = [TopicPartition::new(topic, 0)];
     let client = node.client().await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let found = client.list_offsets(&partition, OffsetSpec::Latest).await.unwrap();
         if found[&partition[0]].offset == Some(end_offset) {
@@ -93,8 +93,7 @@ async fn a_fetch_waits_for_data_and_is_woken() {
     let node = Node::start();
     node.create("wait", 4, &[]).await;
     let partitions: Vec<_> = (0..4).map(|p| TopicPartition::new("wait", p)).collect();
-    let settings =
-        ConsumerSettings { wait_max: Duration::from_secs(10), ..ConsumerSettings::default() };
+    let settings = ConsumerSettings { wait_max: 10 * PATIENCE, ..ConsumerSettings::default() };
     let client = node.client().await;
     let mut consumer =
         Consumer::start(client, &partitions, StartFrom::End, Until::Forever, settings)
@@ -103,12 +102,11 @@ async fn a_fetch_waits_for_data_and_is_woken() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     // One on each shard.
     for partition in [0, 1] {
-        let begun = Instant::now();
         let sent = values(1, 20);
         node.produce("wait", partition, &sent, ProducerSettings::default()).await;
-        let read = consumer.next().await.unwrap().unwrap();
+        let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
+        let read = next.expect("woken, not timed out").unwrap().unwrap();
         assert_eq!(texts(&read), sent);
-        assert!(begun.elapsed() < Duration::from_secs(5), "woken, not timed out");
     }
 }
 

@@ -11,11 +11,7 @@ use ringlog_wire::messages::fetch_response::FetchResponse;
 use ringlog_wire::{ApiKey, RequestHeader};
 
 use crate::metrics::{get, sum};
-use crate::node::{Node, free_address, texts};
-
-/// As long as no connection has moved. One moves only to a shard with time to spare, which on a
-/// busy machine takes a while.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::node::{Node, PATIENCE, free_address, texts};
 
 /// Of two shards the system chooses one: that all of so many begin on the right one does not
 /// happen.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, ProducerSettings};
 use ringlog_record::BatchBuilder;
@@ -17,7 +18,7 @@ use ringlog_wire::messages::produce_response::ProduceResponse;
 use tempfile::TempDir;
 
 use crate::metrics::get;
-use crate::node::{Node, free_address, texts, values};
+use crate::node::{Node, PATIENCE, free_address, texts, values};
 
 const FLAGS: [&str; 2] = ["--shards", "2"];
 const MARKER: &str = ".kafka_cleanshutdown";
@@ -282,9 +283,16 @@ async fn a_directory_that_fails_takes_all_its_partitions_along() {
     std::fs::remove_dir_all(dirs.two.join(format!("t-{failing}"))).unwrap();
     let values = values(60, 60_000);
     let produced = node.produce("t", failing, &values, ProducerSettings::default());
-    let produced = tokio::time::timeout(std::time::Duration::from_secs(3), produced).await;
-    assert!(produced.is_err(), "the log cannot take so much: {produced:?}");
-    assert_eq!(leaderless(&node, "t").await, of_t);
+    let failed = async {
+        while leaderless(&node, "t").await != of_t {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        produced = produced => panic!("the log cannot take so much: {produced:?}"),
+        () = failed => {}
+        () = tokio::time::sleep(PATIENCE) => panic!("{:?}", leaderless(&node, "t").await),
+    }
     assert_eq!(leaderless(&node, "idle").await, of_idle);
     let idle = of_idle[0].0;
     assert_eq!(produce_and_fetch(&node, "idle", idle).await, [56; 2], "KAFKA_STORAGE_ERROR");

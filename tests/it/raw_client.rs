@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_record::BatchBuilder;
@@ -13,10 +12,7 @@ use ringlog_wire::messages::produce_request::{
 };
 use ringlog_wire::{ApiKey, Message, Records, RequestHeader, frame};
 
-use crate::node::Node;
-
-/// How long an answer may take on a busy machine.
-pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+use crate::node::{Node, PATIENCE};
 
 /// A connection on which requests are sent one by one.
 pub(crate) struct RawClient {
@@ -35,7 +31,7 @@ pub(crate) struct Frame {
 impl RawClient {
     pub(crate) fn connect(node: &Node) -> RawClient {
         let stream = TcpStream::connect(node.address()).unwrap();
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         RawClient { stream, correlation_id: 0, client_id: None }
     }
 

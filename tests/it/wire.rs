@@ -2,14 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use ringlog_wire::{ApiKey, Message, Reader, RequestHeader, decode_response_header, frame};
 
-use crate::node::Node;
-
-/// How long an answer may take on a busy machine.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+use crate::node::{Node, PATIENCE};
 
 pub(crate) struct Wire {
     stream: TcpStream,
@@ -26,7 +22,7 @@ pub(crate) struct Response {
 impl Wire {
     pub(crate) fn connect(node: &Node) -> Wire {
         let stream = TcpStream::connect(node.address()).unwrap();
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Wire { stream, correlation_id: 0 }
     }

@@ -7,6 +7,7 @@ mod streams_given_up;
 mod tasks;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::{IoChoice, Launch, Runtime, launch};
 
@@ -61,6 +62,32 @@ impl TestDir {
 impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How long anything may take that has to happen, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a thread has had of its processor: how long, and how many times.
+pub(crate) struct CpuUse {
+    time: Duration,
+    slices: u64,
+}
+
+impl CpuUse {
+    pub(crate) fn of_this_thread() -> CpuUse {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        let mut numbers = text.split_ascii_whitespace().map(|number| number.parse().unwrap());
+        let time = Duration::from_nanos(numbers.next().unwrap());
+        CpuUse { time, slices: numbers.nth(1).unwrap() }
+    }
+
+    /// Since then, about a second, this thread neither looked for work all the time, which takes
+    /// time, nor now and then, which takes slices. Others' load adds a little to both.
+    pub(crate) fn assert_idle_since(self) {
+        let now = CpuUse::of_this_thread();
+        let (time, slices) = (now.time - self.time, now.slices - self.slices);
+        assert!(time < Duration::from_millis(100) && slices < 50, "{time:?} in {slices} slices");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::smallvec;
 
-use super::{TestDir, on_each_backend, pattern};
+use super::{PATIENCE, TestDir, on_each_backend, pattern};
 use crate::{Durability, JoinHandle, Listener, OpenOptions, Piece, Runtime, Stream};
 
 on_each_backend!(
@@ -335,8 +335,15 @@ async fn listeners(rt: Runtime) {
     assert_eq!(by_first + by_second, 20);
     assert!(by_first > 0 && by_second > 0, "{by_first} and {by_second}");
     drop((first, second));
-    rt.sleep(Duration::from_millis(20)).await;
-    let refused = rt.connect(addr).await.map(|_| ()).unwrap_err();
+    let closed = async {
+        loop {
+            match rt.connect(addr).await {
+                Ok(_) => rt.sleep(Duration::from_millis(1)).await,
+                Err(refused) => return refused,
+            }
+        }
+    };
+    let refused = rt.timeout(PATIENCE, closed).await.expect("both are closed");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
