@@ -36,6 +36,7 @@ mod shard_loop;
 pub mod sim;
 pub mod sync;
 mod tcp;
+mod turns;
 mod uring;
 mod whole_file;
 
@@ -51,3 +52,4 @@ pub use self::mesh::{Mesh, Poster};
 pub use self::net::{HandedOver, Listener, Piece, Progress, RecvBuf, Stream};
 pub use self::probe::{Finding, Probe, probe};
 pub use self::runtime::Runtime;
+pub use self::turns::{LONG_TASK, TurnWatch};

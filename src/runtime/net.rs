@@ -235,6 +235,16 @@ impl Stream {
         }
     }
 
+    /// Whether the peer sends no more, however much of what it sent is still to be received. Not
+    /// every end is seen: a peer that vanished without a word is there as far as anyone knows.
+    pub fn has_peer_ended(&self) -> bool {
+        match &*self.0 {
+            StreamKind::Uring(stream) => tcp::has_ended(stream.fd()),
+            StreamKind::Fallback(stream) => tcp::has_ended(stream.fd()),
+            StreamKind::Sim(stream) => stream.has_peer_ended(),
+        }
+    }
+
     /// Ends the connection in both directions: what waits for it finishes.
     pub fn shutdown(&self) {
         match &*self.0 {

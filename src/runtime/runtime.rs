@@ -14,7 +14,8 @@ use crate::helper::Helper;
 use crate::net::{ListenerKind, StreamKind};
 use crate::sim::Prng;
 use crate::{
-    Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream, Timeout,
+    Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream,
+    Timeout, TurnWatch,
 };
 
 /// One shard's executor, driver and buffers. Clones are the same shard; none leaves its thread.
@@ -117,6 +118,25 @@ impl Runtime {
     /// Starts a task on this shard. It goes on by itself if the handle is dropped.
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
         self.0.executor.spawn(future)
+    }
+
+    /// Has `watch` told how long the turns of the shard's loop take.
+    ///
+    /// # Panics
+    /// The shard has a watch already.
+    pub fn watch_turns(&self, watch: Rc<dyn TurnWatch>) {
+        self.0.executor.turns().set_watch(watch);
+    }
+
+    /// Says what the running task works on, until its next wait: for the watch, should it keep the
+    /// shard for long. 0 is nothing in particular.
+    pub fn set_task_tag(&self, tag: u16) {
+        self.0.executor.turns().tag().set(tag);
+    }
+
+    /// What the running task called itself last.
+    pub fn task_tag(&self) -> u16 {
+        self.0.executor.turns().tag().get()
     }
 
     /// Lets the other tasks that can run go first.

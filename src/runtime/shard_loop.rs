@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use crate::driver::Driver;
-use crate::{Instant, JoinHandle, Runtime, clock};
+use crate::executor::Executor;
+use crate::{Instant, JoinHandle, Runtime, clock, turns};
 
 /// Tasks run per turn.
 const TURN_TASKS: usize = 256;
@@ -97,43 +98,58 @@ pub(crate) fn run(rt: &Runtime, main: &JoinHandle<()>, spin: Duration) {
     let executor = rt.executor();
     let shared = executor.shared();
     let mut spin = Spin::new(spin);
-    let mut load = Load::new(clock::monotonic());
+    let mut now = clock::monotonic();
+    let mut load = Load::new(now);
     loop {
+        let begun = now;
         if load.turn()
-            && let Some(percent) = load.busy_percent(clock::monotonic())
+            && let Some(percent) = load.busy_percent(now)
         {
             shared.set_busy_percent(percent);
         }
-        for _ in 0..TURN_TASKS {
-            if !executor.run_one(0) {
-                break;
-            }
-        }
+        run_tasks(executor);
         if main.is_finished() {
             return;
         }
         look_around(rt);
+        now = clock::monotonic();
+        executor.turns().turn(now - begun);
         if executor.ready_len() > 0 {
             continue;
         }
         if spin.pays() {
-            let now = clock::monotonic();
-            let came = spin_until_work(rt, now + spin.time);
-            load.rested(clock::monotonic() - now);
+            let until = now + spin.time;
+            let (came, ended) = spin_until_work(rt, until);
+            load.rested(ended - now);
+            now = ended;
             spin.note(came);
             if came {
                 continue;
             }
         }
         if executor.fall_asleep() {
-            let now = clock::monotonic();
             let timeout = executor.next_deadline().map(|deadline| deadline - now);
             park(rt.driver(), timeout);
             executor.awake();
-            let slept = clock::monotonic() - now;
+            let awake = clock::monotonic();
+            let slept = awake - now;
             spin.note_sleep(slept);
             load.rested(slept);
+            now = awake;
         }
+    }
+}
+
+/// Runs the tasks of one turn, each with an eye on the clock.
+fn run_tasks(executor: &Executor) {
+    let mut begun = turns::coarse();
+    for _ in 0..TURN_TASKS {
+        if !executor.run_one(0) {
+            return;
+        }
+        let ended = turns::coarse();
+        executor.turns().task(begun, ended);
+        begun = ended;
     }
 }
 
@@ -149,13 +165,13 @@ fn look_around(rt: &Runtime) -> bool {
     any
 }
 
-fn spin_until_work(rt: &Runtime, until: Instant) -> bool {
+/// Whether work came, and the time by then.
+fn spin_until_work(rt: &Runtime, until: Instant) -> (bool, Instant) {
     loop {
-        if look_around(rt) || rt.executor().ready_len() > 0 {
-            return true;
-        }
-        if clock::monotonic() >= until {
-            return false;
+        let came = look_around(rt) || rt.executor().ready_len() > 0;
+        let now = clock::monotonic();
+        if came || now >= until {
+            return (came, now);
         }
         std::hint::spin_loop();
     }

@@ -67,6 +67,12 @@ impl BufferPool {
         IoBuf::new(self.take(capacity), capacity, Arc::clone(&self.0))
     }
 
+    /// The memory that a buffer from [`BufferPool::get`] takes.
+    pub fn block_bytes(min_capacity: usize) -> usize {
+        let capacity = round_up(min_capacity);
+        class_of(capacity).map_or(capacity, |class| ALIGNMENT << class)
+    }
+
     /// Bytes of unused blocks kept for later.
     pub fn retained_bytes(&self) -> usize {
         self.0.retained_bytes.load(Ordering::Relaxed)
@@ -225,6 +231,10 @@ mod tests {
             ((16 << 20) + 1, None),
         ] {
             assert_eq!(class_of(bytes), class, "{bytes}");
+            let pool = BufferPool::new();
+            let buffer = pool.get(bytes);
+            assert_eq!(pool.used_bytes(), BufferPool::block_bytes(bytes), "{bytes}");
+            drop(buffer);
         }
     }
 

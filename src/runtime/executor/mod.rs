@@ -27,6 +27,7 @@ pub use self::sleep::{Elapsed, Sleep, Timeout};
 use self::timers::Timers;
 use crate::Instant;
 use crate::driver::Unparker;
+use crate::turns::Turns;
 
 /// Something that is looked after once per turn of the loop.
 pub(crate) trait TurnHook {
@@ -45,6 +46,7 @@ pub(crate) struct Executor {
     timers: RefCell<Timers>,
     hooks: RefCell<Vec<Rc<dyn TurnHook>>>,
     closed: Cell<bool>,
+    turns: Turns,
 }
 
 impl Executor {
@@ -57,11 +59,17 @@ impl Executor {
             timers: RefCell::default(),
             hooks: RefCell::default(),
             closed: Cell::new(false),
+            turns: Turns::default(),
         }
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// Who is told of the loop's turns.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(crate) fn add_hook(&self, hook: Rc<dyn TurnHook>) {
@@ -101,6 +109,7 @@ impl Executor {
         });
         match task {
             Some(task) => {
+                self.turns.tag().set(0);
                 task.run();
                 true
             }

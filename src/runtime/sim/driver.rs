@@ -162,6 +162,10 @@ impl SimStream {
         self.driver.world.borrow_mut().with_network(|network| network.progress(self.endpoint))
     }
 
+    pub(crate) fn has_peer_ended(&self) -> bool {
+        self.driver.world.borrow_mut().with_network(|network| network.has_peer_ended(self.endpoint))
+    }
+
     /// Some bytes; none mean the end of the stream. Giving the future up loses none.
     pub(crate) async fn recv(&self) -> io::Result<RecvBuf> {
         Ok(RecvBuf::shared(self.recv_max(RECV_BYTES_MAX).await?))

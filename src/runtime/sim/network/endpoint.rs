@@ -170,6 +170,11 @@ impl Network {
         self.endpoints.get(&id).map(|end| end.progress).unwrap_or_default()
     }
 
+    /// Whether the peer's end, or its reset, has arrived.
+    pub(crate) fn has_peer_ended(&self, id: EndpointId) -> bool {
+        self.endpoints.get(&id).is_none_or(|end| end.finished || end.failed.is_some())
+    }
+
     /// Asks for some bytes, at most `max`. One may be in flight at an endpoint.
     pub(crate) fn recv(&mut self, id: EndpointId, token: Token, max: usize) {
         let Some(end) = self.endpoints.get_mut(&id) else {
