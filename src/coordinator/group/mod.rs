@@ -1,0 +1,189 @@
+//! The group coordinator: the groups and committed offsets of one partition of
+//! `__consumer_offsets`.
+//!
+//! Requests are methods (`join`, `sync`, `commit_offsets` …) that return an [`Outcome`]; how the
+//! records of a decision come back is told at [`GroupCoordinator::replay`]. A group is made by its
+//! first JoinGroup or commit and is gone when it is deleted, or when it is empty and its last
+//! offset has expired.
+//!
+//! What is in the log: each group's generation with the assignment, and each committed offset.
+//! What is not: who waits for what, and sessions. After a restart members have a whole session to
+//! show that they are still there.
+
+mod answers;
+mod classic;
+mod commit;
+mod delete;
+mod describe;
+mod expiration;
+mod fetch_offsets;
+mod membership;
+mod offsets;
+mod record;
+mod replay;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ringlog_types::ErrorCode;
+
+use self::classic::{ClassicGroup, Context};
+use self::offsets::Offsets;
+use crate::outcome::Now;
+use crate::timers::Timers;
+use crate::versioned::Versioned;
+
+pub use self::answers::Deferred;
+pub use self::classic::ClassicState;
+pub use self::describe::ListFilter;
+pub use self::fetch_offsets::WantedOffsets;
+pub use self::membership::{Joiner, LeavingMember};
+pub use self::record::{GroupRecord, OtherKind};
+pub use self::settings::GroupSettings;
+
+/// Ids and names longer than this are refused: the strings of records hold 32,767 bytes, and a
+/// member's id is made of its client's.
+const ID_BYTES_MAX: usize = 16_384;
+
+/// What a decision of this coordinator brings about.
+pub type Effects = crate::outcome::Effects<Deferred, Continuation>;
+/// A decision of this coordinator.
+pub type Outcome<R> = crate::outcome::Outcome<R, Deferred, Continuation>;
+
+/// What goes on when records are committed, or cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continuation {
+    /// The assignment of a classic group's generation.
+    Stored {
+        /// The group.
+        group_id: Rc<str>,
+        /// The generation.
+        generation: i32,
+    },
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum TimerKey {
+    /// A member's next sign of life, or an id that was given out and has not come back: group and
+    /// member.
+    Member(Rc<str>, Rc<str>),
+    /// The end of a group's joining.
+    Rebalance(Rc<str>),
+    /// SyncGroup requests of a generation.
+    Sync(Rc<str>),
+    /// Expired offsets are looked for.
+    Expiration,
+}
+
+/// A group, by its kind.
+#[derive(Debug)]
+pub(crate) enum Group {
+    /// Coordinated by its members (and groups that only commit offsets).
+    Classic(Box<ClassicGroup>),
+    /// Found in the log, of a kind that is not served here: its id stays taken.
+    Other(OtherKind),
+}
+
+/// The groups and committed offsets of one partition of `__consumer_offsets`.
+#[derive(Debug)]
+pub struct GroupCoordinator {
+    settings: GroupSettings,
+    groups: HashMap<Rc<str>, Group>,
+    offsets: Versioned<Offsets>,
+    timers: Timers<TimerKey>,
+}
+
+impl GroupCoordinator {
+    /// Of a partition in which nothing is written yet. What is in the log is replayed into it, then
+    /// [`GroupCoordinator::loaded`] is called.
+    pub fn new(settings: GroupSettings) -> GroupCoordinator {
+        GroupCoordinator {
+            settings,
+            groups: HashMap::new(),
+            offsets: Versioned::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// When [`GroupCoordinator::tick`] has something to do, by the monotonic clock.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.timers.next()
+    }
+
+    /// Does one thing whose time has come. `None` if there is none: called until then, with the
+    /// effects of each call carried out before the next.
+    pub fn tick(&mut self, now: Now) -> Option<Effects> {
+        let due = self.timers.pop_due(now.monotonic_ms)?;
+        Some(match due {
+            TimerKey::Member(group, id) => {
+                let effects =
+                    self.with_classic(&group, now, |group, context| group.member_due(&id, context));
+                self.forget_if_untouched(&group);
+                effects
+            }
+            TimerKey::Rebalance(group) => {
+                self.with_classic(&group, now, ClassicGroup::rebalance_due)
+            }
+            TimerKey::Sync(group) => self.with_classic(&group, now, ClassicGroup::sync_due),
+            TimerKey::Expiration => self.expire_offsets(now),
+        })
+    }
+
+    /// The records of a decision are committed, or have failed with this error.
+    pub fn continued(
+        &mut self,
+        then: &Continuation,
+        result: Result<(), ErrorCode>,
+        now: Now,
+    ) -> Effects {
+        match then {
+            Continuation::Stored { group_id, generation } => {
+                self.with_classic(group_id, now, |group, context| {
+                    group.stored(*generation, result, context);
+                })
+            }
+        }
+    }
+
+    /// How many groups there are, of all kinds.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// How many offsets are committed.
+    pub fn offset_count(&self) -> usize {
+        self.offsets.newest().len()
+    }
+
+    /// Lets a classic group decide. Nothing happens if there is none of that id.
+    fn with_classic(
+        &mut self,
+        group_id: &str,
+        now: Now,
+        decide: impl FnOnce(&mut ClassicGroup, &mut Context<'_>),
+    ) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(Group::Classic(group)) = self.groups.get_mut(group_id) {
+            let mut context = Context {
+                now,
+                settings: &self.settings,
+                timers: &mut self.timers,
+                effects: &mut effects,
+            };
+            decide(group, &mut context);
+        }
+        effects
+    }
+
+    /// The classic group of an id.
+    fn classic(&self, group_id: &str) -> Result<&ClassicGroup, ErrorCode> {
+        match self.groups.get(group_id) {
+            Some(Group::Classic(group)) => Ok(group),
+            Some(Group::Other(_)) | None => Err(ErrorCode::GroupIdNotFound),
+        }
+    }
+}
