@@ -117,8 +117,8 @@ impl Floors {
         match (self.floor(from), self.floor(to)) {
             _ if from == to => true,
             (Some(from), Some(to)) => to < from,
-            // Rooms that no row names stand side by side above all rows. Their `mod.rs`, which holds
-            // a table of them, they may read.
+            // Rooms that no row names stand side by side above all rows. Their `mod.rs`, which
+            // holds a table of them, they may read.
             (None, Some(_)) => true,
             (None, None) => from == "mod" || to == "mod",
             (Some(_), None) => false,
