@@ -90,7 +90,6 @@ impl Shard {
             buffer_bytes_max: tail_cache_bytes + read_ahead_bytes + dirty_bytes_max + request_bytes,
             recovery_checkpoint_bytes: config.recovery_checkpoint_bytes,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
-            acknowledge_before_written: node.acknowledge_before_written,
             ..StorageOptions::default()
         };
         let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;

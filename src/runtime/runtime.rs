@@ -12,7 +12,7 @@ use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::helper::Helper;
 use crate::net::{ListenerKind, StreamKind};
-use crate::sim::Prng;
+use crate::sim::{PlantedBug, Prng};
 use crate::{
     Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream,
     Timeout, TurnWatch,
@@ -94,6 +94,15 @@ impl Runtime {
         match &self.0.driver {
             Driver::Sim(sim) => sim.random_u64(),
             Driver::Uring(_) | Driver::Fallback(_) => self.0.prng.borrow_mut().next_u64(),
+        }
+    }
+
+    /// Whether the code that asks is to make this mistake: never, but in a simulation that wants
+    /// to see whether it is found.
+    pub fn planted(&self, bug: PlantedBug) -> bool {
+        match &self.0.driver {
+            Driver::Uring(_) | Driver::Fallback(_) => false,
+            Driver::Sim(sim) => sim.planted(bug),
         }
     }
 

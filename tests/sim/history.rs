@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringlog_config::{Flush, TopicConfig};
-use ringlog_runtime::sim::{DiskModel, NodeId, Prng, SimOptions, Simulation};
+use ringlog_runtime::sim::{DiskModel, NodeId, PlantedBug, Prng, SimOptions, Simulation};
 use ringlog_storage::StorageOptions;
 
 use crate::faults::{self, Fault};
@@ -56,8 +56,7 @@ pub(crate) struct Plan {
     pub durable_write_flushes_file: bool,
     pub direct_alignment: u64,
     pub lying_disk: bool,
-    /// The storage code acknowledges before a write returns.
-    pub planted_bug: bool,
+    pub planted: Option<PlantedBug>,
     pub directories: usize,
     pub retention_ms: i64,
     pub segment_ms: i64,
@@ -91,7 +90,7 @@ impl Plan {
             durable_write_flushes_file: p.chance(0.3),
             direct_alignment: *p.pick(&[512, 4096]),
             lying_disk: false,
-            planted_bug: false,
+            planted: None,
             directories: 1 + p.index(2),
             retention_ms: *p.pick(&[-1, -1, 15, 60]),
             segment_ms: *p.pick(&[i64::MAX, i64::MAX, 10, 40]),
@@ -105,7 +104,6 @@ impl Plan {
         StorageOptions {
             tail_cache_bytes: self.tail_cache_bytes,
             open_segments_max: self.open_segments_max,
-            acknowledge_before_written: self.planted_bug,
             ..StorageOptions::default()
         }
     }
@@ -165,6 +163,9 @@ pub(crate) struct History {
 pub(crate) fn run(seed: u64, plan: &Plan) -> Result<Summary, String> {
     let mut sim = Simulation::new(seed, plan.sim_options());
     let node = sim.add_node("broker");
+    if let Some(bug) = plan.planted {
+        sim.plant(node, bug);
+    }
     let shared = Shared::default();
     for _ in 0..plan.partitions {
         let producer = |i: usize| Producer {

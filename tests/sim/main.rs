@@ -24,6 +24,7 @@ mod workload;
 use std::ops::Range;
 
 use history::Plan;
+use ringlog_runtime::sim::PlantedBug;
 
 /// How many histories a plain `cargo test` runs.
 const SEEDS: u64 = 300;
@@ -86,7 +87,8 @@ fn find_planted(plant: impl Fn(&mut Plan)) -> (u64, String) {
 /// be the loss itself.
 #[test]
 fn acknowledging_before_the_write_is_found() {
-    let (seed, why) = find_planted(|plan| plan.planted_bug = true);
+    let (seed, why) =
+        find_planted(|plan| plan.planted = Some(PlantedBug::AcknowledgeBeforeWritten));
     println!("the planted bug is found by seed {seed}: {why}");
     assert!(why.contains("lost: the log ends at"), "seed {seed}: {why}");
 }

@@ -72,8 +72,6 @@ pub(crate) struct Common {
     advertised: OnceLock<(String, u16)>,
     /// Logs could be opened with less to read than the file of the recovery points says.
     pub(crate) recovery_points_moved: AtomicBool,
-    /// A planted bug that only the simulation can ask for, of the same name in the storage.
-    pub(crate) acknowledge_before_written: bool,
 }
 
 impl Common {
@@ -86,7 +84,6 @@ impl Common {
             directories: OnceLock::new(),
             advertised: OnceLock::new(),
             recovery_points_moved: AtomicBool::new(false),
-            acknowledge_before_written: false,
         }
     }
 

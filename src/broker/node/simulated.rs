@@ -24,7 +24,6 @@ pub struct SimulatedNode(Rc<State>);
 
 #[derive(Default)]
 struct State {
-    acknowledge_before_written: Cell<bool>,
     /// What the shards of the present life share. Shard 0 boots first and makes it.
     common: RefCell<Option<Arc<Common>>>,
     poster: RefCell<Option<Poster<Job>>>,
@@ -62,8 +61,7 @@ impl SimulatedNode {
         Ok(())
     }
 
-    fn begin_life(&self, mesh: &Mesh<Job>, mut common: Common) {
-        common.acknowledge_before_written = self.0.acknowledge_before_written.get();
+    fn begin_life(&self, mesh: &Mesh<Job>, common: Common) {
         self.0.common.replace(Some(Arc::new(common)));
         self.0.poster.replace(Some(mesh.poster()));
         self.0.serving.set(false);
@@ -93,11 +91,5 @@ impl SimulatedNode {
         if let Some(poster) = &*self.0.poster.borrow() {
             poster.post(CONTROLLER_SHARD, Box::new(shutdown::begin));
         }
-    }
-
-    /// Plants a bug into the lives to come, by which a test sees whether it would find one: with
-    /// `flush=sync`, what is appended is acknowledged before its write returns.
-    pub fn acknowledge_before_written(&self) {
-        self.0.acknowledge_before_written.set(true);
     }
 }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::PlantedBug;
 use super::faults::DiskOp;
 use super::network::{EndpointId, ListenerId, Network, Token};
 use super::reply::{Answer, reply};
@@ -54,6 +55,10 @@ impl SimDriver {
 
     pub(crate) fn random_u64(&self) -> u64 {
         self.world.borrow_mut().prng.next_u64()
+    }
+
+    pub(crate) fn planted(&self, bug: PlantedBug) -> bool {
+        self.world.borrow().nodes[self.node].planted == Some(bug)
     }
 
     pub(crate) fn reads_well_by_page(&self) -> bool {

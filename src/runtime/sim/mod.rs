@@ -31,6 +31,7 @@ mod faults;
 mod files;
 mod network;
 mod options;
+mod planted;
 mod prng;
 mod reply;
 mod simulation;
@@ -42,6 +43,7 @@ pub use self::disk::{DiskModel, SimDisk};
 pub use self::faults::{DiskFaults, DiskTiming};
 pub use self::network::NetworkModel;
 pub use self::options::SimOptions;
+pub use self::planted::PlantedBug;
 pub use self::prng::Prng;
 pub use self::simulation::{NodeId, Simulation};
 

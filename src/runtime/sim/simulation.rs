@@ -16,7 +16,7 @@ use super::driver::SimDriver;
 use super::faults::{DiskFaults, FaultPlan};
 use super::network::node_ip;
 use super::world::{Event, NodeState, World};
-use super::{Prng, SimOptions};
+use super::{PlantedBug, Prng, SimOptions};
 use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::{Instant, JoinHandle, Mesh, Poster, Runtime, ShardId, mesh};
@@ -101,7 +101,13 @@ impl Simulation {
         let mut world = self.world.borrow_mut();
         let disk = Disk::new(world.options.disk.clone());
         let plan = FaultPlan::default();
-        world.nodes.push(NodeState { name: name.to_string(), disk, plan, up: false });
+        world.nodes.push(NodeState {
+            name: name.to_string(),
+            disk,
+            plan,
+            up: false,
+            planted: None,
+        });
         self.nodes.push(Node::default());
         NodeId(self.nodes.len() - 1)
     }
@@ -350,9 +356,14 @@ impl Simulation {
         self.world.borrow_mut().nodes[node.0].plan.fail_after(n, why);
     }
 
-    /// Turns the planted bug of a node's disk on or off: see [`super::DiskModel::lying`].
+    /// Has a node's disk report flushes that it has not made, or not: see [`super::DiskModel::lying`].
     pub fn set_lying_disk(&mut self, node: NodeId, lying: bool) {
         self.world.borrow_mut().nodes[node.0].disk.model.lying = lying;
+    }
+
+    /// Has the program of a node make this mistake from now on, through all its restarts.
+    pub fn plant(&mut self, node: NodeId, bug: PlantedBug) {
+        self.world.borrow_mut().nodes[node.0].planted = Some(bug);
     }
 
     /// Stops everything between two nodes until [`Simulation::heal`].

@@ -20,7 +20,7 @@ use super::events::{EventQueue, Trace};
 use super::faults::{DiskOp, FaultPlan, Verdict};
 use super::network::{Done, EndpointId, ListenerId, NetEvent, Network, Output, Token};
 use super::reply::Reply;
-use super::{Prng, SimOptions};
+use super::{PlantedBug, Prng, SimOptions};
 use crate::IoBuf;
 
 pub(crate) enum Event {
@@ -83,6 +83,8 @@ pub(crate) struct NodeState {
     pub(crate) plan: FaultPlan,
     /// Whether a program runs on it; what it does otherwise has no effect.
     pub(crate) up: bool,
+    /// The mistake its program makes.
+    pub(crate) planted: Option<PlantedBug>,
 }
 
 pub(crate) struct World {

@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringlog_config::Flush;
+use ringlog_runtime::sim::PlantedBug;
 use ringlog_runtime::{Durability, File, WriteBufs};
 
 use crate::error::StorageError;
@@ -107,7 +108,7 @@ impl Log {
         let path = || segment.path(names::LOG);
         let runtime = self.shard.runtime();
         let begun = runtime.now();
-        if self.shard.options().acknowledge_before_written
+        if runtime.planted(PlantedBug::AcknowledgeBeforeWritten)
             && sync
             && let Some((_, end_offset)) = batch_end
         {

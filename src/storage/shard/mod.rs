@@ -46,9 +46,6 @@ pub struct StorageOptions {
     /// How long an idle producer is remembered (`producer.id.expiration.ms`); see
     /// [`StorageShard::set_producer_id_expiration_ms`].
     pub producer_id_expiration_ms: i64,
-    /// A planted bug, by which tests see whether they would find one: with `flush=sync`, what is
-    /// appended counts as durable before its write returns. No setting reaches this.
-    pub acknowledge_before_written: bool,
 }
 
 impl Default for StorageOptions {
@@ -63,7 +60,6 @@ impl Default for StorageOptions {
             // 64 MiB take a recovery some 60 ms.
             recovery_checkpoint_bytes: 64 << 20,
             producer_id_expiration_ms: 86_400_000,
-            acknowledge_before_written: false,
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_broker::SimulatedNode;
 use ringlog_config::{BrokerConfig, Flush, Listener};
-use ringlog_runtime::sim::{DiskModel, NetworkModel, NodeId, Prng, SimOptions, Simulation};
+use ringlog_runtime::sim::{
+    DiskModel, NetworkModel, NodeId, PlantedBug, Prng, SimOptions, Simulation,
+};
 use ringlog_runtime::{Mesh, Runtime};
 
 use super::administrator;
@@ -54,8 +56,7 @@ pub(super) struct Plan {
     pub slow_chance: f64,
     pub durable_write_flushes_file: bool,
     pub lying_disk: bool,
-    /// The broker acknowledges before a write returns.
-    pub planted_bug: bool,
+    pub planted: Option<PlantedBug>,
     /// Each with how many milliseconds pass before it.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -76,7 +77,7 @@ impl Plan {
             slow_chance: *p.pick(&[0.0, 0.01, 0.1]),
             durable_write_flushes_file: p.chance(0.3),
             lying_disk: false,
-            planted_bug: false,
+            planted: None,
             faults: (0..faults).map(|_| (p.below(60), draw_fault(p))).collect(),
         }
     }
@@ -151,8 +152,8 @@ pub(super) fn run(seed: u64, plan: &Plan) -> Result<Summary, String> {
     let ledger = Rc::new(Ledger::default());
     let node = SimulatedNode::default();
     let address = sim.address(broker);
-    if plan.planted_bug {
-        node.acknowledge_before_written();
+    if let Some(bug) = plan.planted {
+        sim.plant(broker, bug);
     }
     let metrics = || NodeMetrics::new(BuildInfo { version: "sim" });
     node.boot(&mut sim, broker, plan.broker_config(address.to_string()), metrics)

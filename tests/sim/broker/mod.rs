@@ -19,6 +19,7 @@ mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use history::{Plan, Summary};
+use ringlog_runtime::sim::PlantedBug;
 
 use crate::{from_environment, runner, seeds};
 
@@ -97,7 +98,8 @@ fn find_planted(plant: impl Fn(&mut Plan)) -> (u64, String) {
 /// the one that misses its records.
 #[test]
 fn acknowledging_before_the_write_is_found() {
-    let (seed, why) = find_planted(|plan| plan.planted_bug = true);
+    let (seed, why) =
+        find_planted(|plan| plan.planted = Some(PlantedBug::AcknowledgeBeforeWritten));
     println!("the planted bug is found by seed {seed}: {why}");
     assert!(why.contains("lost: ") || why.contains("was record"), "seed {seed}: {why}");
 }

@@ -39,7 +39,7 @@ pub struct DiskModel {
     /// durable. Linux writes pure overwrites through (FUA) on devices that can, and then it does
     /// not; false, the strict value, is the default.
     pub durable_write_flushes_file: bool,
-    /// The planted bug: durable writes and syncs complete without making anything durable,
+    /// A bug of the disk: durable writes and syncs complete without making anything durable,
     /// which is what acknowledging before the flush amounts to.
     pub lying: bool,
 }

@@ -1,0 +1,13 @@
+//! Bugs that a simulation plants, by which a test sees whether it would find one of its kind.
+//!
+//! Code that has one asks for it where the mistake would be made:
+//! `runtime.planted(PlantedBug::…)`. On a machine of a [`Simulation`](super::Simulation) that
+//! carries the bug the answer is yes; the real backends always say no. So a planted bug needs no
+//! setting and no field, and nothing outside of a simulation can reach it.
+
+/// A mistake that code can be told to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// The storage counts what it appends with `flush=sync` as durable before its write returns.
+    AcknowledgeBeforeWritten,
+}
