@@ -304,7 +304,7 @@ fn ask_retention(bench: &Bench, now_ms: i64) {
 
 /// An offset that may be deleted up to: near the start, mostly.
 fn some_offset(bench: &Bench) -> i64 {
-    let (start, end) = (bench.log.log_start_offset(), bench.log.committed_offset());
+    let (start, end) = (bench.log.log_start_offset(), bench.log.high_watermark());
     let range = (end - start).max(0) as u64;
     let reach = if bench.below(4) == 0 { range } else { range / 3 };
     start + bench.below(reach + 1) as i64

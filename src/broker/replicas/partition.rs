@@ -1,9 +1,9 @@
 //! One partition on the shard that owns it: its log, and the fetches that wait for its end to
 //! move.
 //!
-//! With one replica the high watermark is the log's committed offset: what the topic's flush
-//! policy calls safe. A consumer never sees a record that a crash could take back from a topic
-//! with `flush=sync`.
+//! The high watermark is decided here and kept by the log. With one replica it is the log's
+//! committed offset: what the topic's flush policy calls safe. A consumer never sees a record that
+//! a crash could take back from a topic with `flush=sync`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak as RcWeak};
@@ -51,12 +51,13 @@ impl Partition {
             failed: Cell::new(false),
         });
         log.set_observer(Rc::new(Watch(Rc::downgrade(&partition))));
+        log.set_high_watermark(log.committed_offset());
         partition
     }
 
     /// The first offset that consumers may not read yet.
     pub(crate) fn high_watermark(&self) -> Offset {
-        self.log.committed_offset()
+        self.log.high_watermark()
     }
 
     /// The first offset that readers of committed transactions may not read yet. There are no
@@ -99,8 +100,11 @@ impl Partition {
 struct Watch(RcWeak<Partition>);
 
 impl LogObserver for Watch {
-    fn committed_advanced(&self, _end_offset: Offset) {
+    fn committed_advanced(&self, end_offset: Offset) {
         if let Some(partition) = self.0.upgrade() {
+            // There are no other replicas to wait for. What consumers were shown stays shown when
+            // the flush policy becomes a stricter one.
+            partition.log.set_high_watermark(end_offset.max(partition.high_watermark()));
             partition.wake_waiters();
         }
     }

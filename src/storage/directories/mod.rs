@@ -89,7 +89,7 @@ impl Log {
             topic_partition: self.topic_partition.clone(),
             recovery_point: self.recovery_point(),
             log_start_offset: self.log_start_offset(),
-            high_watermark: self.committed_offset(),
+            high_watermark: self.high_watermark(),
         }
     }
 }

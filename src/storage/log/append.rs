@@ -76,7 +76,7 @@ impl Log {
             .filter(|header| header.size == batch.len())
             .expect("the batch was validated");
         assert!(header.last_offset_delta == summary.last_offset_delta, "the summary is another's");
-        let end = self.log_end_offset.get();
+        let end = self.offsets.log_end();
         if origin == AppendOrigin::Replica {
             if header.base_offset < end {
                 return Err(AppendError::NotContiguous {
@@ -105,7 +105,7 @@ impl Log {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
             log_append_time: log_append_time.unwrap_or(-1),
-            log_start_offset: self.log_start_offset.get(),
+            log_start_offset: self.offsets.log_start(),
             duplicate: false,
         })
     }
@@ -140,7 +140,7 @@ impl Log {
             base_offset: known.first_offset(),
             last_offset: known.last_offset,
             log_append_time: if by_append_time { known.timestamp } else { -1 },
-            log_start_offset: self.log_start_offset.get(),
+            log_start_offset: self.offsets.log_start(),
             duplicate: true,
         }))
     }
@@ -188,7 +188,7 @@ impl Log {
         };
         segment.note_batch(header, config.index_interval_bytes.max(0) as u64);
         self.epochs.borrow_mut().assign(header.leader_epoch, header.base_offset);
-        self.log_end_offset.set(header.next_offset());
+        self.offsets.appended(header.next_offset());
         self.dirty_bytes.set(self.dirty_bytes.get() + batch.len());
         self.shard.add_dirty(batch.len());
         if taken > 0 {
@@ -212,8 +212,8 @@ impl Log {
         now_ms: TimestampMs,
     ) -> Rc<Segment> {
         // With replicated batches there may be a gap before the next offset.
-        let far = header.last_offset() - self.log_end_offset.get() > i64::from(i32::MAX);
-        let base = if far { header.base_offset } else { self.log_end_offset.get() };
+        let far = header.last_offset() - self.offsets.log_end() > i64::from(i32::MAX);
+        let base = if far { header.base_offset } else { self.offsets.log_end() };
         self.open_next_segment(segment, base, now_ms)
     }
 

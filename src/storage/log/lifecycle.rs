@@ -41,7 +41,7 @@ impl Log {
         self.closing.set(true);
         let runtime = self.shard.runtime();
         let written = async {
-            self.wait_durable(self.log_end_offset.get()).await?;
+            self.wait_settled(self.offsets.log_end()).await?;
             self.pause_writer().await;
             Ok(())
         };
@@ -50,8 +50,8 @@ impl Log {
             Err(Elapsed) => {
                 let unwritten = StorageError::Unwritten {
                     bytes: self.dirty_bytes.get(),
-                    durable_offset: self.durable_offset.get(),
-                    log_end_offset: self.log_end_offset.get(),
+                    durable_offset: self.offsets.durable(),
+                    log_end_offset: self.offsets.log_end(),
                 };
                 self.fail(&StorageError::Closed);
                 return Err(unwritten);
@@ -64,7 +64,7 @@ impl Log {
         segment.complete_time_index();
         self.trim(&segment).await?;
         let snapshot = snapshot::encode(&self.producers.borrow());
-        let end = self.log_end_offset.get();
+        let end = self.offsets.log_end();
         self.write_checkpoint_files(end, Some(&snapshot)).await?;
         segment.write.borrow_mut().file = None;
         self.fail(&StorageError::Closed);
@@ -75,7 +75,7 @@ impl Log {
     pub fn roll_if_larger(&self, bytes: u64, now_ms: TimestampMs) {
         let segment = self.open_segment();
         if segment.size.get() >= bytes.max(1) && self.may_roll() {
-            self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
+            self.open_next_segment(&segment, self.offsets.log_end(), now_ms);
             self.kick_writer();
         }
     }
@@ -114,14 +114,14 @@ impl Log {
     /// end differs from the leader's. If `offset` is in the middle of a batch, the batch goes
     /// too. Returns the new end. The caller sees to it that nothing is appended meanwhile.
     pub async fn truncate_to(&self, offset: Offset) -> Result<Offset, StorageError> {
-        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
+        let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
         if offset < start || offset > end {
             return Err(StorageError::OffsetOutOfRange { offset, start, end });
         }
         if offset == end {
             return Ok(end);
         }
-        self.wait_durable(end).await?;
+        self.wait_settled(end).await?;
         self.pause_writer().await;
         if let Some(failure) = self.failure() {
             return Err(failure);
@@ -153,10 +153,7 @@ impl Log {
             self.remove_last(&last).await?;
         }
         self.reopen_at(&segment, position, end_offset).await?;
-        self.log_end_offset.set(end_offset);
-        self.written_offset.set(end_offset);
-        self.durable_offset.set(end_offset);
-        self.recovery_point.set(self.recovery_point.get().min(end_offset));
+        self.offsets.truncated_to(end_offset);
         self.epochs.borrow_mut().truncate_from_end(end_offset);
         self.reset_notification(end_offset);
         self.reload_producers(end_offset).await?;

@@ -2,16 +2,18 @@
 //!
 //! A log is `Rc`, owned by one shard, and has interior mutability: a borrow of its state never
 //! lasts across an `await`. Appends change memory only and are ordered by the calls; one writer
-//! task per log carries them to disk in the same order. Offsets always satisfy
-//! `log_start_offset <= recovery_point <= durable_offset <= written_offset <= log_end_offset`,
-//! except that the recovery point may lie before the start.
+//! task per log carries them to disk in the same order. Its offsets and their order are in
+//! [`offsets`].
 //!
-//! The *committed* offset is the one acknowledgements and consumers go by: with `flush=sync`
-//! what is durable, with `flush=async` what the system was given and has taken. The latter
-//! survives the process but not the loss of power, like Kafka's page cache.
+//! The *committed* offset is the one by which this node acknowledges: with `flush=sync` what is
+//! durable, with `flush=async` what the system was given and has taken. The latter survives the
+//! process but not the loss of power, like Kafka's page cache. Consumers, retention and followers
+//! go by the *high watermark*. Whoever knows the replicas gives it ([`Log::set_high_watermark`]);
+//! as long as nobody does, the log is the only replica, and it follows what is committed.
 
 pub(crate) mod append;
 mod lifecycle;
+pub(crate) mod offsets;
 mod preallocate;
 mod retention;
 pub(crate) mod seal;
@@ -31,6 +33,7 @@ use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
+use crate::log::offsets::LogOffsets;
 use crate::log_dir::LogDir;
 use crate::producers::state::ProducerState;
 use crate::segment::{Segment, Stage};
@@ -39,8 +42,8 @@ use crate::wait::{OffsetWaiters, Waiters};
 
 /// Who is told when a log moves on. Called on the log's shard, outside of any borrow of it.
 pub trait LogObserver {
-    /// Everything below `end_offset` may be acknowledged and consumed. Called once for each write,
-    /// not for each batch.
+    /// Everything below `end_offset` may be acknowledged, as far as this node is concerned. Called
+    /// once for each write, not for each batch.
     fn committed_advanced(&self, end_offset: Offset);
     /// The log went offline.
     fn failed(&self, error: &StorageError);
@@ -63,12 +66,9 @@ pub struct Log {
     pub(crate) config: RefCell<Arc<TopicConfig>>,
     /// By base offset; never empty, and only the last is open.
     pub(crate) segments: RefCell<Vec<Rc<Segment>>>,
-    pub(crate) log_start_offset: Cell<Offset>,
-    pub(crate) log_end_offset: Cell<Offset>,
-    /// Everything below has left the process.
-    pub(crate) written_offset: Cell<Offset>,
-    pub(crate) durable_offset: Cell<Offset>,
-    pub(crate) recovery_point: Cell<Offset>,
+    pub(crate) offsets: LogOffsets,
+    /// Somebody else says how far the replicas are.
+    high_watermark_is_given: Cell<bool>,
     pub(crate) producers: RefCell<ProducerState>,
     pub(crate) epochs: RefCell<LeaderEpochCache>,
     /// Offsets of the producer snapshots on disk.
@@ -124,11 +124,12 @@ impl Log {
             path: RefCell::new(parts.path),
             config: RefCell::new(parts.config),
             segments: RefCell::new(parts.segments),
-            log_start_offset: Cell::new(parts.log_start_offset),
-            log_end_offset: Cell::new(parts.log_end_offset),
-            written_offset: Cell::new(parts.log_end_offset),
-            durable_offset: Cell::new(parts.log_end_offset),
-            recovery_point: Cell::new(parts.recovery_point),
+            offsets: LogOffsets::opened(
+                parts.log_start_offset,
+                parts.log_end_offset,
+                parts.recovery_point,
+            ),
+            high_watermark_is_given: Cell::new(false),
             producers: RefCell::new(parts.producers),
             epochs: RefCell::new(parts.epochs),
             snapshots: RefCell::new(parts.snapshots),
@@ -178,7 +179,7 @@ impl Log {
         let before = self.flush();
         self.config.replace(config);
         if self.flush() != before {
-            self.flush_wanted.set(self.log_end_offset.get());
+            self.flush_wanted.set(self.offsets.log_end());
             self.schedule_notification();
         }
         self.kick_writer();
@@ -195,37 +196,48 @@ impl Log {
 
     /// The first offset that can be read.
     pub fn log_start_offset(&self) -> Offset {
-        self.log_start_offset.get()
+        self.offsets.log_start()
     }
 
     /// The offset that the next record gets.
     pub fn log_end_offset(&self) -> Offset {
-        self.log_end_offset.get()
+        self.offsets.log_end()
     }
 
-    /// Everything below is on disk and survives the loss of power.
+    /// Everything below survives the loss of power.
     pub fn durable_offset(&self) -> Offset {
-        self.durable_offset.get()
+        self.offsets.durable()
     }
 
-    /// Everything below may be acknowledged and consumed.
+    /// Everything below is as safe on this node as the topic wants it.
     pub fn committed_offset(&self) -> Offset {
         match self.flush() {
-            Flush::Sync => self.durable_offset.get(),
-            Flush::Async => self.written_offset.get(),
+            Flush::Sync => self.offsets.durable(),
+            Flush::Async => self.offsets.written(),
         }
+    }
+
+    /// Everything below may be consumed and removed.
+    pub fn high_watermark(&self) -> Offset {
+        self.offsets.high_watermark()
+    }
+
+    /// Sets the high watermark. From then on it moves only by this.
+    pub fn set_high_watermark(&self, offset: Offset) {
+        self.high_watermark_is_given.set(true);
+        self.offsets.high_watermark_at(offset);
     }
 
     /// After a crash, only what lies beyond is read again. For the recovery-point checkpoint.
     pub fn recovery_point(&self) -> Offset {
-        self.recovery_point.get()
+        self.offsets.recovery_point()
     }
 
-    /// The offset of the first record of the oldest open transaction, or the committed offset.
+    /// The offset of the first record of the oldest open transaction, or the high watermark.
     pub fn last_stable_offset(&self) -> Offset {
-        let committed = self.committed_offset();
+        let high_watermark = self.high_watermark();
         let undecided = self.producers.borrow().first_undecided_offset();
-        undecided.map_or(committed, |offset| offset.min(committed))
+        undecided.map_or(high_watermark, |offset| offset.min(high_watermark))
     }
 
     /// Bytes of records, in memory and on disk.
@@ -256,7 +268,7 @@ impl Log {
     /// The largest epoch at or below `epoch` and its end offset; `(-1, -1)` if `epoch` is newer
     /// than any known (KIP-279).
     pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        self.epochs.borrow().end_offset_for(epoch, self.log_end_offset.get())
+        self.epochs.borrow().end_offset_for(epoch, self.log_end_offset())
     }
 
     /// The epoch under which the record at `offset` was written.
@@ -272,7 +284,7 @@ impl Log {
     /// Notes that a leadership starts at the end of the log, before it has written anything
     /// (Kafka does so when a partition becomes leader).
     pub fn begin_epoch(&self, epoch: LeaderEpoch) {
-        self.epochs.borrow_mut().assign(epoch, self.log_end_offset.get());
+        self.epochs.borrow_mut().assign(epoch, self.log_end_offset());
     }
 
     /// Sets who is told of progress and failure.
@@ -285,13 +297,25 @@ impl Log {
         self.failure.borrow().clone()
     }
 
-    /// Waits until everything below `end_offset` is on disk.
+    /// Waits until everything below `end_offset` survives the loss of power.
     pub async fn wait_durable(&self, end_offset: Offset) -> Result<(), StorageError> {
-        if self.durable_offset.get() < end_offset && self.flush() == Flush::Async {
-            self.flush_wanted.set(self.flush_wanted.get().max(end_offset));
-            self.kick_writer();
+        if self.offsets.durable() < end_offset && self.flush() == Flush::Async {
+            self.want_flush(end_offset);
         }
         self.wait_for(end_offset, Log::durable_offset).await
+    }
+
+    /// Waits until everything below `end_offset` is on disk in its segment.
+    pub(crate) async fn wait_settled(&self, end_offset: Offset) -> Result<(), StorageError> {
+        if self.offsets.settled() < end_offset && self.flush() == Flush::Async {
+            self.want_flush(end_offset);
+        }
+        self.wait_for(end_offset, |log| log.offsets.settled()).await
+    }
+
+    fn want_flush(&self, end_offset: Offset) {
+        self.flush_wanted.set(self.flush_wanted.get().max(end_offset));
+        self.kick_writer();
     }
 
     /// Waits until everything below `end_offset` may be acknowledged.
@@ -309,7 +333,7 @@ impl Log {
             self.follow_directory();
             let failure = self.failure();
             // What a failed log has only in memory is lost, also with `flush=async`.
-            let is_kept = failure.is_none() || self.durable_offset.get() >= end_offset;
+            let is_kept = failure.is_none() || self.offsets.durable() >= end_offset;
             if reached(self) >= end_offset && is_kept {
                 return Poll::Ready(Ok(()));
             }
@@ -377,28 +401,33 @@ impl Log {
         }
     }
 
+    /// Everything below `end_offset` is on disk in its segment: those who wait for that are told.
+    pub(crate) fn advance_settled(&self, end_offset: Offset) {
+        self.follow_directory();
+        if self.failure.borrow().is_none() && end_offset > self.offsets.settled() {
+            self.offsets.settled_to(end_offset);
+            self.tell_waiters(end_offset);
+        }
+    }
+
     /// Moves the durable offset on and tells those who wait for it.
     pub(crate) fn advance_durable(&self, end_offset: Offset) {
         self.follow_directory();
-        if end_offset <= self.durable_offset.get() || self.failure.borrow().is_some() {
-            return;
+        if self.failure.borrow().is_none() && self.offsets.durable_to(end_offset) {
+            self.tell_waiters(end_offset);
         }
-        self.written_offset.set(end_offset.max(self.written_offset.get()));
-        self.durable_offset.set(end_offset);
-        self.durable_waiters.wake_up_to(end_offset);
-        self.notify_committed();
     }
 
     /// Moves the written offset on; with `flush=async` that is what is waited for.
     pub(crate) fn advance_written(&self, end_offset: Offset) {
-        if end_offset <= self.written_offset.get() {
-            return;
+        if self.offsets.written_to(end_offset) && self.flush() == Flush::Async {
+            self.tell_waiters(end_offset);
         }
-        self.written_offset.set(end_offset);
-        if self.flush() == Flush::Async {
-            self.durable_waiters.wake_up_to(end_offset);
-            self.notify_committed();
-        }
+    }
+
+    fn tell_waiters(&self, end_offset: Offset) {
+        self.durable_waiters.wake_up_to(end_offset);
+        self.notify_committed();
     }
 
     /// Tells the observer if the committed offset has moved.
@@ -408,6 +437,9 @@ impl Log {
             return;
         }
         self.notified_offset.set(committed);
+        if !self.high_watermark_is_given.get() {
+            self.offsets.high_watermark_at(committed.max(self.high_watermark()));
+        }
         let observer = self.observer.borrow().clone();
         if let Some(observer) = observer {
             observer.committed_advanced(committed);

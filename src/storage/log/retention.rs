@@ -1,6 +1,6 @@
 //! Removing what is old: by time, by size, and by request.
 //!
-//! Whole segments go, oldest first, and only what is durable. A segment's files are renamed to
+//! Whole segments go, oldest first, and only what is sealed and below the high watermark. A segment's files are renamed to
 //! `.deleted` at once and removed after `file.delete.delay.ms`, so that a read that has just found
 //! them can finish; a restart removes what is left of them.
 
@@ -20,25 +20,24 @@ const SEGMENT_FILES: [&str; 5] =
     [names::LOG, names::INDEX, names::TIME_INDEX, names::TXN_INDEX, names::SNAPSHOT];
 
 impl Log {
-    /// Moves the start of the log up to `before`, which must not be beyond the committed offset.
+    /// Moves the start of the log up to `before`, which must not be beyond the high watermark.
     /// Returns the new start. Segments entirely below it are removed.
     pub async fn delete_records(&self, before: Offset) -> Result<Offset, StorageError> {
         self.follow_directory();
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let (start, end) = (self.log_start_offset.get(), self.committed_offset());
+        let (start, end) = (self.offsets.log_start(), self.high_watermark());
         if before < 0 || before > end {
             return Err(StorageError::OffsetOutOfRange { offset: before, start, end });
         }
         // With `flush=async` the end may be lost with the power, and the start must not be beyond.
         self.wait_durable(before).await?;
-        if before > self.log_start_offset.get() {
-            self.log_start_offset.set(before);
+        if self.offsets.started_at(before) {
             self.epochs.borrow_mut().truncate_from_start(before);
             self.delete_below_start().await?;
         }
-        Ok(self.log_start_offset.get())
+        Ok(self.offsets.log_start())
     }
 
     /// Removes segments that are too old or too many, and forgets producers that were idle for
@@ -73,11 +72,11 @@ impl Log {
             }
             if segment.stage.get() == Stage::Open {
                 // Kafka rolls the active segment when all of it is too old; by size it stays.
-                let written = self.durable_offset.get() == self.log_end_offset.get();
+                let written = self.offsets.settled() == self.offsets.log_end();
                 if !expired || !written || self.closing.get() {
                     return Ok(removed);
                 }
-                self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
+                self.open_next_segment(&segment, self.offsets.log_end(), now_ms);
                 self.kick_writer();
                 // It is removed when it is sealed, with the next round.
                 return Ok(removed);
@@ -96,7 +95,7 @@ impl Log {
         let age_ms = now_ms.saturating_sub(segment.created_ms.get());
         let limit_ms = self.config.borrow().segment_ms.saturating_sub(segment.jitter_ms.get());
         if segment.size.get() > 0 && age_ms > limit_ms && self.may_roll() {
-            self.open_next_segment(&segment, self.log_end_offset.get(), now_ms);
+            self.open_next_segment(&segment, self.offsets.log_end(), now_ms);
             self.kick_writer();
         }
     }
@@ -108,7 +107,7 @@ impl Log {
                 let segments = self.segments.borrow();
                 let below = segments
                     .get(1)
-                    .is_some_and(|next| next.base_offset <= self.log_start_offset.get());
+                    .is_some_and(|next| next.base_offset <= self.offsets.log_start());
                 if !below {
                     return Ok(removed);
                 }
@@ -121,13 +120,15 @@ impl Log {
         }
     }
 
-    /// Removes the first segment of the log, if it is sealed and still the first.
+    /// Removes the first segment of the log, if it is sealed, still the first, and below the high
+    /// watermark.
     async fn remove_first(&self, segment: &Rc<Segment>) -> Result<bool, StorageError> {
         {
             let mut segments = self.segments.borrow_mut();
             let removable = segments.len() > 1
                 && Rc::ptr_eq(&segments[0], segment)
-                && segment.stage.get() == Stage::Sealed;
+                && segment.stage.get() == Stage::Sealed
+                && segments[1].base_offset <= self.high_watermark();
             if !removable {
                 return Ok(false);
             }
@@ -135,8 +136,7 @@ impl Log {
         }
         self.shard.tail_shrank(segment.tail.borrow_mut().clear());
         let start = self.segments.borrow()[0].base_offset;
-        if start > self.log_start_offset.get() {
-            self.log_start_offset.set(start);
+        if self.offsets.started_at(start) {
             self.epochs.borrow_mut().truncate_from_start(start);
         }
         self.snapshots.borrow_mut().remove(&segment.base_offset);

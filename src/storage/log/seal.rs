@@ -67,7 +67,7 @@ impl Log {
         }
         self.wait_for_zeroing(u64::MAX).await;
         self.trim(segment).await?;
-        self.advance_durable(segment.end_offset.get());
+        self.advance_settled(segment.end_offset.get());
         let snapshot = segment.closing_snapshot.borrow().clone();
         self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
         self.bytes_since_checkpoint.set(0);
@@ -103,15 +103,15 @@ impl Log {
         }
         self.bytes_since_checkpoint.set(0);
         let snapshot = snapshot::encode(&self.producers.borrow());
-        let offset = self.log_end_offset.get();
+        let offset = self.offsets.log_end();
         self.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
     }
 
-    /// Writes a remembered state once everything below it is durable. Returns whether it did.
+    /// Writes a remembered state once everything below it is in its segment. Returns whether it did.
     pub(crate) async fn checkpoint_step(&self) -> Result<bool, StorageError> {
-        let durable = self.durable_offset.get();
+        let settled = self.offsets.settled();
         let ready =
-            self.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= durable);
+            self.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= settled);
         let Some(pending) = ready else { return Ok(false) };
         let segment = self.unfinished_segment();
         if segment.write.borrow().file.is_some() {
@@ -132,8 +132,10 @@ impl Log {
         if let Some(snapshot) = snapshot {
             self.write_snapshot(offset, snapshot).await?;
         }
-        if offset > self.recovery_point.get() {
-            self.recovery_point.set(offset);
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        if self.offsets.recovery_point_at(offset) {
             self.shard.tell(|observer| observer.recovery_point_moved());
         }
         Ok(())
@@ -158,7 +160,7 @@ impl Log {
     /// one that was damaged.
     pub(crate) async fn replace_snapshot(&self) -> Result<(), StorageError> {
         let snapshot = snapshot::encode(&self.producers.borrow());
-        match self.write_snapshot(self.log_end_offset.get(), &snapshot).await {
+        match self.write_snapshot(self.offsets.log_end(), &snapshot).await {
             // The next checkpoint does it.
             Err(error) if error.is_disk_full() => Ok(()),
             written => written,

@@ -33,7 +33,7 @@ impl Log {
             match self.find_in_segment(&segment, timestamp).await {
                 Ok(None) => {}
                 // It was removed meanwhile.
-                Err(_) if segment.end_offset.get() <= self.log_start_offset.get() => {}
+                Err(_) if segment.end_offset.get() <= self.offsets.log_start() => {}
                 found => return found,
             }
         }
@@ -50,7 +50,7 @@ impl Log {
         now_ms: TimestampMs,
     ) -> Vec<Offset> {
         let segments = self.segments.borrow().clone();
-        let end = self.log_end_offset.get();
+        let end = self.offsets.log_end();
         let mut offsets = Vec::new();
         if now_ms <= timestamp && segments.last().is_some_and(|last| last.size.get() > 0) {
             offsets.push(end);
@@ -61,7 +61,7 @@ impl Log {
             }
             // Those before one that is old enough are taken as they come.
             if !offsets.is_empty() || self.last_written_ms(segment).await <= timestamp {
-                offsets.push(segment.base_offset.max(self.log_start_offset.get()));
+                offsets.push(segment.base_offset.max(self.offsets.log_start()));
             }
         }
         offsets.truncate(count_max);
@@ -79,7 +79,7 @@ impl Log {
         segment: &Rc<Segment>,
         timestamp: TimestampMs,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        if segment.end_offset.get() <= self.log_start_offset.get() {
+        if segment.end_offset.get() <= self.offsets.log_start() {
             return Ok(None);
         }
         self.load_max_timestamp(segment).await?;
@@ -130,7 +130,7 @@ impl Log {
         segment: &Rc<Segment>,
         timestamp: TimestampMs,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let start = self.log_start_offset.get();
+        let start = self.offsets.log_start();
         self.load_index(segment).await?;
         let entry =
             segment.index.borrow().as_ref().and_then(|index| index.times.entry_before(timestamp));

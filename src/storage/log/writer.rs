@@ -152,7 +152,7 @@ impl Log {
             // Written earlier under flush=async; one durable write says nothing of those.
             self.flush_segment(segment).await?;
         } else if sync && let Some((_, end_offset)) = batch_end {
-            self.advance_durable(end_offset);
+            self.advance_settled(end_offset);
         }
         self.zero_ahead(segment, &file, bytes);
         self.start_checkpoint();
@@ -179,7 +179,7 @@ impl Log {
         if !write.unflushed {
             return false;
         }
-        let (durable, written) = (self.durable_offset.get(), write.written_offset);
+        let (durable, written) = (self.offsets.durable(), write.written_offset);
         let wanted = self.flush_wanted.get().min(segment.end_offset.get());
         let messages = self.config.borrow().flush_messages;
         self.flush() == Flush::Sync
@@ -202,7 +202,7 @@ impl Log {
             .map_err(|error| StorageError::io("flush", &segment.path(names::LOG))(error))?;
         let bytes = segment.write.borrow_mut().flushed();
         self.shard.tell(|observer| observer.flushed(bytes, runtime.now() - begun));
-        self.advance_durable(end_offset);
+        self.advance_settled(end_offset);
         Ok(())
     }
 
@@ -215,7 +215,7 @@ impl Log {
         self.flush_timer_set.set(true);
         let log = self.this.clone();
         let runtime = self.shard.runtime().clone();
-        let end_offset = self.log_end_offset.get();
+        let end_offset = self.offsets.log_end();
         drop(self.shard.runtime().spawn(async move {
             runtime.sleep(Duration::from_millis(flush_ms.max(0) as u64)).await;
             let Some(log) = log.upgrade() else { return };

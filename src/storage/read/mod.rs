@@ -165,7 +165,7 @@ impl Log {
 
     /// A segment may be removed while it is looked at; then that is what the reader is told.
     fn explain(&self, offset: Offset, error: ReadError) -> ReadError {
-        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
+        let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
         match error {
             ReadError::Storage(_) if offset < start => {
                 ReadError::OffsetOutOfRange { offset, start, end }
@@ -181,7 +181,7 @@ impl Log {
         up_to: Offset,
         min_one: bool,
     ) -> Result<ReadPlan, ReadError> {
-        let (start, end) = (self.log_start_offset.get(), self.log_end_offset.get());
+        let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
         if offset < start || offset > end {
             return Err(ReadError::OffsetOutOfRange { offset, start, end });
         }

@@ -198,7 +198,7 @@ impl Log {
         self.sync_names().await?;
         let clean = segment.index.borrow().is_some()
             && listing.segments.last() == Some(&(segment.base_offset, size))
-            && self.recovery_point.get() == self.log_end_offset.get();
+            && self.offsets.recovery_point() == self.offsets.log_end();
         if !clean {
             seal::trim_recovered(runtime, segment).await?;
         }
