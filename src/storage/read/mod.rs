@@ -9,6 +9,7 @@
 //! because it is read more than once. What is left is read around the page cache.
 
 mod disk;
+mod replay;
 
 use std::path::PathBuf;
 use std::rc::Rc;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ringlog_config::{BrokerConfig, CleanupPolicy, Flush, TopicConfig};
 use ringlog_metadata::{Delta, Image, METADATA_VERSION, MetadataError, MetadataRecord};
 use ringlog_record::{BatchBuilder, BatchSummary, leader_change_batch};
-use ringlog_runtime::{Piece, Runtime};
+use ringlog_runtime::Runtime;
 use ringlog_storage::{
     AppendOrigin, Appended, FoundLog, Log, LogDirs, OpenHint, ReadError, StorageError, StorageShard,
 };
@@ -88,7 +88,7 @@ pub(crate) async fn open(
     };
     check_reach(&log, &snapshots)?;
     let mut image = std::mem::take(&mut snapshots.image);
-    let bytes = replay(rt, &log, &mut image).await.map_err(|error| match error {
+    let bytes = replay(&log, &mut image).await.map_err(|error| match error {
         ReplayError::Damage(what) => damaged(&what, &snapshots),
         ReplayError::Other(error) => error,
     })?;
@@ -228,15 +228,13 @@ impl From<ReadError> for ReplayError {
 }
 
 /// Applies what the log has beyond the image. Returns how many bytes that was.
-async fn replay(rt: &Runtime, log: &Log, image: &mut Image) -> Result<usize, ReplayError> {
+async fn replay(log: &Log, image: &mut Image) -> Result<usize, ReplayError> {
     let mut offset: Offset = log.log_start_offset().max(image.last_offset() + 1);
     let mut delta = Delta::default();
     let mut size = 0;
     while offset < log.log_end_offset() {
-        let read = log.read(offset, READ_BYTES, log.log_end_offset(), true).await?;
-        let bytes = gather(rt, read.pieces).await?;
-        let bytes = whole_batches(&bytes);
-        let replayed = image.replay(bytes, &mut delta);
+        let bytes = log.read_whole_batches(offset, READ_BYTES, log.log_end_offset()).await?;
+        let replayed = image.replay(&bytes, &mut delta);
         let next = image.last_offset() + 1;
         match replayed {
             Err(error @ MetadataError::Batch { .. }) => {
@@ -265,44 +263,6 @@ async fn located(
         }
         None => format!("it is damaged at offset {offset}: {why}"),
     }))
-}
-
-/// Cuts off a last batch that is not whole: a read ends where its limit is.
-fn whole_batches(bytes: &[u8]) -> &[u8] {
-    let mut batches = ringlog_record::BatchIter::new(bytes);
-    let mut whole = 0;
-    while let Some(Ok(batch)) = batches.next() {
-        whole += batch.size();
-    }
-    &bytes[..whole]
-}
-
-/// The bytes of a read, wherever they are.
-async fn gather(rt: &Runtime, pieces: Vec<Piece>) -> Result<Vec<u8>, NodeError> {
-    let mut bytes = Vec::new();
-    for piece in pieces {
-        match piece {
-            Piece::Bytes(part) => bytes.extend_from_slice(&part),
-            Piece::File { file, mut pos, len } => {
-                let mut left = len;
-                while left > 0 {
-                    let (read, buffer) =
-                        rt.read_at(&file, rt.buffers().get(left.min(READ_BYTES)), pos).await;
-                    let unreadable =
-                        |error| NodeError::Io("cannot read the metadata log".into(), error);
-                    let count = read.map_err(unreadable)?.min(left);
-                    if count == 0 {
-                        let end = std::io::ErrorKind::UnexpectedEof.into();
-                        return Err(unreadable(end));
-                    }
-                    bytes.extend_from_slice(&buffer[..count]);
-                    pos += count as u64;
-                    left -= count;
-                }
-            }
-        }
-    }
-    Ok(bytes)
 }
 
 impl MetadataLog {
