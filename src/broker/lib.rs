@@ -5,6 +5,7 @@
 //! `metadata_source` (where the cluster's metadata comes from), `handlers` (one file for each API)
 //! and `node` (start, stop and upkeep of the whole). `node/mod.rs` is where to begin reading.
 
+mod authorizer;
 mod fetch_session;
 mod handlers;
 mod metadata_cache;

@@ -25,7 +25,7 @@ const BROKER: Floors = Floors {
     folder: "src/broker/",
     module: "crate::",
     rows: &[
-        &["error", "shared", "metadata_cache"],
+        &["error", "shared", "authorizer", "metadata_cache"],
         &["network"],
         &["replicas", "metadata_source"],
         &["fetch_session", "coordinators"],

@@ -12,7 +12,7 @@ use ringlog_wire::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
-use crate::handlers::SERVED;
+use crate::handlers::{APIS, ApiRow, Work, api_row};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
@@ -24,7 +24,11 @@ const VERSION_SOFTWARE: i16 = 3;
 /// Software names are for the log: longer ones are refused. Kafka bounds only their characters.
 const SOFTWARE_BYTES_MAX: usize = 100;
 
-pub(crate) fn handle(shard: &Rc<Shard>, request: &Request) -> Answer {
+pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
+    Work::Done(answer(shard, &request))
+}
+
+fn answer(shard: &Rc<Shard>, request: &Request) -> Answer {
     let asked = match request.decode::<ApiVersionsRequest>() {
         Ok(asked) => asked,
         Err(close) => return close,
@@ -52,7 +56,7 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: &Request) -> Answer {
 
 /// Answers a version this node does not know.
 pub(crate) fn unsupported_version(request: &Request) -> Answer {
-    let own = SERVED.iter().filter(|(key, ..)| *key == ApiKey::ApiVersions);
+    let own = api_row(ApiKey::ApiVersions).into_iter();
     let response = ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),
         api_keys: own.map(range).collect(),
@@ -61,8 +65,12 @@ pub(crate) fn unsupported_version(request: &Request) -> Answer {
     request.respond_in_version(&response, 0)
 }
 
-fn range(&(key, min_version, max_version): &(ApiKey, i16, i16)) -> ApiVersion {
-    ApiVersion { api_key: key.number(), min_version, max_version }
+fn range(row: &ApiRow) -> ApiVersion {
+    ApiVersion {
+        api_key: row.api.number(),
+        min_version: row.version_min,
+        max_version: row.version_max,
+    }
 }
 
 fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
@@ -82,7 +90,7 @@ fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
         min_version_level: level,
     });
     ApiVersionsResponse {
-        api_keys: SERVED.iter().map(range).collect(),
+        api_keys: APIS.iter().map(range).collect(),
         supported_features: supported.collect(),
         finalized_features_epoch: image.last_offset(),
         finalized_features: finalized.collect(),

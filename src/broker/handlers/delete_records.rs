@@ -11,6 +11,7 @@ use ringlog_wire::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 
+use crate::authorizer::{Operation, Resource};
 use crate::fetch_session::TopicRef;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
@@ -40,6 +41,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     for topic in &asked.topics {
         let mut answered =
             DeleteRecordsTopicResult { name: topic.name.clone(), ..Default::default() };
+        let authorizer = shard.node.authorizer;
+        let may_delete =
+            request.authorize(authorizer, Operation::Delete, Resource::Topic(&topic.name));
         for partition in &topic.partitions {
             let name = (&*topic.name, partition.partition_index);
             let Some(before) = offsets.remove(&name) else { continue };
@@ -48,7 +52,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
                 low_watermark: INVALID_LOW_WATERMARK,
                 ..Default::default()
             };
-            match route(&shard, &topic.name, partition.partition_index, before) {
+            let routed = match may_delete {
+                true => route(&shard, &topic.name, partition.partition_index, before),
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
+            match routed {
                 Ok(deletion) => {
                     places.push((response.topics.len(), answered.partitions.len()));
                     deletions.push(deletion);

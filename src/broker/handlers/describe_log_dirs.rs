@@ -12,6 +12,7 @@ use ringlog_wire::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 
+use crate::authorizer::{Operation, Resource};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
@@ -28,6 +29,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
+    if !request.authorize(shard.node.authorizer, Operation::Describe, Resource::Cluster) {
+        let error_code = ErrorCode::ClusterAuthorizationFailed.code();
+        return request.respond(&DescribeLogDirsResponse { error_code, ..Default::default() });
+    }
     let named: Option<HashSet<(&str, i32)>> = asked.topics.as_ref().map(|topics| {
         let of_topic = topics
             .iter()

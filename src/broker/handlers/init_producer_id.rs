@@ -8,6 +8,7 @@ use ringlog_types::{ErrorCode, ProducerId};
 use ringlog_wire::messages::init_producer_id_request::InitProducerIdRequest;
 use ringlog_wire::messages::init_producer_id_response::InitProducerIdResponse;
 
+use crate::authorizer::{Operation, Resource};
 use crate::metadata_source::embedded::controller;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
@@ -24,7 +25,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         producer_epoch: -1,
         ..Default::default()
     };
-    if asked.transactional_id.is_some() {
+    if let Some(transactional_id) = &asked.transactional_id {
+        let transactional_id = Resource::TransactionalId(transactional_id);
+        if !request.authorize(shard.node.authorizer, Operation::Write, transactional_id) {
+            return request.respond(&refused(ErrorCode::TransactionalIdAuthorizationFailed));
+        }
         // There are no transactions yet. This error is final for every client; one that tells it
         // to look for the coordinator again would keep it asking for ever.
         return request.respond(&refused(ErrorCode::UnsupportedVersion));

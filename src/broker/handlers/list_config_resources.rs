@@ -11,6 +11,7 @@ use ringlog_wire::messages::list_config_resources_response::{
     ConfigResource, ListConfigResourcesResponse,
 };
 
+use crate::authorizer::{Operation, Resource};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
@@ -28,16 +29,20 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
+    let failed = |error: ErrorCode| {
+        let error_code = error.code();
+        request.respond(&ListConfigResourcesResponse { error_code, ..Default::default() })
+    };
+    if !request.authorize(shard.node.authorizer, Operation::DescribeConfigs, Resource::Cluster) {
+        return failed(ErrorCode::ClusterAuthorizationFailed);
+    }
     let types: Option<Vec<ResourceType>> = match asked.resource_types.as_slice() {
         _ if request.version == 0 => Some(vec![ResourceType::ClientMetrics]),
         [] => Some(EVERY_TYPE.to_vec()),
         codes => codes.iter().map(|&code| ResourceType::from_code(code)).collect(),
     };
     let Some(mut types) = types else {
-        return request.respond(&ListConfigResourcesResponse {
-            error_code: ErrorCode::UnsupportedVersion.code(),
-            ..Default::default()
-        });
+        return failed(ErrorCode::UnsupportedVersion);
     };
     // A type that is asked for many times is listed once.
     let mut seen = HashSet::new();

@@ -1,6 +1,8 @@
-//! One file for each API, and the table of what this node serves.
+//! One file for each API, and the table of them: [`APIS`].
 //!
-//! Only version ranges that really work stand in [`SERVED`]; ApiVersions advertises exactly it.
+//! A row is everything about an API that is not its work. What ApiVersions offers, how a request
+//! finds its handler and `docs/apis.md` follow from the table, and `tests/it/versions.rs` refuses a
+//! row without a check. Only versions that really work stand in it.
 
 mod alter_configs;
 mod api_versions;
@@ -29,33 +31,118 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ringlog_wire::ApiKey;
 
+use crate::authorizer::Ask;
+use crate::authorizer::Operation::*;
+use crate::authorizer::ResourceKind::*;
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::request::{Held, Request};
 use crate::shard::Shard;
 
-/// The APIs of this node with their version ranges: those of Kafka 4.3, and the older versions
-/// that Kafka 3.9 still took.
-pub(crate) const SERVED: &[(ApiKey, i16, i16)] = &[
-    (ApiKey::Produce, 0, 13),
-    (ApiKey::Fetch, 0, 18),
-    (ApiKey::ListOffsets, 0, 11),
-    (ApiKey::Metadata, 0, 13),
-    (ApiKey::ApiVersions, 0, 4),
-    (ApiKey::CreateTopics, 0, 7),
-    (ApiKey::DeleteTopics, 0, 6),
-    (ApiKey::DeleteRecords, 0, 2),
-    (ApiKey::InitProducerId, 0, 5),
-    (ApiKey::OffsetForLeaderEpoch, 0, 4),
-    (ApiKey::DescribeConfigs, 0, 4),
-    (ApiKey::AlterConfigs, 0, 2),
-    (ApiKey::DescribeLogDirs, 0, 5),
-    (ApiKey::CreatePartitions, 0, 3),
-    (ApiKey::IncrementalAlterConfigs, 0, 1),
-    (ApiKey::DescribeCluster, 0, 2),
-    (ApiKey::ListConfigResources, 0, 1),
-    (ApiKey::DescribeTopicPartitions, 0, 0),
+/// Everything about an API that is not its work.
+pub(crate) struct ApiRow {
+    pub(crate) api: ApiKey,
+    pub(crate) version_min: i16,
+    pub(crate) version_max: i16,
+    handle: fn(&Rc<Shard>, Request) -> Work,
+    /// What the handler may ask the authorizer about.
+    asks: &'static [Ask],
+}
+
+impl ApiRow {
+    fn serves(&self, version: i16) -> bool {
+        (self.version_min..=self.version_max).contains(&version)
+    }
+}
+
+const fn row(
+    api: ApiKey,
+    (version_min, version_max): (i16, i16),
+    handle: fn(&Rc<Shard>, Request) -> Work,
+    asks: &'static [Ask],
+) -> ApiRow {
+    ApiRow { api, version_min, version_max, handle, asks }
+}
+
+/// A handler that gives its answer as a future, as the table has it.
+macro_rules! later {
+    ($api:ident) => {
+        |shard, request| Work::later($api::handle(shard.clone(), request))
+    };
+}
+
+/// The APIs of this node with their versions: those of Kafka 4.3, and the older ones that Kafka 3.9
+/// still took. The most frequent come first.
+pub(crate) const APIS: &[ApiRow] = &[
+    row(ApiKey::Produce, (0, 13), produce::handle, &[(Write, Topic), (Write, TransactionalId)]),
+    row(ApiKey::Fetch, (0, 18), later!(fetch), &[(Read, Topic), (ClusterAction, Cluster)]),
+    row(ApiKey::ListOffsets, (0, 11), later!(list_offsets), &[(Describe, Topic)]),
+    row(
+        ApiKey::Metadata,
+        (0, 13),
+        later!(metadata),
+        &[(Describe, Topic), (Create, Topic), (Create, Cluster), (Describe, Cluster)],
+    ),
+    row(ApiKey::ApiVersions, (0, 4), api_versions::handle, &[]),
+    row(
+        ApiKey::CreateTopics,
+        (0, 7),
+        later!(create_topics),
+        &[(Create, Cluster), (Create, Topic), (DescribeConfigs, Topic)],
+    ),
+    row(ApiKey::DeleteTopics, (0, 6), later!(delete_topics), &[(Delete, Topic), (Describe, Topic)]),
+    row(ApiKey::DeleteRecords, (0, 2), later!(delete_records), &[(Delete, Topic)]),
+    row(
+        ApiKey::InitProducerId,
+        (0, 5),
+        later!(init_producer_id),
+        &[(IdempotentWrite, Cluster), (Write, Topic), (Write, TransactionalId)],
+    ),
+    row(
+        ApiKey::OffsetForLeaderEpoch,
+        (0, 4),
+        later!(offset_for_leader_epoch),
+        &[(Describe, Topic), (ClusterAction, Cluster)],
+    ),
+    row(
+        ApiKey::DescribeConfigs,
+        (0, 4),
+        later!(describe_configs),
+        &[(DescribeConfigs, Cluster), (DescribeConfigs, Topic), (DescribeConfigs, Group)],
+    ),
+    row(
+        ApiKey::AlterConfigs,
+        (0, 2),
+        later!(alter_configs),
+        &[(AlterConfigs, Cluster), (AlterConfigs, Topic), (AlterConfigs, Group)],
+    ),
+    row(ApiKey::DescribeLogDirs, (0, 5), later!(describe_log_dirs), &[(Describe, Cluster)]),
+    row(ApiKey::CreatePartitions, (0, 3), later!(create_partitions), &[(Alter, Topic)]),
+    row(
+        ApiKey::IncrementalAlterConfigs,
+        (0, 1),
+        later!(incremental_alter_configs),
+        &[(AlterConfigs, Cluster), (AlterConfigs, Topic), (AlterConfigs, Group)],
+    ),
+    row(ApiKey::DescribeCluster, (0, 2), later!(describe_cluster), &[(Describe, Cluster)]),
+    row(
+        ApiKey::ListConfigResources,
+        (0, 1),
+        later!(list_config_resources),
+        &[(DescribeConfigs, Cluster)],
+    ),
+    row(
+        ApiKey::DescribeTopicPartitions,
+        (0, 0),
+        later!(describe_topic_partitions),
+        &[(Describe, Topic)],
+    ),
 ];
+
+/// The row of an API that this node serves.
+pub(crate) fn api_row(api: ApiKey) -> Option<&'static ApiRow> {
+    APIS.iter().find(|row| row.api == api)
+}
 
 /// The work on one request.
 pub(crate) enum Work {
@@ -78,50 +165,21 @@ impl Work {
     }
 }
 
-/// Whether this node serves the API in this version.
-pub(crate) fn serves(api: ApiKey, version: i16) -> bool {
-    SERVED.iter().any(|&(key, min, max)| key == api && (min..=max).contains(&version))
-}
-
 /// Starts the work on one request frame.
 ///
 /// Produce appends before this returns, or before what comes [`Work::First`] has ended, so that
 /// requests of one connection append in order.
 pub(crate) fn dispatch(shard: &Rc<Shard>, peer: &Rc<Peer>, frame: Bytes, held: &Held) -> Work {
-    let request = match Request::parse(frame, peer.clone(), shard.rt.now(), held.clone()) {
+    let mut request = match Request::parse(frame, peer.clone(), shard.rt.now(), held.clone()) {
         Ok(request) => request,
         Err(reason) => return Work::Done(Answer::Close(reason)),
     };
-    if !serves(request.api, request.version) {
-        return Work::Done(unsupported(&request));
-    }
-    let shard = shard.clone();
-    match request.api {
-        ApiKey::Produce => produce::handle(&shard, request),
-        ApiKey::ApiVersions => Work::Done(api_versions::handle(&shard, &request)),
-        ApiKey::Fetch => Work::later(fetch::handle(shard, request)),
-        ApiKey::ListOffsets => Work::later(list_offsets::handle(shard, request)),
-        ApiKey::Metadata => Work::later(metadata::handle(shard, request)),
-        ApiKey::CreateTopics => Work::later(create_topics::handle(shard, request)),
-        ApiKey::DeleteTopics => Work::later(delete_topics::handle(shard, request)),
-        ApiKey::DeleteRecords => Work::later(delete_records::handle(shard, request)),
-        ApiKey::InitProducerId => Work::later(init_producer_id::handle(shard, request)),
-        ApiKey::OffsetForLeaderEpoch => {
-            Work::later(offset_for_leader_epoch::handle(shard, request))
+    match api_row(request.api).filter(|row| row.serves(request.version)) {
+        Some(row) => {
+            request.may_ask(row.asks);
+            (row.handle)(shard, request)
         }
-        ApiKey::DescribeConfigs => Work::later(describe_configs::handle(shard, request)),
-        ApiKey::AlterConfigs => Work::later(alter_configs::handle(shard, request)),
-        ApiKey::DescribeLogDirs => Work::later(describe_log_dirs::handle(shard, request)),
-        ApiKey::CreatePartitions => Work::later(create_partitions::handle(shard, request)),
-        ApiKey::IncrementalAlterConfigs => {
-            Work::later(incremental_alter_configs::handle(shard, request))
-        }
-        ApiKey::DescribeCluster => Work::later(describe_cluster::handle(shard, request)),
-        ApiKey::ListConfigResources => Work::later(list_config_resources::handle(shard, request)),
-        ApiKey::DescribeTopicPartitions => {
-            Work::later(describe_topic_partitions::handle(shard, request))
-        }
-        _ => unreachable!("every served API is dispatched above"),
+        None => Work::Done(unsupported(&request)),
     }
 }
 
@@ -133,4 +191,73 @@ fn unsupported(request: &Request) -> Answer {
     }
     let Request { api, version, .. } = request;
     Answer::Close(format!("{api:?} version {version} is not served"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fmt::Write as _;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn in_repository(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+    }
+
+    #[test]
+    fn an_api_has_one_row_and_versions_that_kafka_has() {
+        let mut seen = HashSet::new();
+        for row in APIS {
+            let api = row.api;
+            assert!(seen.insert(api), "{api:?} stands twice");
+            assert!(row.version_min <= row.version_max, "{api:?}");
+            assert!(api.min_version() <= row.version_min, "{api:?}");
+            assert!(row.version_max <= api.max_version(), "{api:?}");
+        }
+    }
+
+    fn markdown() -> String {
+        let mut out = "# APIs\n\nGenerated from the table in `src/broker/handlers/mod.rs`; a test \
+                       keeps it current.\n\n| API | key | versions | may ask the authorizer |\n\
+                       |---|---|---|---|\n"
+            .to_owned();
+        for row in APIS {
+            let asks = row.asks.iter().map(|(operation, kind)| format!("{operation:?} {kind:?}"));
+            let asks = asks.collect::<Vec<_>>().join(", ");
+            let (api, key) = (row.api, row.api.number());
+            let (min, max) = (row.version_min, row.version_max);
+            writeln!(out, "| {api:?} | {key} | {min}–{max} | {asks} |").unwrap();
+        }
+        out
+    }
+
+    /// `BLESS=1 cargo test -p ringlog-broker` writes it.
+    #[test]
+    fn the_document_is_current() {
+        let path = in_repository("docs/apis.md");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, markdown()).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == markdown(), "docs/apis.md is stale: BLESS=1 cargo test writes it");
+    }
+
+    /// Versions that the README names, as in "Fetch 0–18".
+    #[test]
+    fn the_readme_names_versions_of_the_table() {
+        let readme = std::fs::read_to_string(in_repository("README.md")).unwrap();
+        let mut named = 0;
+        for row in APIS {
+            let name = format!("{:?} {}–", row.api, row.version_min);
+            for (at, _) in readme.match_indices(&name) {
+                let rest = &readme[at + name.len()..];
+                let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                let claimed = rest[..digits].parse();
+                assert_eq!(claimed, Ok(row.version_max), "README.md: {name}");
+                named += 1;
+            }
+        }
+        assert!(named >= 2, "the README names the versions of Produce and Fetch");
+    }
 }

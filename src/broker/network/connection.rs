@@ -22,6 +22,7 @@ use ringlog_runtime::{HandedOver, Instant, Piece, Progress, ShardId, Stream};
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::authorizer::Principal;
 use crate::fetch_session::TakenSession;
 use crate::handlers::{self, Work};
 use crate::network::answers::{Answer, AnswerQueue, Next};
@@ -36,6 +37,7 @@ const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the handlers may know of the connection a request came from, and tell about it.
 pub(crate) struct Peer {
+    pub(crate) principal: Principal,
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     pub(crate) software: RefCell<Option<String>>,
     /// The fetch session it used last; 0 is none.
@@ -48,6 +50,7 @@ pub(crate) struct Peer {
 impl Peer {
     fn new(software: Option<String>, fetch_session: i32) -> Peer {
         Peer {
+            principal: Principal::anonymous(),
             software: RefCell::new(software),
             fetch_session: Cell::new(fetch_session),
             ended: Event::new(),

@@ -10,6 +10,7 @@ use ringlog_wire::{
     encode_response_header, frame,
 };
 
+use crate::authorizer::{Ask, Authorizer, Operation, Resource};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::request_memory::{Claim, RequestMemory};
@@ -52,6 +53,7 @@ pub(crate) struct Request {
     pub(crate) arrived: Instant,
     /// What it holds of the shard's memory, until its answer is sent.
     pub(crate) held: Held,
+    asks: &'static [Ask],
 }
 
 impl Request {
@@ -74,7 +76,25 @@ impl Request {
             peer,
             arrived,
             held,
+            asks: &[],
         })
+    }
+
+    /// Says what its handler may ask the authorizer about, as the table of APIs has it.
+    pub(crate) fn may_ask(&mut self, asks: &'static [Ask]) {
+        self.asks = asks;
+    }
+
+    /// Whether the principal of this request may do that.
+    pub(crate) fn authorize(
+        &self,
+        authorizer: Authorizer,
+        operation: Operation,
+        resource: Resource<'_>,
+    ) -> bool {
+        let ask = (operation, resource.kind());
+        assert!(self.asks.contains(&ask), "{:?} asks about {ask:?}: not in its row", self.api);
+        authorizer.allows(&self.peer.principal, operation, resource)
     }
 
     /// Decodes the body; the error is the answer that closes the connection.

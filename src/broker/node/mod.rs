@@ -25,6 +25,7 @@ use ringlog_runtime::{Backend, IoChoice, Launch, Mesh, Poster, Runtime, address}
 use ringlog_storage::{LogDir, LogDirs};
 use ringlog_types::BrokerId;
 
+use crate::authorizer::Authorizer;
 use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::network::connection_limits::ConnectionLimits;
 use crate::router::Job;
@@ -72,6 +73,7 @@ pub(crate) struct Common {
     advertised: OnceLock<(String, u16)>,
     /// Logs could be opened with less to read than the file of the recovery points says.
     pub(crate) recovery_points_moved: AtomicBool,
+    pub(crate) authorizer: Authorizer,
 }
 
 impl Common {
@@ -84,6 +86,7 @@ impl Common {
             directories: OnceLock::new(),
             advertised: OnceLock::new(),
             recovery_points_moved: AtomicBool::new(false),
+            authorizer: Authorizer::AllowAll,
         }
     }
 

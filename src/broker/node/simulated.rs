@@ -13,6 +13,7 @@ use ringlog_config::BrokerConfig;
 use ringlog_runtime::sim::{NodeId, Simulation};
 use ringlog_runtime::{Mesh, Poster, Runtime};
 
+use crate::authorizer::Authorizer;
 use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::node::shutdown;
 use crate::node::{Common, NodeError, listen_address, run_shard, shard_count};
@@ -24,6 +25,7 @@ pub struct SimulatedNode(Rc<State>);
 
 #[derive(Default)]
 struct State {
+    authorizer: Cell<Authorizer>,
     /// What the shards of the present life share. Shard 0 boots first and makes it.
     common: RefCell<Option<Arc<Common>>>,
     poster: RefCell<Option<Poster<Job>>>,
@@ -61,7 +63,8 @@ impl SimulatedNode {
         Ok(())
     }
 
-    fn begin_life(&self, mesh: &Mesh<Job>, common: Common) {
+    fn begin_life(&self, mesh: &Mesh<Job>, mut common: Common) {
+        common.authorizer = self.0.authorizer.get();
         self.0.common.replace(Some(Arc::new(common)));
         self.0.poster.replace(Some(mesh.poster()));
         self.0.serving.set(false);
@@ -91,5 +94,10 @@ impl SimulatedNode {
         if let Some(poster) = &*self.0.poster.borrow() {
             poster.post(CONTROLLER_SHARD, Box::new(shutdown::begin));
         }
+    }
+
+    /// Lets nobody do anything in the lives to come, so that a test sees what clients are told.
+    pub fn deny_all(&self) {
+        self.0.authorizer.set(Authorizer::DenyAll);
     }
 }
