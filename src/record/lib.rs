@@ -31,7 +31,7 @@ mod zstd_context;
 
 pub use batch::{Attributes, BatchIter, BatchSummary, BatchView, HEADER_BYTES};
 pub use builder::BatchBuilder;
-pub use checksum::{crc32, crc32c};
+pub use checksum::{Crc32c, crc32, crc32c};
 pub use compression::Compression;
 pub use control::{
     ControlRecordType, control_batch, end_transaction_batch, leader_change_batch,

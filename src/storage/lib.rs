@@ -42,4 +42,5 @@ pub use read::{LogRead, ReadPlan};
 pub use recovery::open::OpenHint;
 pub use recovery::walk::{Cut, Fenced, RecoveryReport};
 pub use segment::Fence;
+pub use segment::scan::ScanWork;
 pub use shard::{StorageOptions, StorageShard};

@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     pub direct_alignment: u64,
     pub lying_disk: bool,
     pub planted: Option<PlantedBug>,
+    /// Payloads hold batches, as those of a mirror do.
+    pub nested_batches: bool,
     pub directories: usize,
     pub retention_ms: i64,
     pub segment_ms: i64,
@@ -91,6 +93,7 @@ impl Plan {
             direct_alignment: *p.pick(&[512, 4096]),
             lying_disk: false,
             planted: None,
+            nested_batches: seed % 4 == 3,
             directories: 1 + p.index(2),
             retention_ms: *p.pick(&[-1, -1, 15, 60]),
             segment_ms: *p.pick(&[i64::MAX, i64::MAX, 10, 40]),

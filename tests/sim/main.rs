@@ -93,6 +93,16 @@ fn acknowledging_before_the_write_is_found() {
     assert!(why.contains("lost: the log ends at"), "seed {seed}: {why}");
 }
 
+/// A bug in the storage code: recovery looks for the next batch in the payload of a torn one.
+#[test]
+fn taking_a_batch_out_of_a_payload_is_found() {
+    let (seed, why) = find_planted(|plan| {
+        plan.nested_batches = true;
+        plan.planted = Some(PlantedBug::SearchPayloads);
+    });
+    println!("the planted bug is found by seed {seed}: {why}");
+}
+
 /// A disk that reports flushes it has not made.
 #[test]
 fn a_disk_that_lies_is_found() {

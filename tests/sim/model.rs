@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     pub batch: Batch,
     /// Stored bytes of it were changed: it may be unreadable, but nothing else may.
     pub rotten: bool,
+    /// Its length was: unless more is known to have been durable, nothing leads to what follows.
+    pub length_is_rotten: bool,
 }
 
 impl Entry {
@@ -118,7 +120,13 @@ impl LogModel {
             self.start_asked = last + 1;
         }
         let batch = batch.clone();
-        self.entries.push(Entry { base: got.base_offset, epoch, batch, rotten: false });
+        self.entries.push(Entry {
+            base: got.base_offset,
+            epoch,
+            batch,
+            rotten: false,
+            length_is_rotten: false,
+        });
         Ok(())
     }
 
@@ -188,7 +196,11 @@ impl LogModel {
         }
         let below = &self.entries[..self.position(self.durable_end)];
         let rotten_end = below.iter().rev().take_while(|entry| entry.rotten).last();
-        let end = rotten_end.map_or(self.durable_end, |entry| entry.base);
+        let mut end = rotten_end.map_or(self.durable_end, |entry| entry.base);
+        let unknown = &below[self.position(self.checkpointed_end).min(below.len())..];
+        if let Some(entry) = unknown.iter().find(|entry| entry.length_is_rotten) {
+            end = end.min(entry.base);
+        }
         end.max(self.checkpointed_end).min(self.durable_end)
     }
 
@@ -216,9 +228,11 @@ impl LogModel {
         }
         let mut end = 0;
         for entry in &mut self.entries[first..] {
+            let start = end;
             end += entry.batch.bytes.len() as u64;
             if position < end {
                 entry.rotten = true;
+                entry.length_is_rotten |= (8..12).contains(&(position - start));
                 return;
             }
         }

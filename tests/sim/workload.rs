@@ -162,6 +162,7 @@ async fn produce(bench: Bench, producer: usize, epoch: i32) {
 
 fn make_next(bench: &Bench, producer: usize) {
     let now_ms = bench.rt.wall_clock_ms();
+    let nested_at = bench.plan.nested_batches.then(|| bench.log.log_end_offset());
     let mut logs = bench.shared.logs.borrow_mut();
     let producer = &mut logs[bench.index].producers[producer];
     let sender = Sender {
@@ -169,7 +170,7 @@ fn make_next(bench: &Bench, producer: usize) {
         epoch: producer.epoch,
         base_sequence: producer.next_sequence,
     };
-    let batch = batches::make(sender, now_ms, &mut bench.prng.borrow_mut());
+    let batch = batches::make(sender, now_ms, nested_at, &mut bench.prng.borrow_mut());
     if producer.id >= 0 {
         producer.next_sequence += batch.records;
     }

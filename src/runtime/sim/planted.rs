@@ -10,4 +10,7 @@
 pub enum PlantedBug {
     /// The storage counts what it appends with `flush=sync` as durable before its write returns.
     AcknowledgeBeforeWritten,
+    /// Recovery takes the next bytes that look like a batch for one of the log, also in the payload
+    /// of a damaged one.
+    SearchPayloads,
 }

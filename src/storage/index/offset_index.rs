@@ -116,6 +116,12 @@ impl OffsetIndex {
         Some(self.base_offset + i64::from(entry.relative_offset))
     }
 
+    /// The entries of batches that start behind `position`, in order.
+    pub(crate) fn entries_beyond(&self, position: u64) -> impl Iterator<Item = OffsetEntry> {
+        let at = self.entries.partition_point(|e| u64::from(e.position) <= position);
+        self.entries[at..].iter().copied()
+    }
+
     /// Drops the entries at or beyond `position`, and those at or beyond `offset`. Returns whether
     /// there were any.
     pub(crate) fn truncate(&mut self, offset: Offset, position: u64) -> bool {

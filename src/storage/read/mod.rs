@@ -29,7 +29,7 @@ use crate::segment::{Examination, Located, Segment, SegmentIndex, Stage};
 use crate::shard::PlannedMemory;
 
 /// An index file larger than this is not one.
-const INDEX_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const INDEX_BYTES_MAX: u64 = 1 << 30;
 /// At most this much, or one batch, is read around the page cache for one read of the log: while
 /// the reader works on it, the next is read ahead.
 const DISK_READ_BYTES_MAX: u64 = 1 << 20;

@@ -12,10 +12,13 @@ use std::task::{Context, Poll};
 use ringlog_types::Offset;
 
 use crate::error::ReadError;
+use crate::index::offset_index::OffsetIndex;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::Log;
 use crate::log::seal;
 use crate::names;
+use crate::read::INDEX_BYTES_MAX;
+use crate::recovery::beyond::Beyond;
 use crate::recovery::walk::{RecoveryReport, Walk};
 use crate::segment::scan::Scanner;
 use crate::segment::tail::block_floor;
@@ -30,7 +33,8 @@ impl Log {
                 Examination::Done => return Ok(false),
                 Examination::None => {
                     let under_way = UnderWay::begin(segment);
-                    self.check_batches(segment).await?;
+                    // Rare, and large: it is not to be part of every read's future.
+                    Box::pin(self.check_batches(segment)).await?;
                     under_way.end();
                     return Ok(true);
                 }
@@ -52,6 +56,18 @@ impl Log {
         }
     }
 
+    /// Where batches start by the segment's index, in memory or on disk.
+    async fn landmarks(&self, segment: &Segment) -> OffsetIndex {
+        if let Some(index) = segment.index.borrow().as_ref() {
+            return index.offsets.clone();
+        }
+        let path = segment.path(names::INDEX);
+        let bytes = self.shard.runtime().read_file(&path, INDEX_BYTES_MAX).await;
+        let mut offsets = OffsetIndex::decode(segment.base_offset, &bytes.unwrap_or_default());
+        offsets.truncate(segment.end_offset.get(), segment.size.get());
+        offsets
+    }
+
     async fn check_batches(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
         let runtime = self.shard.runtime();
         let path = segment.path(names::LOG);
@@ -69,6 +85,8 @@ impl Log {
             durable_end: 0,
             refuse_damage_from: None,
             next_base: sealed.then(|| segment.end_offset.get()),
+            beyond: Beyond::new(segment.base_offset, self.landmarks(segment).await),
+            torn_bytes_max: 0,
             index_interval_bytes: self.config().index_interval_bytes.max(0) as u64,
             epochs: &mut LeaderEpochCache::default(),
             report: &mut report,

@@ -2,6 +2,7 @@
 //!
 //! Nothing that was acknowledged is taken away here, and nothing is believed without its CRC.
 
+pub(crate) mod beyond;
 mod examine;
 pub(crate) mod open;
 mod opening;

@@ -15,8 +15,9 @@ use crate::index::time_index::TimeIndex;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::seal;
 use crate::names;
+use crate::recovery::beyond::Beyond;
 use crate::recovery::open::OpenHint;
-use crate::recovery::walk::{RecoveryReport, Walk};
+use crate::recovery::walk::{self, RecoveryReport, Walk};
 use crate::segment::scan::Scanner;
 use crate::segment::{Segment, SegmentIndex, Stage};
 use crate::shard::StorageShard;
@@ -180,7 +181,7 @@ impl Opening<'_> {
                 _ => {
                     let segment = Segment::open(self.path, base, now_ms);
                     let bounds = Bounds { next_base, durable_end };
-                    self.walk(&segment, bounds, epochs, report).await?;
+                    Box::pin(self.walk(&segment, bounds, epochs, report)).await?;
                     if let Some(next_base) = next_base {
                         self.seal_recovered(&segment, next_base).await?;
                     }
@@ -250,21 +251,35 @@ impl Opening<'_> {
         }
         let resumed = self.resume_from_index(segment, &mut scanner).await?;
         let recovery_point = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let landmarks = self.landmarks(segment, &scanner).await;
         let mut walk = Walk {
             recovery_point,
             durable_end: bounds.durable_end,
             refuse_damage_from: self.hint.refuse_damage_from,
             next_base: bounds.next_base,
+            beyond: Beyond::new(segment.base_offset, landmarks),
+            torn_bytes_max: walk::torn_bytes_max(self.config),
             index_interval_bytes: self.config.index_interval_bytes.max(0) as u64,
             epochs,
             report,
         };
         walk.run(segment, &mut scanner).await?;
+        report.work += scanner.work();
         let entries = segment.index.borrow().as_ref().map_or(0, |index| index.offsets.len());
         if !resumed && entries > 0 {
             report.indexes_rebuilt += 1;
         }
         Ok(())
+    }
+
+    /// The entries of the `.index` that were flushed before the recovery point moved beyond them.
+    async fn landmarks(&self, segment: &Segment, scanner: &Scanner) -> OffsetIndex {
+        let path = segment.path(names::INDEX);
+        let bytes = self.runtime().read_file(&path, SMALL_FILE_BYTES_MAX).await;
+        let mut offsets = OffsetIndex::decode(segment.base_offset, &bytes.unwrap_or_default());
+        let believed = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        offsets.truncate(believed, scanner.length());
+        offsets
     }
 
     /// Takes the entries of the index files that lie below the recovery point, and moves the

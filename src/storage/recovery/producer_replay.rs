@@ -8,9 +8,11 @@ use std::rc::Rc;
 use ringlog_types::Offset;
 
 use crate::error::StorageError;
+use crate::index::offset_index::OffsetIndex;
 use crate::names;
 use crate::producers::snapshot;
 use crate::producers::state::ProducerState;
+use crate::recovery::beyond::Beyond;
 use crate::segment::Segment;
 use crate::segment::batch_header::{self, BatchHeader};
 use crate::segment::scan::Scanner;
@@ -90,6 +92,13 @@ impl Replay<'_> {
         self.shard.runtime().remove_file(&path).await.map_err(StorageError::io("remove", &path))
     }
 
+    fn beyond(&self, segment: &Segment) -> Beyond {
+        let index = segment.index.borrow();
+        let landmarks = index.as_ref().map(|index| index.offsets.clone());
+        let base_offset = segment.base_offset;
+        Beyond::new(base_offset, landmarks.unwrap_or_else(|| OffsetIndex::new(base_offset)))
+    }
+
     /// Applies the batches of a segment from offset `from` on.
     async fn replay(
         &self,
@@ -107,9 +116,25 @@ impl Replay<'_> {
             // The index is wrong.
             position = 0;
         }
+        let mut beyond = self.beyond(segment);
         let mut expected = segment.base_offset;
         while position < segment.size.get() {
-            let Some((at, header)) = scanner.next_whole(position, expected).await? else { break };
+            if let Some(fence) = segment.fence_behind(position)
+                && fence.position == position
+                && fence.end_position > position
+            {
+                (position, expected) = (fence.end_position, fence.end_offset);
+                continue;
+            }
+            let (at, header) = match scanner.whole_batch(position).await? {
+                Ok(header) => (position, header),
+                // A sealed segment was not walked: its damage is not known yet.
+                Err(_) => {
+                    let found = Box::pin(beyond.find(&mut scanner, position, expected, true));
+                    let Some(found) = found.await? else { break };
+                    found
+                }
+            };
             if at >= segment.size.get() {
                 break;
             }

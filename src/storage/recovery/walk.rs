@@ -15,19 +15,24 @@
 //! * Whole batches follow otherwise: damage in the middle. It is *fenced*: its offsets cannot be
 //!   read, those around it can, and the bytes stay for whoever wants to look at them.
 //!
+//! A batch *follows* if something that no payload can forge leads to it (see `beyond`). Bytes
+//! that merely look like one may be a producer's.
+//!
 //! A log that is of no use with a hole in it is opened with `refuse_damage_from`: where others
 //! are fenced it is refused, before anything in it is changed.
 
 use std::path::PathBuf;
 
+use ringlog_config::{Flush, TopicConfig};
 use ringlog_types::Offset;
 
 use crate::error::StorageError;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::writer::WRITE_BYTES_MAX;
 use crate::names;
+use crate::recovery::beyond::Beyond;
 use crate::segment::batch_header::{BatchHeader, HeaderFault};
-use crate::segment::scan::Scanner;
+use crate::segment::scan::{ScanWork, Scanner};
 use crate::segment::tail::{CHUNK_BYTES_MAX, block_ceil};
 use crate::segment::{Fence, Segment};
 
@@ -62,6 +67,8 @@ pub struct Fenced {
 pub struct RecoveryReport {
     /// Bytes of segments that were read and checked.
     pub scanned_bytes: u64,
+    /// What that has cost, damage included.
+    pub work: ScanWork,
     /// Ends that were cut off.
     pub cuts: Vec<Cut>,
     /// Damage to what was durable.
@@ -82,6 +89,9 @@ pub(crate) struct Walk<'a> {
     /// The base offset of the next segment, if there is one: whatever is damaged up to it is in
     /// the middle.
     pub(crate) next_base: Option<Offset>,
+    pub(crate) beyond: Beyond,
+    /// How far from the end of the file a write that was cut off can have begun.
+    pub(crate) torn_bytes_max: u64,
     pub(crate) index_interval_bytes: u64,
     pub(crate) epochs: &'a mut LeaderEpochCache,
     pub(crate) report: &'a mut RecoveryReport,
@@ -205,7 +215,7 @@ impl Walk<'_> {
         let expected = segment.end_offset.get();
         let data_end = scanner.trailing_zeros(position).await?;
         if data_end > position
-            && let Some((found, header)) = scanner.find_batch(position + 1, expected).await?
+            && let Some((found, header)) = self.batch_beyond(scanner, position, expected).await?
             && !self.is_torn_write(segment, scanner, position, found).await?
         {
             let fence = Fence {
@@ -237,6 +247,20 @@ impl Walk<'_> {
         Ok(false)
     }
 
+    /// The next whole batch behind damage at `position`.
+    async fn batch_beyond(
+        &mut self,
+        scanner: &mut Scanner,
+        position: u64,
+        expected: Offset,
+    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
+        if scanner.searches_payloads() {
+            return scanner.find_batch(position + 1, expected).await;
+        }
+        let is_proven = expected < self.recovery_point || self.known_end(expected).is_some();
+        Box::pin(self.beyond.find(scanner, position, expected, is_proven)).await
+    }
+
     /// Whether the damage from `position` to the whole batch at `found` is what a crash in the
     /// middle of the last write leaves.
     async fn is_torn_write(
@@ -252,12 +276,21 @@ impl Walk<'_> {
         // The last write begins here at the earliest. A batch that is larger begins in one before,
         // which had reached the disk.
         let data_end = scanner.trailing_zeros(found).await?;
-        let begin = data_end.saturating_sub((WRITE_BYTES_MAX + CHUNK_BYTES_MAX) as u64);
+        let begin = data_end.saturating_sub(self.torn_bytes_max);
         let from = position.max(block_ceil(begin));
         if from == position && scanner.header(position).await? == Err(HeaderFault::Empty) {
             return Ok(true);
         }
         scanner.has_missing_sector(from, found, segment.end_offset.get()).await
+    }
+}
+
+/// How far from its end a segment can be torn: by the one write that was under way, or where
+/// writes are flushed only now and then, anywhere.
+pub(crate) fn torn_bytes_max(config: &TopicConfig) -> u64 {
+    match config.flush {
+        Flush::Sync => (WRITE_BYTES_MAX + CHUNK_BYTES_MAX) as u64,
+        Flush::Async => u64::MAX,
     }
 }
 

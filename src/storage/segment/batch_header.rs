@@ -5,7 +5,9 @@
 //! length can be tried; everything it claims is still to be compared with the file.
 
 pub(crate) use ringlog_record::HEADER_BYTES;
-use ringlog_record::{Attributes, BatchView, ControlRecordType, RecordIter, crc32c};
+#[cfg(test)]
+use ringlog_record::crc32c;
+use ringlog_record::{Attributes, BatchView, ControlRecordType, RecordIter};
 use ringlog_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
 use crate::producers::state::ProducerBatch;
@@ -13,7 +15,7 @@ use crate::producers::state::ProducerBatch;
 /// Bytes before those that `length` counts.
 pub(crate) const LENGTH_OVERHEAD: usize = 12;
 /// The first byte the CRC covers.
-const CRC_COVERS_FROM: usize = 21;
+pub(crate) const CRC_COVERS_FROM: usize = 21;
 
 /// Why bytes are not a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,7 @@ impl BatchHeader {
     }
 
     /// Whether the CRC of the whole batch is right.
+    #[cfg(test)]
     pub(crate) fn crc_matches(&self, batch: &[u8]) -> bool {
         batch.len() == self.size && crc32c(&batch[CRC_COVERS_FROM..]) == self.crc
     }
@@ -141,6 +144,38 @@ impl BatchHeader {
             transactional: self.attributes.is_transactional(),
         })
     }
+}
+
+/// The two fields by which a batch is found whole, of one whose other fields may be damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchStart {
+    length: i32,
+    pub(crate) crc: u32,
+}
+
+impl BatchStart {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<BatchStart> {
+        let field = |at: usize| Some(bytes.get(at..at + 4)?.try_into().expect("4 bytes"));
+        Some(BatchStart {
+            length: i32::from_be_bytes(field(8)?),
+            crc: u32::from_be_bytes(field(17)?),
+        })
+    }
+
+    /// The whole batch in bytes, header included. `None` if no batch has that length.
+    pub(crate) fn size(&self) -> Option<u64> {
+        size_of_length(self.length)
+    }
+
+    /// The same if one bit of the length had been another.
+    pub(crate) fn size_with_bit_changed(&self, bit: u32) -> Option<u64> {
+        size_of_length(self.length ^ 1 << bit)
+    }
+}
+
+fn size_of_length(length: i32) -> Option<u64> {
+    let size = u64::try_from(length).ok()? + LENGTH_OVERHEAD as u64;
+    (size >= HEADER_BYTES as u64).then_some(size)
 }
 
 /// What a marker at the end of a transaction says (`EndTransactionMarker`): the coordinator's

@@ -4,12 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
-use ringlog_record::crc32;
+use ringlog_record::{Crc32c, crc32};
+use ringlog_runtime::sim::PlantedBug;
 use ringlog_runtime::{File, OpenOptions, Runtime};
 use ringlog_types::Offset;
 
 use crate::error::StorageError;
-use crate::segment::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault, LENGTH_OVERHEAD};
+use crate::segment::batch_header::{
+    BatchHeader, BatchStart, CRC_COVERS_FROM, HEADER_BYTES, HeaderFault, LENGTH_OVERHEAD,
+};
 
 /// What is read at once.
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -26,6 +29,25 @@ pub(crate) struct Scanner {
     length: u64,
     window_start: u64,
     window: Vec<u8>,
+    /// Where the zeros at the end of the file begin, once somebody has asked.
+    data_end: Option<u64>,
+    work: ScanWork,
+}
+
+/// What walking a file has cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanWork {
+    /// Bytes read from the disk.
+    pub read_bytes: u64,
+    /// Bytes of which a checksum was taken.
+    pub summed_bytes: u64,
+}
+
+impl std::ops::AddAssign for ScanWork {
+    fn add_assign(&mut self, other: ScanWork) {
+        self.read_bytes += other.read_bytes;
+        self.summed_bytes += other.summed_bytes;
+    }
 }
 
 impl Scanner {
@@ -41,7 +63,14 @@ impl Scanner {
             length,
             window_start: 0,
             window: Vec::new(),
+            data_end: None,
+            work: ScanWork::default(),
         })
+    }
+
+    /// What was done so far.
+    pub(crate) fn work(&self) -> ScanWork {
+        self.work
     }
 
     /// The file's length.
@@ -78,6 +107,7 @@ impl Scanner {
                 break;
             }
             let useful = read.min((end - at) as usize);
+            self.work.read_bytes += useful as u64;
             self.window.extend_from_slice(&buffer[..useful]);
             at += useful as u64;
         }
@@ -103,8 +133,45 @@ impl Scanner {
             Ok(header) => header,
             Err(fault) => return Ok(Err(fault.reason())),
         };
-        let bytes = self.bytes(position, header.size as u64).await?;
-        Ok(if header.crc_matches(bytes) { Ok(header) } else { Err("the CRC does not match") })
+        let end = position + header.size as u64;
+        let crc = self.crc(position + CRC_COVERS_FROM as u64, end).await?;
+        Ok(if crc == Some(header.crc) { Ok(header) } else { Err("the CRC does not match") })
+    }
+
+    /// The CRC-32C of the bytes from `from` to `to`, a window at a time: what a damaged header
+    /// claims may be as long as the file. `None` if the file ends before that.
+    pub(crate) async fn crc(&mut self, from: u64, to: u64) -> Result<Option<u32>, StorageError> {
+        let mut crc = Crc32c::new();
+        let mut at = from;
+        while at < to {
+            let piece = self.piece(at).await?;
+            let useful = piece.len().min((to - at) as usize);
+            if useful == 0 {
+                return Ok(None);
+            }
+            crc.update(&piece[..useful]);
+            self.work.summed_bytes += useful as u64;
+            at += useful as u64;
+        }
+        Ok(Some(crc.finish()))
+    }
+
+    /// What is in memory from `position` on, at least a byte unless the file ends there.
+    async fn piece(&mut self, position: u64) -> Result<&[u8], StorageError> {
+        let window_end = self.window_start + self.window.len() as u64;
+        if position < self.window_start || position >= window_end {
+            self.refill(position, WINDOW_BYTES).await?;
+        }
+        let from = (position - self.window_start) as usize;
+        Ok(&self.window[from.min(self.window.len())..])
+    }
+
+    /// What the first bytes at `position` say of a batch there, whatever else is wrong with it.
+    pub(crate) async fn start_of_batch(
+        &mut self,
+        position: u64,
+    ) -> Result<Option<BatchStart>, StorageError> {
+        Ok(BatchStart::parse(self.bytes(position, CRC_COVERS_FROM as u64).await?))
     }
 
     /// Whether a message of a format older than v2 is at `position`, whole: its CRC is that of
@@ -128,40 +195,41 @@ impl Scanner {
     /// Where zeros that reach to the end of the file begin, from `position` on: the end of the
     /// file if its last byte is not zero.
     pub(crate) async fn trailing_zeros(&mut self, position: u64) -> Result<u64, StorageError> {
-        let mut last = position;
-        let mut at = position;
-        while at < self.length {
-            let bytes = self.bytes(at, WINDOW_BYTES).await?;
-            if bytes.is_empty() {
-                break;
-            }
-            if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
-                last = at + found as u64 + 1;
-            }
-            at += bytes.len() as u64;
-        }
-        Ok(last)
+        let data_end = match self.data_end {
+            Some(known) => known,
+            None => self.find_data_end().await?,
+        };
+        self.data_end = Some(data_end);
+        Ok(data_end.max(position))
     }
 
-    /// The first whole batch at or behind `position`, and where it is: damage is stepped over.
-    pub(crate) async fn next_whole(
-        &mut self,
-        position: u64,
-        expected: Offset,
-    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
-        if let Ok(header) = self.whole_batch(position).await? {
-            return Ok(Some((position, header)));
+    /// Looks from the end of the file backwards, so that it costs no more than there are zeros.
+    async fn find_data_end(&mut self) -> Result<u64, StorageError> {
+        let mut end = self.length;
+        while end > 0 {
+            let start = end.saturating_sub(WINDOW_BYTES);
+            let bytes = self.bytes(start, end - start).await?;
+            if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
+                return Ok(start + found as u64 + 1);
+            }
+            end = start;
         }
-        self.find_batch(position + 1, expected).await
+        Ok(0)
     }
 
     /// Takes the file for one that is no longer than this.
     pub(crate) fn limit(&mut self, length: u64) {
         self.length = self.length.min(length);
+        self.data_end = None;
     }
 
-    /// The next position at or behind `from` at which a whole batch starts whose offsets are at
-    /// or beyond `expected` and can be in one segment with it.
+    /// See [`PlantedBug::SearchPayloads`].
+    pub(crate) fn searches_payloads(&self) -> bool {
+        self.runtime.planted(PlantedBug::SearchPayloads)
+    }
+
+    /// For the planted bug alone: the next position at or behind `from` at which a whole batch
+    /// starts whose offsets are at or beyond `expected`, were it in the payload of another batch.
     pub(crate) async fn find_batch(
         &mut self,
         from: u64,

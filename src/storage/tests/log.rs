@@ -82,6 +82,7 @@ fn append_read_stop_and_read(io: IoChoice) {
                 opened.report,
                 crate::RecoveryReport {
                     scanned_bytes: opened.report.scanned_bytes,
+                    work: opened.report.work,
                     ..Default::default()
                 }
             );

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use ringlog_config::TopicConfig;
+use ringlog_record::{BatchBuilder, ControlRecordType, end_transaction_batch};
 
 use crate::error::ReadError;
 use crate::testing::{BatchSpec, Bench, append, on_shard, read_all};
@@ -109,6 +110,12 @@ fn damage_in_the_middle_is_fenced_and_the_rest_readable() {
             }
             put(&bench, &damaged, 3000);
             let (log, report) = bench.open_after_crash(0).await;
+            if (8..12).contains(&(at - starts[2])) {
+                // The length leads nowhere, and nothing says that more was durable.
+                assert_eq!((report.cuts.len(), report.fenced.len()), (1, 0), "byte {at}");
+                assert_eq!(log.log_end_offset(), 4);
+                continue;
+            }
             assert_eq!(report.cuts, [], "byte {at}");
             assert_eq!(report.fenced.len(), 1, "byte {at}: {report:?}");
             let fence = report.fenced[0].fence;
@@ -152,7 +159,9 @@ fn a_torn_last_write_is_cut_off_whole() {
         assert_eq!(log.log_end_offset(), 2 * kept as i64);
         assert_eq!(read_all(&bench, &log).await.len(), kept);
         drop(log);
-        // The same hole below the recovery point was acknowledged: it is damage.
+        // A hole in one batch below the recovery point was acknowledged: it is damage.
+        let mut torn = bytes.clone();
+        torn[starts[2] + 61..starts[3]].fill(0);
         put(&bench, &torn, 3000);
         let (log, report) = bench.open_after_crash(2 * BATCHES as i64).await;
         assert_eq!(report.cuts, []);
@@ -171,7 +180,8 @@ fn a_torn_write_that_ends_a_large_batch_is_cut_off() {
         let mut last = spec(1).build();
         last[..8].copy_from_slice(&1i64.to_be_bytes());
         bytes.extend(last);
-        for (missing, torn) in [(7 << 20, true), (4 << 20, true), (2 << 20, false), (0, false)] {
+        // Without its head nothing leads from the first batch to the next.
+        for (missing, torn) in [(7 << 20, true), (4 << 20, true), (2 << 20, false), (0, true)] {
             let mut damaged = bytes.clone();
             damaged[missing..missing + 512].fill(0);
             put(&bench, &damaged, 3000);
@@ -229,5 +239,132 @@ fn an_old_format_is_named_not_cut() {
         let error = opened.err().expect("refused").to_string();
         assert!(error.contains("older than v2"), "{error}");
         assert_eq!(fs::read(log_file(&bench)).expect("there"), bytes);
+    });
+}
+
+/// A batch at `base_offset` with one record of `value`.
+fn batch_at(base_offset: i64, value: &[u8]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(1_700_000_000_000);
+    builder.push(1_700_000_000_000, None, Some(value), &[]);
+    let (batch, _) = builder.build().expect("it has a record");
+    stamped(batch, base_offset)
+}
+
+fn stamped(mut batch: Vec<u8>, base_offset: i64) -> Vec<u8> {
+    batch[..8].copy_from_slice(&base_offset.to_be_bytes());
+    batch[12..16].fill(0);
+    batch
+}
+
+/// Batches, as a mirror, a dump of a log or an attacker sends them, at the offset that would
+/// follow `end`, far away, and as a marker of a transaction.
+fn payload_of_batches(end: i64) -> Vec<u8> {
+    let marker = end_transaction_batch(ControlRecordType::Commit, 4_000, 1, 7, 1000).0;
+    let mut payload = vec![7; 900];
+    for offset in [end, end + 1, end + 2, 1000, i64::from(i32::MAX) - 1] {
+        payload.extend(batch_at(offset, b"phantom"));
+        payload.extend(stamped(marker.clone(), offset + 1));
+    }
+    // Heads without a body, one in the other.
+    payload.extend(batch_at(end, b"phantom")[..32].repeat(40));
+    payload.extend(batch_at(end + 1, &[9; 700]));
+    payload
+}
+
+/// With uncompressed batches in the payload of a torn one, recovery took one of those for the
+/// log's: a record that nobody had sent, at an offset of its choice.
+#[test]
+fn a_batch_in_the_payload_of_a_torn_one_is_not_of_the_log() {
+    with_log(|bench, bytes, starts| async move {
+        let end = 2 * BATCHES as i64;
+        let holder = batch_at(end, &payload_of_batches(end));
+        let next = batch_at(end + 1, b"next");
+        let whole = [bytes.as_slice(), &holder, &next].concat();
+        let last = starts[BATCHES];
+        let kept = bytes.len();
+        // Cut off anywhere, and with any sector missing.
+        let mut images: Vec<Vec<u8>> = (kept + 62..kept + holder.len())
+            .step_by(37)
+            .map(|length| whole[..length].to_vec())
+            .collect();
+        for sector in (kept / 512 + 1)..(kept + holder.len()) / 512 {
+            let mut image = whole.clone();
+            image[sector * 512..(sector + 1) * 512].fill(0);
+            images.push(image);
+        }
+        let mut without_head = whole.clone();
+        without_head[kept..kept.next_multiple_of(512)].fill(0);
+        images.push(without_head);
+        for image in images {
+            put(&bench, &image, 3000);
+            let (log, report) = bench.open_after_crash(0).await;
+            assert_eq!((log.log_end_offset(), report.fenced.as_slice()), (end, &[][..]));
+            assert_eq!(report.cuts.first().map(|cut| cut.position), Some(last as u64));
+            assert_eq!(log.last_stable_offset(), end);
+            assert_eq!(read_all(&bench, &log).await.len(), BATCHES);
+        }
+    });
+}
+
+/// The same where the damage is one to durable records: what is fenced ends where the next batch
+/// of the log begins, not at one in the payload.
+#[test]
+fn a_fence_ends_at_a_batch_of_the_log() {
+    with_log(|bench, bytes, _| async move {
+        let end = 2 * BATCHES as i64;
+        let holder = batch_at(end, &payload_of_batches(end));
+        let next = batch_at(end + 1, b"next");
+        let whole = [bytes.as_slice(), &holder, &next].concat();
+        fs::write(bench.directory().join(format!("{:020}.snapshot", end + 2)), snapshot())
+            .expect("written");
+        let head = 8..12;
+        for at in head.chain([16, 23, 70]).chain((100..holder.len()).step_by(211)) {
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[bytes.len() + at] ^= 1 << bit;
+                put(&bench, &damaged, 3000);
+                // With an index, what lies before its last entry is not walked over.
+                fs::write(log_file(&bench).with_extension("index"), []).expect("emptied");
+                let (log, report) = bench.open_after_crash(end + 2).await;
+                assert_eq!(report.cuts, [], "byte {at}, bit {bit}");
+                assert_eq!(report.fenced.len(), 1, "byte {at}, bit {bit}");
+                let fence = report.fenced[0].fence;
+                let place = (fence.position, fence.end_position);
+                let length = bytes.len() as u64;
+                assert_eq!(place, (length, length + holder.len() as u64), "byte {at}, bit {bit}");
+                assert_eq!((fence.first_offset, fence.end_offset), (end, end + 1));
+                assert_eq!(log.log_end_offset(), end + 2);
+            }
+        }
+    });
+}
+
+fn snapshot() -> Vec<u8> {
+    crate::producers::snapshot::encode(&crate::producers::state::ProducerState::default())
+}
+
+/// A torn MiB of heads that each claim the rest of the file was summed once for each of them: a
+/// start took a minute.
+#[test]
+fn recovery_reads_and_sums_each_byte_a_few_times_at_most() {
+    with_log(|bench, bytes, _| async move {
+        let end = 2 * BATCHES as i64;
+        let mut head = batch_at(end, &[]);
+        head[8..12].copy_from_slice(&(1i32 << 19).to_be_bytes());
+        for (is_torn, recovery_point) in [(true, 0), (false, 0), (false, end + 1)] {
+            let holder = batch_at(end, &head[..32].repeat((1 << 20) / 32));
+            let mut image = [bytes.as_slice(), &holder].concat();
+            match is_torn {
+                true => image.truncate(image.len() - 5000),
+                false => *image.last_mut().expect("bytes") ^= 1,
+            }
+            put(&bench, &image, 1 << 20);
+            let length = (image.len() + (1 << 20)) as u64;
+            let (log, report) = bench.open_after_crash(recovery_point).await;
+            assert_eq!(log.log_end_offset(), end);
+            let work = report.work;
+            assert!(work.read_bytes <= 8 * length, "{work:?} for {length}");
+            assert!(work.summed_bytes <= 5 * length, "{work:?} for {length}");
+        }
     });
 }
