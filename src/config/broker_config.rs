@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::address_limits::parse_address_limits;
+use crate::dynamic::check_dynamic;
 use crate::error::ConfigError;
 use crate::layers::{Layers, RawSettings};
 use crate::listener::{Listener, parse_listeners, parse_protocol_map, split_address};
-use crate::setting::UpdateMode;
 use crate::table::{broker_setting, is_known_broker_key};
 use crate::topic_config::TopicConfig;
 use crate::weighty::{self, WithoutEffect};
@@ -120,7 +120,7 @@ impl BrokerConfig {
         let mut keep = |from: &RawSettings, per_broker: bool| -> RawSettings {
             let mut kept = RawSettings::new();
             for (key, text) in from {
-                match check_dynamic(key, Some(text), per_broker) {
+                match check_dynamic(key, text, per_broker) {
                     Ok(()) => drop(kept.insert(key.clone(), text.clone())),
                     Err(error) => refused.push(error),
                 }
@@ -347,24 +347,6 @@ fn admin_listener(layers: &Layers) -> Result<Option<(String, u16)>, ConfigError>
     }
 }
 
-/// Whether a broker setting may be changed while running: for one broker (`per_broker`) or for
-/// all. `text` is `None` when the setting is to be removed. Unknown keys pass, as in Kafka.
-pub fn check_dynamic(key: &str, text: Option<&str>, per_broker: bool) -> Result<(), ConfigError> {
-    let Some(setting) = broker_setting(key) else {
-        return Ok(());
-    };
-    match setting.update {
-        UpdateMode::ReadOnly | UpdateMode::Topic => {
-            return Err(ConfigError::NotDynamic(key.to_owned()));
-        }
-        UpdateMode::PerBroker if !per_broker => {
-            return Err(ConfigError::PerBrokerOnly(key.to_owned()));
-        }
-        UpdateMode::PerBroker | UpdateMode::ClusterWide => {}
-    }
-    text.map_or(Ok(()), |text| setting.parse(text).map(drop))
-}
-
 /// Whether a broker key can stand in a file: a row of the table, or one of Kafka's others.
 pub(crate) fn is_broker_key(key: &str) -> bool {
     broker_setting(key).is_some() || is_known_broker_key(key)
@@ -470,24 +452,5 @@ mod tests {
         let (config, refused) = config.with_dynamic(&bad, &RawSettings::new());
         assert_eq!(refused.len(), 2);
         assert_eq!((config.node_id, config.topic_defaults.retention_ms), (1, 10));
-    }
-
-    #[test]
-    fn what_may_change_while_running_is_what_kafka_allows() {
-        let message = |key, text, per_broker| check_dynamic(key, text, per_broker).unwrap_err();
-        assert_eq!(
-            message("num.partitions", Some("4"), true).to_string(),
-            "Cannot update these configs dynamically: [num.partitions]"
-        );
-        let per_broker = message("cordoned.log.dirs", None, false);
-        assert!(matches!(per_broker, ConfigError::PerBrokerOnly(_)));
-        let read_only = message("listeners", None, true);
-        assert!(matches!(read_only, ConfigError::NotDynamic(_)), "nothing would listen there");
-        assert_eq!(
-            message("message.max.bytes", Some("-4"), true).to_string(),
-            "Invalid value -4 for configuration message.max.bytes: Value must be at least 0"
-        );
-        assert_eq!(check_dynamic("nosuch.key", Some("1"), true), Ok(()));
-        assert_eq!(check_dynamic("log.retention.ms", None, false), Ok(()));
     }
 }

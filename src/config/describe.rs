@@ -1,6 +1,8 @@
 //! The answers of DescribeConfigs: every setting with its value, source, type and synonyms.
 
 use crate::broker_config::BrokerConfig;
+use crate::dynamic::base_setting;
+use crate::group_config::broker_key;
 use crate::layers::{ConfigSource, RawSettings};
 use crate::setting::{ConfigType, Setting, UpdateMode};
 use crate::table::{
@@ -99,7 +101,10 @@ pub fn describe_broker(broker: &BrokerConfig, keys: Keys<'_>) -> Vec<ConfigEntry
             let is_new = !without_row.contains_key(key);
             if is_new && broker_setting(key).is_none() && wanted(keys, key) {
                 without_row.insert(key.clone(), value.clone());
-                entries.push(entry_without_row(key, value, source));
+                entries.push(match base_setting(key) {
+                    Some(base) => listener_entry(broker, base, key),
+                    None => entry_without_row(key, value, source),
+                });
             }
         }
     }
@@ -133,29 +138,67 @@ pub fn describe_cluster(broker: &BrokerConfig, keys: Keys<'_>) -> Vec<ConfigEntr
             let synonym = ConfigSynonym { name: key.clone(), value, source };
             entry(setting, Some(text.clone()), source, vec![synonym], false)
         }
-        None => entry_without_row(key, text, source),
+        None => match base_setting(key) {
+            Some(base) => {
+                let value = (!base.is_sensitive()).then(|| text.clone());
+                let synonym = ConfigSynonym { name: key.clone(), value, source };
+                let entry = entry(base, Some(text.clone()), source, vec![synonym], true);
+                ConfigEntry { name: key.clone(), ..entry }
+            }
+            None => entry_without_row(key, text, source),
+        },
     })
     .collect()
 }
 
-/// The settings of a group with `overrides`.
-pub fn describe_group(overrides: &RawSettings, keys: Keys<'_>) -> Vec<ConfigEntry> {
-    describe_rows(GROUP_SETTINGS, ConfigSource::DynamicGroupConfig, overrides, keys)
+/// A setting for one listener: told by the row of the setting for all, which it falls back to.
+fn listener_entry(broker: &BrokerConfig, base: &'static Setting, key: &str) -> ConfigEntry {
+    let synonyms = broker_values(broker, &[key, base.name]);
+    let (text, source) = broker.layers.effective(key).expect("it is set in some layer");
+    // Kafka calls these read-only, although it changes them: it looks their names up in a table
+    // that has only settings without a listener.
+    let entry = entry(base, Some(text.to_owned()), source, synonyms, true);
+    ConfigEntry { name: key.to_owned(), ..entry }
+}
+
+/// The settings of a group with `overrides`. Behind most of them stands a setting of the broker.
+pub fn describe_group(
+    broker: &BrokerConfig,
+    overrides: &RawSettings,
+    keys: Keys<'_>,
+) -> Vec<ConfigEntry> {
+    let describe = |setting: &'static Setting| {
+        let mut synonyms = match broker_key(setting.name) {
+            Some(key) => broker_values(broker, &[key]),
+            None => {
+                setting.default.map(|text| synonym_of_default(setting, text)).into_iter().collect()
+            }
+        };
+        let from_broker = broker_key(setting.name).and_then(|key| broker.layers.effective(key));
+        let source = ConfigSource::DynamicGroupConfig;
+        let (text, source) = match (overrides.get(setting.name), from_broker) {
+            (Some(text), _) => {
+                let value = Some(text.clone());
+                let own = ConfigSynonym { name: setting.name.to_owned(), value, source };
+                synonyms.insert(0, own);
+                (Some(text.clone()), source)
+            }
+            (None, Some((text, source))) => (Some(text.to_owned()), source),
+            (None, None) => (setting.default.map(str::to_owned), ConfigSource::DefaultConfig),
+        };
+        entry(setting, text, source, synonyms, false)
+    };
+    GROUP_SETTINGS.iter().filter(|setting| wanted(keys, setting.name)).map(describe).collect()
+}
+
+fn synonym_of_default(setting: &Setting, text: &str) -> ConfigSynonym {
+    let source = ConfigSource::DefaultConfig;
+    ConfigSynonym { name: setting.name.to_owned(), value: Some(text.to_owned()), source }
 }
 
 /// The settings of a subscription to clients' metrics with `overrides`.
 pub fn describe_client_metrics(overrides: &RawSettings, keys: Keys<'_>) -> Vec<ConfigEntry> {
     let source = ConfigSource::DynamicClientMetricsConfig;
-    describe_rows(CLIENT_METRICS_SETTINGS, source, overrides, keys)
-}
-
-/// Settings with no broker setting behind them.
-fn describe_rows(
-    rows: &'static [Setting],
-    source: ConfigSource,
-    overrides: &RawSettings,
-    keys: Keys<'_>,
-) -> Vec<ConfigEntry> {
     let describe = |setting: &'static Setting| match overrides.get(setting.name) {
         Some(text) => {
             let value = Some(text.clone());
@@ -167,14 +210,15 @@ fn describe_rows(
             entry(setting, text, ConfigSource::DefaultConfig, Vec::new(), false)
         }
     };
-    rows.iter().filter(|setting| wanted(keys, setting.name)).map(describe).collect()
+    let rows = CLIENT_METRICS_SETTINGS.iter();
+    rows.filter(|setting| wanted(keys, setting.name)).map(describe).collect()
 }
 
 /// What each layer has for these keys: layer by layer, in each the most specific key first.
 fn broker_values(broker: &BrokerConfig, names: &[&str]) -> Vec<ConfigSynonym> {
     let mut found = Vec::new();
     let mut push = |name: &str, text: &str, source| {
-        let sensitive = broker_setting(name).is_none_or(Setting::is_sensitive);
+        let sensitive = base_setting(name).is_none_or(Setting::is_sensitive);
         let value = (!sensitive).then(|| shown(name, text));
         found.push(ConfigSynonym { name: name.to_owned(), value, source });
     };
@@ -194,7 +238,7 @@ fn broker_values(broker: &BrokerConfig, names: &[&str]) -> Vec<ConfigSynonym> {
 }
 
 fn shown(name: &str, text: &str) -> String {
-    let parsed = broker_setting(name).and_then(|setting| setting.parse(text).ok());
+    let parsed = base_setting(name).and_then(|setting| setting.parse(text).ok());
     parsed.map_or_else(|| text.to_owned(), |value| value.to_string())
 }
 
@@ -349,6 +393,73 @@ mod tests {
         let cluster = describe_cluster(&broker, None);
         assert_eq!(cluster.len(), 1);
         assert_eq!(cluster[0].value.as_deref(), Some("99"));
+    }
+
+    /// Told by Apache Kafka 4.3.1 of a broker with these settings.
+    #[test]
+    fn groups_fall_back_to_the_broker() {
+        let file = raw(&[("group.consumer.session.timeout.ms", "50000")]);
+        let broker = BrokerConfig::from_settings(file).unwrap();
+        let group =
+            raw(&[("share.auto.offset.reset", "earliest"), ("share.delivery.count.limit", "3")]);
+        let told: Vec<String> =
+            describe_group(&broker, &group, None).iter().map(|entry| line("G", entry)).collect();
+        for expected in [
+            "G\tconsumer.session.timeout.ms\tINT\tSTATIC_BROKER_CONFIG\tfalse\tfalse\t50000\t\
+             STATIC_BROKER_CONFIG:group.consumer.session.timeout.ms=50000;\
+             DEFAULT_CONFIG:group.consumer.session.timeout.ms=45000;",
+            "G\tshare.delivery.count.limit\tINT\tDYNAMIC_GROUP_CONFIG\tfalse\tfalse\t3\t\
+             DYNAMIC_GROUP_CONFIG:share.delivery.count.limit=3;\
+             DEFAULT_CONFIG:group.share.delivery.count.limit=5;",
+            "G\tshare.auto.offset.reset\tSTRING\tDYNAMIC_GROUP_CONFIG\tfalse\tfalse\tearliest\t\
+             DYNAMIC_GROUP_CONFIG:share.auto.offset.reset=earliest;\
+             DEFAULT_CONFIG:share.auto.offset.reset=latest;",
+            "G\tshare.isolation.level\tSTRING\tDEFAULT_CONFIG\tfalse\tfalse\tread_uncommitted\t\
+             DEFAULT_CONFIG:share.isolation.level=read_uncommitted;",
+        ] {
+            assert!(told.iter().any(|line| line == expected), "{expected} in {told:#?}");
+        }
+    }
+
+    /// Told by Apache Kafka 4.3.1.
+    #[test]
+    fn settings_of_a_listener_are_told_by_the_row_behind_them() {
+        let key = "listener.name.plaintext.ssl.truststore.type";
+        let limit = "listener.name.plaintext.max.connections";
+        let secret = "listener.name.plaintext.ssl.keystore.password";
+        let (broker, refused) = BrokerConfig::default().with_dynamic(
+            &raw(&[(limit, "6")]),
+            &raw(&[(key, "PKCS12"), (limit, "5"), (secret, "s3cret")]),
+        );
+        assert_eq!(refused, []);
+        let told = describe_broker(&broker, Some(&[key, limit, secret]));
+        let told: Vec<String> = told.iter().map(|entry| line("B", entry)).collect();
+        assert_eq!(
+            told,
+            [
+                format!(
+                    "B\t{limit}\tINT\tDYNAMIC_BROKER_CONFIG\ttrue\tfalse\t5\t\
+                     DYNAMIC_BROKER_CONFIG:{limit}=5;DYNAMIC_DEFAULT_BROKER_CONFIG:{limit}=6;\
+                     DEFAULT_CONFIG:max.connections=2147483647;"
+                ),
+                format!(
+                    "B\t{secret}\tPASSWORD\tDYNAMIC_BROKER_CONFIG\ttrue\ttrue\tnull\t\
+                     DYNAMIC_BROKER_CONFIG:{secret}=null;"
+                ),
+                format!(
+                    "B\t{key}\tSTRING\tDYNAMIC_BROKER_CONFIG\ttrue\tfalse\tPKCS12\t\
+                     DYNAMIC_BROKER_CONFIG:{key}=PKCS12;DEFAULT_CONFIG:ssl.truststore.type=JKS;"
+                ),
+            ]
+        );
+        let cluster = describe_cluster(&broker, None);
+        assert_eq!(
+            line("C", &cluster[0]),
+            format!(
+                "C\t{limit}\tINT\tDYNAMIC_DEFAULT_BROKER_CONFIG\ttrue\tfalse\t6\t\
+                 DYNAMIC_DEFAULT_BROKER_CONFIG:{limit}=6;"
+            )
+        );
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn takes(valid: Valid) -> String {
         Valid::GzipLevel => "1 to 9, -1".to_owned(),
         Valid::ThrottledReplicas => "`*` or `partition:broker`, …".to_owned(),
         Valid::NonEmpty => "not empty".to_owned(),
+        Valid::ShareOffsetReset => "`earliest`, `latest`, `by_duration:PnDTnHnMn.nS`".to_owned(),
     }
 }
 

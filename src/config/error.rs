@@ -37,9 +37,18 @@ pub enum ConfigError {
         "Cannot update these configs at default cluster level, broker id must be specified: [{0}]"
     )]
     PerBrokerOnly(String),
-    /// Two settings that contradict each other.
+    /// Settings of a store of keys or certificates that Kafka changes for one listener only.
+    #[error(
+        "These security configs can be dynamically updated only per-listener using the listener \
+         prefix: [{0}]"
+    )]
+    ListenerOnly(String),
+    /// Settings that contradict each other or the node.
     #[error("{0}")]
     Conflict(String),
+    /// A setting that Kafka finds no fault of the configuration in, but of the request.
+    #[error("{0}")]
+    Request(String),
     /// A file, line or `key=value` that cannot be read.
     #[error("{0}")]
     Syntax(String),

@@ -3,9 +3,12 @@
 
 mod address_limits;
 mod broker_config;
+mod client_metrics;
 pub mod describe;
 mod docs;
+mod dynamic;
 mod error;
+mod group_config;
 mod layers;
 mod listener;
 mod properties;
@@ -17,13 +20,16 @@ mod toml_file;
 mod topic_config;
 mod weighty;
 
-pub use broker_config::{BrokerConfig, IoBackend, check_dynamic};
+pub use broker_config::{BrokerConfig, IoBackend};
+pub use client_metrics::{ClientPattern, check_client_metrics, client_patterns};
 pub use describe::{
     ConfigEntry, ConfigSynonym, describe_broker, describe_client_metrics, describe_cluster,
     describe_group, describe_topic,
 };
 pub use docs::settings_markdown;
+pub use dynamic::{check_all_dynamic, check_step};
 pub use error::ConfigError;
+pub use group_config::check_group;
 pub use layers::{ConfigSource, Layers, RawSettings};
 pub use listener::Listener;
 pub use setting::{ConfigType, Importance, Setting, Status, UpdateMode, Valid, Value};

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::error::ConfigError;
+use crate::group_config::is_duration;
 
 /// The type of a setting's value; the numbers are those of DescribeConfigs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub enum Valid {
     ThrottledReplicas,
     /// Text that is not empty.
     NonEmpty,
+    /// Where a share group begins: `earliest`, `latest`, or `by_duration:` and a duration.
+    ShareOffsetReset,
 }
 
 /// How much a setting matters to most people.
@@ -293,6 +296,19 @@ impl Setting {
                 Err(format!(
                     "{} must be the literal '*' or a list of replicas in the following format: \
                      [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                    self.name
+                ))
+            }
+            (Valid::ShareOffsetReset, Value::Text(text)) => {
+                let duration = text.strip_prefix("by_duration:");
+                if matches!(text.as_str(), "earliest" | "latest")
+                    || duration.is_some_and(is_duration)
+                {
+                    return Ok(());
+                }
+                Err(format!(
+                    "Invalid value `{text}` for configuration {}. The value must be either \
+                     'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'.",
                     self.name
                 ))
             }

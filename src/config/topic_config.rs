@@ -10,7 +10,7 @@
 use crate::broker_config::BrokerConfig;
 use crate::error::ConfigError;
 use crate::layers::{ConfigSource, Layers, RawSettings};
-use crate::setting::Value;
+use crate::setting::{Setting, Value};
 use crate::suggest::nearest;
 use crate::table::{TOPIC_SETTINGS, is_known_topic_key, topic_setting, topic_synonyms};
 
@@ -175,8 +175,12 @@ impl TopicConfig {
         let mut config = TopicConfig::default();
         for setting in TOPIC_SETTINGS {
             if let Some((text, _)) = broker_default(layers, setting.name) {
-                config.set(setting.name, setting.parse(&text)?);
+                let value = setting.parse(&text);
+                config.set(setting.name, value.map_err(|error| named(layers, setting, error))?);
             }
+        }
+        if config.retention_ms == 0 {
+            return Err(ConfigError::Conflict(RETENTION_NEEDED.to_owned()));
         }
         config.check(&RawSettings::new())?;
         Ok(config.finish())
@@ -312,14 +316,54 @@ impl TopicConfig {
     }
 }
 
+/// Kafka's words for a broker (a topic may have 0).
+const RETENTION_NEEDED: &str = "requirement failed: log.retention.ms must be unlimited (-1) or, \
+                                greater than or equal to 1";
+
+/// The error about a topic's setting as one about the setting of the broker that was given, or in
+/// Kafka's words where it has its own (`KafkaConfig.validateValues`).
+fn named(layers: &Layers, setting: &Setting, error: ConfigError) -> ConfigError {
+    let own_words = match setting.name {
+        "segment.ms" => "requirement failed: log.roll.ms must be greater than or equal to 1",
+        "segment.jitter.ms" => {
+            "requirement failed: log.roll.jitter.ms must be greater than or equal to 0"
+        }
+        _ => "",
+    };
+    if !own_words.is_empty() {
+        return ConfigError::Conflict(own_words.to_owned());
+    }
+    let mut synonyms = topic_synonyms(setting.name).iter();
+    let given = synonyms
+        .find_map(|synonym| layers.effective(synonym.name).map(|(text, _)| (synonym.name, text)));
+    match (error, given) {
+        (ConfigError::InvalidValue { reason, .. }, Some((key, text))) => {
+            ConfigError::invalid(key, text, reason)
+        }
+        (error, _) => error,
+    }
+}
+
 /// What the broker's settings give a topic for a key: the first synonym that has a value.
 pub(crate) fn broker_default(layers: &Layers, topic_key: &str) -> Option<(String, ConfigSource)> {
     for synonym in topic_synonyms(topic_key) {
         if let Some((text, source)) = layers.effective(synonym.name) {
-            return Some((scale(text, synonym.factor), source));
+            let text = scale(text, synonym.factor);
+            return Some((
+                if topic_key == "retention.ms" { without_sign(text) } else { text },
+                source,
+            ));
         }
     }
     None
+}
+
+/// Every negative time of a broker's is -1, for ever (`getLogRetentionTimeMillis`).
+fn without_sign(text: String) -> String {
+    match text.trim().parse::<i64>() {
+        Ok(..0) => "-1".to_owned(),
+        _ => text,
+    }
 }
 
 /// The text times the factor; text that is no number stays as it is and is refused when parsed.
@@ -369,6 +413,26 @@ mod tests {
         assert_eq!(resolve(&[("log.roll.hours", "1")], &[]).unwrap().segment_ms, 3_600_000);
         let flush = [("log.flush.scheduler.interval.ms", "9")];
         assert_eq!(resolve(&flush, &[]).unwrap().flush_ms, 9);
+    }
+
+    /// What Apache Kafka 4.3.1 answers where a broker's setting is less strict than the topic's.
+    #[test]
+    fn refusals_name_the_brokers_setting() {
+        let refused = |key: &str, value: &str, message: &str| {
+            assert_eq!(resolve(&[(key, value)], &[]).unwrap_err().to_string(), message);
+        };
+        for key in ["log.retention.ms", "log.retention.minutes", "log.retention.hours"] {
+            refused(key, "0", RETENTION_NEEDED);
+            assert_eq!(resolve(&[(key, "-5")], &[]).unwrap().retention_ms, -1);
+        }
+        let roll = "requirement failed: log.roll.ms must be greater than or equal to 1";
+        refused("log.roll.ms", "0", roll);
+        let jitter = "requirement failed: log.roll.jitter.ms must be greater than or equal to 0";
+        refused("log.roll.jitter.ms", "-1", jitter);
+        let flush =
+            "Invalid value -1 for configuration log.flush.interval.ms: Value must be at least 0";
+        refused("log.flush.interval.ms", "-1", flush);
+        assert_eq!(resolve(&[], &[("retention.ms", "0")]).unwrap().retention_ms, 0);
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn all_entries(
         }
         Some(ResourceType::Group) => {
             let overrides = image.configs(&ConfigResource::new(ResourceType::Group, name));
-            Ok(describe_group(&overrides, keys))
+            Ok(describe_group(config, &overrides, keys))
         }
         Some(ResourceType::ClientMetrics) if name.is_empty() => {
             refuse(ErrorCode::InvalidRequest, "Client metrics subscription name must not be empty")

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ringlog_config::{RawSettings, TopicConfig, check_dynamic, describe_broker, describe_topic};
+use ringlog_config::{
+    RawSettings, TopicConfig, check_all_dynamic, check_step, describe_broker, describe_topic,
+};
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::alter_configs_request::AlterConfigsRequest;
 use ringlog_wire::messages::alter_configs_response::{
@@ -178,8 +180,11 @@ impl Controller {
                 self.check_broker(alteration.name)?;
                 return refuse_logger(&alteration.changes);
             }
-            ResourceType::ClientMetrics | ResourceType::Group if alteration.name.is_empty() => {
-                return refuse("Default resources of this type are not allowed.");
+            ResourceType::ClientMetrics if alteration.name.is_empty() => {
+                return refuse("Subscription name can't be empty");
+            }
+            ResourceType::Group if alteration.name.is_empty() => {
+                return refuse("Default group resources are not allowed.");
             }
             ResourceType::ClientMetrics | ResourceType::Group => {}
         }
@@ -272,7 +277,7 @@ impl Controller {
                 Err(error) => Err(ApiError::new(ErrorCode::InvalidConfig, error.to_string())),
             },
             ResourceType::Broker => self.check_wanted_of_broker(alteration, wanted),
-            _ => check_other(kind, wanted),
+            _ => check_other(&self.config, kind, wanted),
         }
     }
 
@@ -282,24 +287,23 @@ impl Controller {
         wanted: &RawSettings,
     ) -> Result<(), ApiError> {
         let per_broker = !alteration.name.is_empty();
-        for change in &alteration.changes {
-            let value = wanted.get(change.key).map(String::as_str);
-            if let Err(error) = check_dynamic(change.key, value, per_broker) {
-                return refuse(error.to_string());
-            }
+        let given = |key: &String| alteration.changes.iter().any(|change| change.key == key);
+        let changed = wanted.clone().into_iter().filter(|(key, _)| given(key)).collect();
+        if let Err(error) = check_all_dynamic(&changed, per_broker) {
+            return refuse(error.to_string());
         }
         // Values that are good one by one may still contradict each other.
         let all = self.image.configs(&ConfigResource::all_brokers());
         let own = self.image.configs(&ConfigResource::broker(self.config.node_id));
         let before = self.started_with.with_dynamic(&all, &own).1;
-        let after = match per_broker {
-            true => self.started_with.with_dynamic(&all, wanted).1,
-            false => self.started_with.with_dynamic(wanted, &own).1,
+        let (next, after) = match per_broker {
+            true => self.started_with.with_dynamic(&all, wanted),
+            false => self.started_with.with_dynamic(wanted, &own),
         };
-        match after.iter().find(|error| !before.contains(error)) {
-            Some(error) => refuse(error.to_string()),
-            None => Ok(()),
+        if let Some(error) = after.iter().find(|error| !before.contains(error)) {
+            return refuse(error.to_string());
         }
+        check_step(&self.config, &next).or_else(|error| refuse(error.to_string()))
     }
 }
 

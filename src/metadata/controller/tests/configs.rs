@@ -136,6 +136,39 @@ fn settings_are_altered_and_refused_as_kafka_does() {
             "INVALID_REQUEST: Node id must be an integer, but it is: x",
         ),
         (b, "1", SET, "nosuch.key", Some("1"), ""),
+        (b, "1", DELETE, "num.partitions", None, ""),
+        (
+            b,
+            "1",
+            SET,
+            "ssl.truststore.type",
+            Some("PKCS12"),
+            "INVALID_REQUEST: These security configs can be dynamically updated only \
+             per-listener using the listener prefix: [ssl.truststore.type]",
+        ),
+        (b, "1", SET, "listener.name.plaintext.ssl.truststore.type", Some("PKCS12"), ""),
+        (
+            b,
+            "1",
+            SET,
+            "num.io.threads",
+            Some("17"),
+            "INVALID_REQUEST: Invalid value org.apache.kafka.common.config.ConfigException: \
+             Dynamic thread count update validation failed for num.io.threads=17, value should \
+             not be greater than double the current value 8 for configuration Invalid dynamic \
+             configuration",
+        ),
+        (b, "1", SET, "num.io.threads", Some("16"), ""),
+        (b, "", SET, "num.io.threads", Some("32"), ""),
+        (
+            b,
+            "1",
+            SET,
+            "log.retention.ms",
+            Some("0"),
+            "INVALID_REQUEST: requirement failed: log.retention.ms must be unlimited (-1) or, \
+             greater than or equal to 1",
+        ),
         (
             b,
             "1",
@@ -161,7 +194,58 @@ fn settings_are_altered_and_refused_as_kafka_does() {
             SET,
             "nosuch",
             Some("1"),
-            "INVALID_REQUEST: Unknown client metrics config name: nosuch",
+            "INVALID_REQUEST: Unknown client metrics configuration: nosuch",
+        ),
+        (
+            16,
+            "x",
+            SET,
+            "interval.ms",
+            Some("bbb"),
+            "INVALID_CONFIG: Invalid value bbb for configuration interval.ms: \
+             Not a number of type INT",
+        ),
+        (
+            16,
+            "x",
+            SET,
+            "interval.ms",
+            Some("5"),
+            "INVALID_REQUEST: Invalid value 5 for interval.ms, interval must be between 100 and \
+             3600000 (1 hour)",
+        ),
+        (
+            16,
+            "x",
+            SET,
+            "match",
+            Some("xx=1"),
+            "INVALID_CONFIG: Illegal client matching pattern: xx=1",
+        ),
+        (
+            16,
+            "",
+            SET,
+            "interval.ms",
+            Some("1000"),
+            "INVALID_REQUEST: Subscription name can't be empty",
+        ),
+        (
+            32,
+            "",
+            SET,
+            "consumer.session.timeout.ms",
+            Some("46000"),
+            "INVALID_REQUEST: Default group resources are not allowed.",
+        ),
+        (
+            32,
+            "g",
+            SET,
+            "consumer.session.timeout.ms",
+            Some("50"),
+            "INVALID_CONFIG: consumer.session.timeout.ms must be greater than or equal to \
+             group.consumer.min.session.timeout.ms",
         ),
         (32, "g", SET, "consumer.session.timeout.ms", Some("46000"), ""),
         (

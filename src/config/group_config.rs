@@ -1,0 +1,279 @@
+//! The settings of groups (resource type GROUP): what they fall back to, and within which bounds
+//! of the broker they have to stay (Kafka's `GroupConfig`).
+
+use crate::broker_config::BrokerConfig;
+use crate::error::ConfigError;
+use crate::layers::RawSettings;
+use crate::setting::Value;
+use crate::table::{GROUP_SETTINGS, broker_setting};
+
+/// The broker's bounds for one setting of a group.
+struct Bounds {
+    key: &'static str,
+    min: Option<&'static str>,
+    max: &'static str,
+    /// Kafka does not hold the broker's own value against these bounds.
+    only_if_given: bool,
+}
+
+const fn between(key: &'static str, min: &'static str, max: &'static str) -> Bounds {
+    Bounds { key, min: Some(min), max, only_if_given: false }
+}
+
+const fn if_given(bounds: Bounds) -> Bounds {
+    Bounds { only_if_given: true, ..bounds }
+}
+
+/// In the order in which Kafka looks at them.
+const BOUNDS: &[Bounds] = &[
+    between(
+        "consumer.heartbeat.interval.ms",
+        "group.consumer.min.heartbeat.interval.ms",
+        "group.consumer.max.heartbeat.interval.ms",
+    ),
+    between(
+        "consumer.session.timeout.ms",
+        "group.consumer.min.session.timeout.ms",
+        "group.consumer.max.session.timeout.ms",
+    ),
+    if_given(between(
+        "consumer.assignment.interval.ms",
+        "group.consumer.min.assignment.interval.ms",
+        "group.consumer.max.assignment.interval.ms",
+    )),
+    between(
+        "share.heartbeat.interval.ms",
+        "group.share.min.heartbeat.interval.ms",
+        "group.share.max.heartbeat.interval.ms",
+    ),
+    between(
+        "share.session.timeout.ms",
+        "group.share.min.session.timeout.ms",
+        "group.share.max.session.timeout.ms",
+    ),
+    between(
+        "share.record.lock.duration.ms",
+        "group.share.min.record.lock.duration.ms",
+        "group.share.max.record.lock.duration.ms",
+    ),
+    between(
+        "share.delivery.count.limit",
+        "group.share.min.delivery.count.limit",
+        "group.share.max.delivery.count.limit",
+    ),
+    between(
+        "share.partition.max.record.locks",
+        "group.share.min.partition.max.record.locks",
+        "group.share.max.partition.max.record.locks",
+    ),
+    if_given(between(
+        "share.assignment.interval.ms",
+        "group.share.min.assignment.interval.ms",
+        "group.share.max.assignment.interval.ms",
+    )),
+    between(
+        "streams.heartbeat.interval.ms",
+        "group.streams.min.heartbeat.interval.ms",
+        "group.streams.max.heartbeat.interval.ms",
+    ),
+    between(
+        "streams.session.timeout.ms",
+        "group.streams.min.session.timeout.ms",
+        "group.streams.max.session.timeout.ms",
+    ),
+    Bounds {
+        key: "streams.num.standby.replicas",
+        min: None,
+        max: "group.streams.max.standby.replicas",
+        only_if_given: false,
+    },
+    if_given(between(
+        "streams.assignment.interval.ms",
+        "group.streams.min.assignment.interval.ms",
+        "group.streams.max.assignment.interval.ms",
+    )),
+];
+
+/// Pairs of which the first must be the greater one.
+const GREATER: &[(&str, &str)] = &[
+    ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"),
+    ("share.session.timeout.ms", "share.heartbeat.interval.ms"),
+    ("streams.session.timeout.ms", "streams.heartbeat.interval.ms"),
+];
+
+/// The broker's setting behind a group's, if it has one.
+pub(crate) fn broker_key(group_key: &str) -> Option<&'static str> {
+    broker_setting(&format!("group.{group_key}")).map(|setting| setting.name)
+}
+
+/// Checks all settings of a group.
+///
+/// # Errors
+/// What Kafka finds invalid, in its words.
+pub fn check_group(broker: &BrokerConfig, wanted: &RawSettings) -> Result<(), ConfigError> {
+    let known = |key: &str| GROUP_SETTINGS.iter().any(|setting| setting.name == key);
+    if let Some(key) = wanted.keys().find(|key| !known(key)) {
+        return Err(ConfigError::Conflict(format!("Unknown group config name: {key}")));
+    }
+    for setting in GROUP_SETTINGS {
+        wanted.get(setting.name).map(|text| setting.parse(text)).transpose()?;
+    }
+    for bounds in BOUNDS {
+        if !bounds.only_if_given || wanted.contains_key(bounds.key) {
+            check_bounds(broker, wanted, bounds)?;
+        }
+    }
+    for (greater, less) in GREATER {
+        if value(broker, wanted, greater)? <= value(broker, wanted, less)? {
+            return Err(ConfigError::Conflict(format!("{greater} must be greater than {less}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_bounds(
+    broker: &BrokerConfig,
+    wanted: &RawSettings,
+    bounds: &Bounds,
+) -> Result<(), ConfigError> {
+    let Bounds { key, min, max, .. } = bounds;
+    let value = value(broker, wanted, key)?;
+    let (what, bound) = match min {
+        Some(min) if value < broker.layers.int(min)? => ("greater", min),
+        _ if value > broker.layers.int(max)? => ("less", max),
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Conflict(format!("{key} must be {what} than or equal to {bound}")))
+}
+
+/// The number that holds for a group with these settings.
+fn value(broker: &BrokerConfig, wanted: &RawSettings, key: &str) -> Result<i32, ConfigError> {
+    let setting = GROUP_SETTINGS.iter().find(|setting| setting.name == key);
+    let setting = setting.unwrap_or_else(|| panic!("no group setting {key}"));
+    match wanted.get(key).map(|text| setting.parse(text)).transpose()? {
+        Some(Value::Int(value)) => Ok(value),
+        Some(other) => panic!("{key} is {other:?}"),
+        None => {
+            let key = broker_key(key).unwrap_or_else(|| panic!("nothing is behind {key}"));
+            broker.layers.int(key)
+        }
+    }
+}
+
+/// Whether Java's `Duration.parse` takes the text, and it is not below zero: `PnDTnHnMn.nS`, in
+/// any case, each number with a sign of its own.
+pub(crate) fn is_duration(text: &str) -> bool {
+    let text = text.to_ascii_uppercase();
+    let (negated, rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    let Some(rest) = rest.strip_prefix('P') else { return false };
+    let (days, times) = match rest.split_once('T') {
+        Some((days, times)) if !times.is_empty() => (days, times),
+        Some(_) => return false,
+        None => (rest, ""),
+    };
+    let days = numbers(days, &[('D', 86_400.0)]);
+    let times = numbers(times, &[('H', 3600.0), ('M', 60.0), ('S', 1.0)]);
+    match (days, times) {
+        _ if rest.is_empty() => false,
+        (Some(days), Some(times)) if negated => days + times <= 0.0,
+        (Some(days), Some(times)) => days + times >= 0.0,
+        _ => false,
+    }
+}
+
+/// The sum (in seconds) of numbers with these units, each at most once and in this order.
+fn numbers(mut text: &str, units: &[(char, f64)]) -> Option<f64> {
+    let mut sum = 0.0;
+    for (unit, factor) in units {
+        let Some((number, rest)) = text.split_once(*unit) else { continue };
+        let number = number.replace(',', ".");
+        let digits = number.strip_prefix(['-', '+']).unwrap_or(&number);
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = !whole.is_empty() && all_digits(whole) && all_digits(fraction);
+        let has_fraction = digits.contains('.');
+        if !is_number || fraction.len() > 9 || (has_fraction && *unit != 'S') {
+            return None;
+        }
+        sum += number.trim_end_matches('.').parse::<f64>().ok()? * factor;
+        text = rest;
+    }
+    text.is_empty().then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(pairs: &[(&str, &str)]) -> RawSettings {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn check(broker: &[(&str, &str)], group: &[(&str, &str)], expected: Result<(), &str>) {
+        let broker = BrokerConfig::from_settings(raw(broker)).unwrap();
+        let told = check_group(&broker, &raw(group)).map_err(|error| error.to_string());
+        assert_eq!(told, expected.map_err(str::to_owned), "{group:?}");
+    }
+
+    /// What Apache Kafka 4.3.1 answers.
+    #[test]
+    fn groups_stay_within_the_brokers_bounds() {
+        for bounds in BOUNDS {
+            let key = bounds.key;
+            let max = format!("{key} must be less than or equal to {}", bounds.max);
+            check(&[], &[(key, "999999999")], Err(&max));
+            if let Some(bound) = bounds.min.filter(|_| !bounds.only_if_given) {
+                let min = format!("{key} must be greater than or equal to {bound}");
+                let low = BrokerConfig::default().layers.int(bound).unwrap() - 1;
+                // Where the bound is the least that the setting itself takes, that is told.
+                if GROUP_SETTINGS.iter().any(|s| s.name == key && s.parse(&low.to_string()).is_ok())
+                {
+                    check(&[], &[(key, &low.to_string())], Err(&min));
+                }
+            }
+        }
+        let broker = [("group.consumer.max.heartbeat.interval.ms", "90000")];
+        check(
+            &broker,
+            &[("consumer.heartbeat.interval.ms", "50000")],
+            Err("consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms"),
+        );
+        check(&broker, &[("consumer.heartbeat.interval.ms", "40000")], Ok(()));
+        check(&[], &[("consumer.nosuch", "1")], Err("Unknown group config name: consumer.nosuch"));
+        check(
+            &[],
+            &[("consumer.session.timeout.ms", "x")],
+            Err("Invalid value x for configuration consumer.session.timeout.ms: \
+                 Not a number of type INT"),
+        );
+        let delay = [("streams.initial.rebalance.delay.ms", "10000000")];
+        check(&[], &delay, Ok(()));
+    }
+
+    #[test]
+    fn every_bound_is_a_setting() {
+        for bounds in BOUNDS {
+            for key in bounds.min.iter().chain([&bounds.max]) {
+                assert!(broker_setting(key).is_some(), "{key}");
+            }
+            assert!(broker_key(bounds.key).is_some(), "{}", bounds.key);
+        }
+        assert_eq!(broker_key("share.auto.offset.reset"), None);
+    }
+
+    /// Taken and refused by Apache Kafka 4.3.1 behind `by_duration:`.
+    #[test]
+    fn durations_are_javas() {
+        for text in ["PT1H", "pt1h", "P1DT2.5S", "PT0S", "P1D", "-PT-1H", "PT-1H90M"] {
+            assert!(is_duration(text), "{text}");
+        }
+        for text in
+            ["", "P", "PT", "-PT1H", "1H", "PT1.5H", "PT1H1D", "P1H", "PTS", "PT1S1M", "PT-1H"]
+        {
+            assert!(!is_duration(text), "{text}");
+        }
+    }
+}
