@@ -334,7 +334,7 @@ mod tests {
         let sent = batch(0, &["a", "b", "c"], Compression::Snappy);
         for format in [MessageFormat::V0, MessageFormat::V1] {
             let set = down_convert(&sent, format, 0, &ALL).unwrap();
-            let (back, summary) = legacy::convert(&set.bytes, NOW).unwrap();
+            let (back, summary) = legacy::convert(&set.bytes).unwrap().unwrap();
             assert_eq!(summary.record_count, 3);
             let back = BatchView::check(&back).unwrap();
             let records = decompressed_records(&back, 1 << 20).unwrap();

@@ -1,6 +1,66 @@
 //! What can be wrong with a batch, and the Kafka code each error becomes.
 
-use ringlog_types::ErrorCode;
+use ringlog_types::{ErrorCode, TimestampMs, TopicPartition};
+
+/// So many records that may not be appended are named; Kafka names all.
+pub(crate) const REJECTED_RECORDS_MAX: usize = 100;
+
+/// A record that may not be appended, which keeps the whole batch out (KIP-467).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Its place in the batch.
+    pub index: i32,
+    /// What is wrong with it.
+    pub reason: RejectReason,
+}
+
+/// What a topic does not take a record for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectReason {
+    /// A compacted topic takes no records without keys.
+    KeyMissing,
+    /// A timestamp too far from now.
+    Timestamp {
+        /// The record's.
+        timestamp: TimestampMs,
+        /// The earliest allowed.
+        earliest: TimestampMs,
+        /// The latest allowed.
+        latest: TimestampMs,
+    },
+}
+
+impl RejectedRecord {
+    /// What Kafka's `LogValidator` says about such a record.
+    pub fn message(&self, partition: &TopicPartition) -> String {
+        match self.reason {
+            RejectReason::KeyMissing => format!(
+                "Compacted topic cannot accept message without key in topic partition {partition}"
+            ),
+            RejectReason::Timestamp { timestamp, earliest, latest } => format!(
+                "Timestamp {timestamp} of message with offset {} is out of range. The timestamp \
+                 should be within [{earliest}, {latest}]",
+                self.index
+            ),
+        }
+    }
+}
+
+fn has_timestamp(rejected: &[RejectedRecord]) -> bool {
+    let is_timestamp =
+        |record: &RejectedRecord| matches!(record.reason, RejectReason::Timestamp { .. });
+    rejected.iter().any(is_timestamp)
+}
+
+/// What Kafka says of the batch; the records are told apart from it.
+fn rejection(first: &[RejectedRecord], count: usize) -> String {
+    match has_timestamp(first) {
+        true => "One or more records have been rejected due to invalid timestamp".to_owned(),
+        false => {
+            format!("One or more records have been rejected due to {count} record errors in total")
+        }
+    }
+}
 
 /// Why bytes are not taken as a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,22 +137,17 @@ pub enum BatchError {
         /// The topic's limit.
         limit: usize,
     },
-    /// A timestamp is too far from now.
-    #[error("timestamp {timestamp} is outside the allowed {earliest} to {latest}")]
-    Timestamp {
-        /// The record's.
-        timestamp: i64,
-        /// The earliest allowed.
-        earliest: i64,
-        /// The latest allowed.
-        latest: i64,
+    /// Records whose key or timestamp the topic does not take.
+    #[error("{}", rejection(.first, *.count))]
+    Rejected {
+        /// The first of them: at least one, at most [`REJECTED_RECORDS_MAX`].
+        first: Vec<RejectedRecord>,
+        /// How many there are.
+        count: usize,
     },
     /// The producer says that the broker stamped the records.
     #[error("a producer may not set the timestamp type to LogAppendTime")]
     TimestampType,
-    /// A compacted topic takes no records without keys.
-    #[error("a compacted topic needs a key on every record")]
-    KeyMissing,
     /// The compressed bytes cannot be unpacked.
     #[error("{codec} data cannot be unpacked: {reason}")]
     Decompress {
@@ -135,7 +190,6 @@ impl BatchError {
             | BatchError::OffsetDelta { .. }
             | BatchError::Control
             | BatchError::Producer { .. }
-            | BatchError::KeyMissing
             | BatchError::Record { .. } => ErrorCode::InvalidRecord,
             BatchError::Codec(_) | BatchError::ZstdTooEarly | BatchError::ZstdForOldReader => {
                 ErrorCode::UnsupportedCompressionType
@@ -143,7 +197,11 @@ impl BatchError {
             BatchError::TooLarge { .. } | BatchError::DecompressedTooLarge(_) => {
                 ErrorCode::MessageTooLarge
             }
-            BatchError::Timestamp { .. } | BatchError::TimestampType => ErrorCode::InvalidTimestamp,
+            BatchError::Rejected { first, .. } => match has_timestamp(first) {
+                true => ErrorCode::InvalidTimestamp,
+                false => ErrorCode::InvalidRecord,
+            },
+            BatchError::TimestampType => ErrorCode::InvalidTimestamp,
         }
     }
 }

@@ -26,18 +26,16 @@ const LOG_APPEND_TIME: u8 = 0x08;
 const MESSAGE_BYTES_MIN: usize = 14;
 
 /// Converts a message set, keeping its codec. Messages of format 0 have no timestamp and get -1,
-/// as in Kafka; an empty set's batch would count from `now_ms`, but there is no such batch.
+/// as in Kafka. A message that is cut off at the end of a set is dropped, as Kafka 3.9 does, whose
+/// producers of that time may cut a set at any byte; of a set without a whole message nothing is
+/// left, and that is no error: `None`.
 ///
 /// `max.message.bytes` is about what is stored: the caller holds the batch against it, not the
 /// set, whose many small messages take more room.
 ///
 /// # Errors
-/// What is wrong with a message, in the words for batches. Where Kafka drops a message that is cut
-/// off at the end of the set and acknowledges the others, the set is refused.
-pub fn convert(
-    message_set: &[u8],
-    now_ms: TimestampMs,
-) -> Result<(Vec<u8>, BatchSummary), BatchError> {
+/// What is wrong with a message, in the words for batches.
+pub fn convert(message_set: &[u8]) -> Result<Option<(Vec<u8>, BatchSummary)>, BatchError> {
     let mut collected = Collected {
         builder: None,
         codec: Compression::None,
@@ -45,8 +43,8 @@ pub fn convert(
         unpacked_bytes_left: DECOMPRESSED_BYTES_MAX,
     };
     collected.messages(message_set, None)?;
-    let builder = collected.builder.unwrap_or_else(|| BatchBuilder::new(now_ms));
-    builder.compression(collected.codec, None).build()
+    let Some(builder) = collected.builder else { return Ok(None) };
+    builder.compression(collected.codec, None).build().map(Some)
 }
 
 struct Collected {
@@ -80,16 +78,14 @@ impl Collected {
     }
 
     fn messages(&mut self, mut rest: &[u8], wrapper: Option<Wrapper>) -> Result<(), BatchError> {
-        while !rest.is_empty() {
-            let index = self.index();
-            let cut = || BatchError::Record { index, reason: "the message set ends in a message" };
-            let (_offset, after) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
-            let (size, after) = after.split_first_chunk::<4>().ok_or_else(cut)?;
+        while let Some((_offset, after)) = rest.split_first_chunk::<8>()
+            && let Some((size, after)) = after.split_first_chunk::<4>()
+        {
             let size = i32::from_be_bytes(*size);
             let bytes = usize::try_from(size).ok().filter(|bytes| *bytes >= MESSAGE_BYTES_MIN);
             let bytes = bytes.ok_or(BatchError::Length(size))?;
-            let (message, after) = after.split_at_checked(bytes).ok_or_else(cut)?;
-            self.message(read(message, index)?, wrapper)?;
+            let Some((message, after)) = after.split_at_checked(bytes) else { break };
+            self.message(read(message, self.index())?, wrapper)?;
             rest = after;
         }
         Ok(())
@@ -126,13 +122,14 @@ impl Collected {
             _ => Cow::Borrowed(value),
         };
         let inner = decompress(codec, &value, self.unpacked_bytes_left)?;
-        if inner.is_empty() {
-            return Err(damaged("a compressed message with nothing inside"));
-        }
         self.unpacked_bytes_left -= inner.len();
         let stamped = message.magic == 1 && message.attributes & LOG_APPEND_TIME != 0;
         let log_append_time = stamped.then_some(message.timestamp);
-        self.messages(&inner, Some(Wrapper { log_append_time }))
+        self.messages(&inner, Some(Wrapper { log_append_time }))?;
+        if self.index() == index {
+            return Err(damaged("a compressed message with nothing inside"));
+        }
+        Ok(())
     }
 }
 
@@ -201,7 +198,7 @@ mod tests {
     type Read = (i64, i64, Option<Vec<u8>>);
 
     fn converted(set: &[u8]) -> Result<Vec<Read>, BatchError> {
-        let (batch, _) = convert(set, 1000)?;
+        let Some((batch, _)) = convert(set)? else { return Ok(Vec::new()) };
         let view = BatchView::check(&batch).unwrap();
         let records = decompressed_records(&view, 1 << 20).unwrap();
         Ok(RecordIter::new(&view, &records)
@@ -253,8 +250,25 @@ mod tests {
     fn many_small_bombs_are_as_bounded_as_one() {
         let inner = message(1, 0, None, Some(&vec![0; DECOMPRESSED_BYTES_MAX / 3]));
         let wrapped = message(1, 1, None, Some(&compress(Compression::Gzip, &inner, None)));
-        let error = convert(&wrapped.repeat(3), 1000).unwrap_err();
+        let error = convert(&wrapped.repeat(3)).unwrap_err();
         assert!(matches!(error, BatchError::DecompressedTooLarge(_)), "{error}");
+    }
+
+    #[test]
+    fn a_message_that_is_cut_off_is_dropped() {
+        let good = message(1, 0, Some(b"key"), Some(b"value"));
+        for at in 0..good.len() {
+            assert_eq!(converted(&good[..at]), Ok(Vec::new()), "cut at {at}");
+            let set = [&good, &good[..at]].concat();
+            assert_eq!(converted(&set).unwrap().len(), 1, "cut at {at}");
+            let packed = message(1, 1, None, Some(&compress(Compression::Gzip, &set, None)));
+            assert_eq!(converted(&packed).unwrap().len(), 1, "cut at {at}");
+            let set = message(1, 1, None, Some(&compress(Compression::Gzip, &good[..at], None)));
+            assert!(matches!(converted(&set), Err(BatchError::Record { .. })), "cut at {at}");
+        }
+        let mut negative = good.clone();
+        negative[8] = 0x80;
+        assert!(matches!(converted(&negative), Err(BatchError::Length(_))));
     }
 
     #[test]
@@ -263,14 +277,14 @@ mod tests {
         for at in 12..good.len() {
             let mut flipped = good.clone();
             flipped[at] ^= 0x40;
-            assert!(converted(&flipped).is_err(), "byte {at}");
-            assert!(converted(&good[..at]).is_err(), "cut at {at}");
+            // A length beyond the set's end is that of a message which is cut off there.
+            let is_cut = (8..12).contains(&at);
+            assert!(converted(&flipped).is_err() || is_cut, "byte {at}");
         }
         let packed = compress(Compression::Gzip, &good, None);
         let nested = message(1, 1, None, Some(&packed));
         let packed_twice = compress(Compression::Gzip, &nested, None);
         assert!(converted(&message(1, 1, None, Some(&packed_twice))).is_err());
-        assert_eq!(converted(&[]), Err(BatchError::Empty));
         assert_eq!(converted(&message(2, 0, None, None)), Err(BatchError::Magic(2)));
     }
 }

@@ -17,6 +17,7 @@ mod down_convert;
 mod error;
 #[cfg(test)]
 mod golden_tests;
+mod heads;
 pub mod legacy;
 mod lz4_header;
 pub mod patch;
@@ -38,13 +39,16 @@ pub use control::{
     snapshot_footer_batch, snapshot_header_batch,
 };
 pub use down_convert::{MessageFormat, MessageSet, MessageSetLimits, down_convert};
-pub use error::BatchError;
+pub use error::{BatchError, RejectReason, RejectedRecord};
 pub use recompress::recompress;
 pub use record::{Header, Record, RecordIter, decompressed_records};
 pub use search::{TimestampedOffset, first_at_or_after};
 
 /// The only format that logs and current clients use.
 pub const MAGIC_V2: i8 = 2;
+
+/// What a record has that was given no timestamp (Kafka's `RecordBatch.NO_TIMESTAMP`).
+pub const NO_TIMESTAMP: ringlog_types::TimestampMs = -1;
 
 /// Most bytes one batch may decompress to. A batch is at most `max.message.bytes` compressed;
 /// the largest that Kafka's clients make unfolds to far less.

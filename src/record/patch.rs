@@ -59,15 +59,22 @@ pub fn set_max_timestamp(batch: &mut [u8], max_timestamp: TimestampMs) {
     set_crc(batch);
 }
 
-/// A copy of the batch with this largest timestamp, or `None` when its header has it already.
+/// A copy of the batch that says what its records were found to be, the producer's timestamps and
+/// this the largest of them; `None` when its header says both already.
 ///
-/// Some producers leave the field unset; [`crate::validate::validate_produce`] then finds the
-/// largest timestamp among the records, and the header must say it before the batch is appended.
-pub fn with_max_timestamp(batch: &[u8], max_timestamp: TimestampMs) -> Option<Vec<u8>> {
-    if batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8] == max_timestamp.to_be_bytes() {
+/// Some producers leave the field unset, or say that a broker stamped the records.
+/// [`crate::validate::validate_produce`] finds that out, and the header must be right before the
+/// batch is appended.
+pub fn with_create_time(batch: &[u8], max_timestamp: TimestampMs) -> Option<Vec<u8>> {
+    let attributes = i16::from_be_bytes([batch[ATTRIBUTES], batch[ATTRIBUTES + 1]]);
+    if !Attributes(attributes).is_log_append_time()
+        && batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8] == max_timestamp.to_be_bytes()
+    {
         return None;
     }
     let mut batch = batch.to_vec();
+    let attributes = attributes & !Attributes::LOG_APPEND_TIME;
+    batch[ATTRIBUTES..ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
     set_max_timestamp(&mut batch, max_timestamp);
     Some(batch)
 }

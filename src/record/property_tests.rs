@@ -62,6 +62,7 @@ fn strict() -> ProduceRules {
         log_append_time: false,
         timestamp_before_max_ms: i64::MAX,
         timestamp_after_max_ms: i64::MAX,
+        timestamp_believed_ms: 600_000,
         keys_required: false,
         produce_version: 9,
         strict: true,
@@ -95,7 +96,7 @@ fn try_everything(bytes: &[u8]) {
         }
     }
     let _ = validate_produce(bytes, &strict(), NOW);
-    let _ = legacy::convert(bytes, NOW);
+    let _ = legacy::convert(bytes);
     for code in 0..=4 {
         let codec = Compression::from_code(code).unwrap();
         if let Ok(unpacked) = decompress(codec, bytes, 10_000) {
@@ -135,7 +136,7 @@ proptest! {
             let set = down_convert(&batch, MessageFormat::V1, offset, &limits).unwrap();
             prop_assert!(set.next_offset > offset, "stuck at {}", offset);
             offset = set.next_offset;
-            read_back.extend(read(&legacy::convert(&set.bytes, NOW).unwrap().0));
+            read_back.extend(read(&legacy::convert(&set.bytes).unwrap().unwrap().0));
         }
         let without_headers = records.into_iter().map(|mut fields| {
             fields.3.clear();

@@ -1,14 +1,9 @@
 //! Changing a batch's codec, for topics whose `compression.type` is not `producer`.
 
-use ringlog_types::TimestampMs;
-
 use crate::batch::{Attributes, BatchView, HEADER_BYTES, LENGTH_END};
 use crate::compression::{Compression, compress};
 use crate::record::{RecordIter, decompressed_records};
-use crate::{BatchError, DECOMPRESSED_BYTES_MAX, patch};
-
-/// What a record has that was given no timestamp.
-const NO_TIMESTAMP: TimestampMs = -1;
+use crate::{BatchError, DECOMPRESSED_BYTES_MAX, NO_TIMESTAMP, patch};
 
 /// A produced batch under another codec: records are unpacked, looked at and packed anew. The
 /// header's fields stay, but for the maximal timestamp, which is that of the records from now on.

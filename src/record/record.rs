@@ -75,6 +75,13 @@ impl<'a> RecordIter<'a> {
         }
     }
 
+    /// The same with the timestamps that the producer gave, whoever the header says has stamped the
+    /// records.
+    pub(crate) fn with_create_time(mut self) -> RecordIter<'a> {
+        self.log_append_time = None;
+        self
+    }
+
     /// The next record without its headers, which are walked but not kept: what the broker needs
     /// to check or find a record. Headers with keys that are not UTF-8 pass, as they do in Kafka.
     pub(crate) fn next_bare(&mut self) -> Option<Result<Record<'a>, BatchError>> {

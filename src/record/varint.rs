@@ -20,7 +20,24 @@ pub(crate) fn size(value: i64) -> usize {
 }
 
 /// Takes a number from the front; `None` when the bytes end or it is longer than 64 bits.
+#[inline]
 pub(crate) fn read(bytes: &mut &[u8]) -> Option<i64> {
+    // Nearly every number of a record takes one byte or two.
+    let zigzag = match **bytes {
+        [first @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            u64::from(first)
+        }
+        [first, second @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            u64::from(first & 0x7f) | u64::from(second) << 7
+        }
+        _ => return read_long(bytes),
+    };
+    Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+}
+
+fn read_long(bytes: &mut &[u8]) -> Option<i64> {
     let mut value = 0u64;
     for index in 0..BYTES_MAX {
         let (&byte, rest) = bytes.split_first()?;
@@ -48,6 +65,8 @@ mod tests {
             assert_eq!(bytes.len(), size(value), "{value}");
             let mut rest = &bytes[..];
             assert_eq!((read(&mut rest), rest.len()), (Some(value), 0));
+            let mut rest = &bytes[..];
+            assert_eq!((read_long(&mut rest), rest.len()), (Some(value), 0));
             assert_eq!(read(&mut &bytes[..bytes.len() - 1]), None);
         }
         assert_eq!(read(&mut &[0xff; 11][..]), None);

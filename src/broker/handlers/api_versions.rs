@@ -21,7 +21,7 @@ use crate::shard::Shard;
 const VERSION_FEATURES_FROM_ZERO: i16 = 4;
 /// From this version a client says what software it is.
 const VERSION_SOFTWARE: i16 = 3;
-/// Software names are for the log: longer ones are refused. Kafka bounds only their characters.
+/// Software names are for the log, which gets this much of them.
 const SOFTWARE_BYTES_MAX: usize = 100;
 
 pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
@@ -39,7 +39,8 @@ fn answer(shard: &Rc<Shard>, request: &Request) -> Answer {
             let error_code = ErrorCode::InvalidRequest.code();
             return request.respond(&ApiVersionsResponse { error_code, ..Default::default() });
         }
-        *request.peer.software.borrow_mut() = Some(format!("{name} {version}"));
+        let software = format!("{} {}", beginning(name), beginning(version));
+        *request.peer.software.borrow_mut() = Some(software);
     }
     let cached = shard.api_versions_cache.borrow()[request.version as usize].clone();
     if let Some(body) = cached {
@@ -101,10 +102,14 @@ fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
 /// Kafka's pattern `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`.
 fn is_software_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    name.len() <= SOFTWARE_BYTES_MAX
-        && name.bytes().all(inner)
+    name.bytes().all(inner)
         && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
         && name.bytes().last().is_some_and(|last| last.is_ascii_alphanumeric())
+}
+
+/// As much of a name as the log gets; it has no characters but ASCII.
+fn beginning(name: &str) -> &str {
+    &name[..name.len().min(SOFTWARE_BYTES_MAX)]
 }
 
 #[cfg(test)]
@@ -113,10 +118,11 @@ mod tests {
 
     #[test]
     fn software_names_follow_kafkas_pattern() {
-        for good in ["apache-kafka-java", "4.3.0", "x", "librdkafka"] {
+        for good in ["apache-kafka-java", "4.3.0", "x", "librdkafka", &"x".repeat(101)] {
             assert!(is_software_name(good), "{good}");
         }
-        for bad in ["", "-x", "x-", "a b", "a\n", &"x".repeat(101)] {
+        assert_eq!(beginning(&"x".repeat(101)).len(), 100);
+        for bad in ["", "-x", "x-", "a b", "a\n"] {
             assert!(!is_software_name(bad), "{bad}");
         }
     }

@@ -49,6 +49,13 @@ impl TopicEntry {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
+    /// How many replicas must be in sync for `acks=all`: no more than the partition has
+    /// (`Partition.effectiveMinIsr`, Kafka 3.7).
+    pub(crate) fn min_insync_replicas(&self, partition: &PartitionEntry) -> usize {
+        let configured = usize::try_from(self.config.min_insync_replicas).unwrap_or(0);
+        configured.min(partition.replicas.len())
+    }
+
     /// Whether clients should hide the topic by default (`Topic.isInternal`).
     pub(crate) fn is_internal(&self) -> bool {
         is_internal_topic(&self.name)

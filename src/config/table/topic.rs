@@ -5,8 +5,10 @@ use super::rows;
 rows! {
     "check.records", Boolean, Some("false"), Any, Medium, Topic, Honoured,
         "Whether every record that is produced is unpacked and looked at. Without it a batch is \
-         taken by its header and checksum, and its records are looked at where something depends \
-         on them.";
+         taken by its header, its checksum and the heads of its records; where these are \
+         compressed they are unpacked where something depends on them, and the largest timestamp \
+         that the header claims is believed if it is within ten minutes of now (and within a \
+         tenth of `retention.ms`).";
     "cleanup.policy", List, Some("delete"), ListOf(&["compact", "delete"]), Medium, Topic, Honoured,
         "What happens to old records: `delete` removes old segments, `compact` keeps the last \
          record of each key, both do both, and an empty list keeps everything. Ringlog does not \

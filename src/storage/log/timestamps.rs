@@ -103,7 +103,16 @@ impl Log {
             }
         }
         let Some((timestamp, segment)) = newest else { return Ok(None) };
-        self.find_record(&segment, timestamp).await
+        if let Some(found) = self.find_record(&segment, timestamp).await? {
+            return Ok(Some(found));
+        }
+        // A compressed batch said so, and none of its records has it: the batch is the place then.
+        let claimed = segment.max_timestamp.get().filter(|(_, at)| *at >= self.log_start_offset());
+        Ok(claimed.map(|(timestamp, offset)| TimestampOffset {
+            timestamp,
+            offset,
+            leader_epoch: self.epochs.borrow().epoch_for_offset(offset).unwrap_or(-1),
+        }))
     }
 
     /// Whether an entry of the time index is true: no checksum covers the file, and a wrong entry

@@ -126,9 +126,11 @@ pub(super) fn produce(world: &mut World, version: i16) {
     });
     assert_eq!((high_watermark, read(&stored, 0)), (4, expected.collect::<Vec<_>>()));
 
-    let refused = send(world, version, &name, id, &records[..records.len() - 1]);
-    let invalid = ErrorCode::InvalidRecord.code();
-    assert_eq!((refused.error_code, refused.base_offset), (invalid, -1));
+    let mut damaged = records.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let refused = send(world, version, &name, id, &damaged);
+    let corrupt = ErrorCode::CorruptMessage.code();
+    assert_eq!((refused.error_code, refused.base_offset), (corrupt, -1));
     assert_eq!(refused.error_message.is_some(), version >= 8);
     let unknown = send(world, version, "nowhere", NO_TOPIC, &records).error_code;
     let error =

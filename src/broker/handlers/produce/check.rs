@@ -19,6 +19,14 @@ const LOOKED_AT_BYTES_MAX: usize = 1 << 20;
 /// Compressing this much takes as long.
 const COMPRESSED_BYTES_MAX: usize = 32 << 10;
 
+/// How far from now the header of a compressed batch may claim its newest record to be, at most,
+/// for the claim to be believed unseen: a producer that sends what has just happened is not slowed
+/// down, one that sends what is older is held to what its records say. A tenth of a topic's
+/// retention, if that is less: what is believed removes nothing much too early.
+const TIMESTAMP_BELIEVED_MS_MAX: i64 = 10 * 60 * 1000;
+/// The same for batches that were made here.
+const OWN_TIMESTAMP_BELIEVED_MS: i64 = i64::MAX;
+
 /// Where a message of an old set has its length, its magic and its attributes, and the bits of
 /// those that tell the codec. The length counts what follows it.
 const MESSAGE_LENGTH_AT: usize = 8;
@@ -60,7 +68,8 @@ fn has_compressed_message(mut set: &[u8]) -> bool {
     false
 }
 
-/// Checks the records of one partition and returns the one batch to append.
+/// Checks the records of one partition and returns the one batch to append; none, if an old
+/// message set has no whole message.
 ///
 /// `records` holds what the request carried; the result shares its memory unless it had to be
 /// rewritten.
@@ -69,26 +78,34 @@ pub(crate) fn check(
     version: i16,
     topic: &TopicConfig,
     now_ms: TimestampMs,
-) -> Result<(Bytes, BatchSummary), BatchError> {
+) -> Result<Option<(Bytes, BatchSummary)>, BatchError> {
     let mut rules = rules(version, topic);
     let records = if version <= VERSION_MESSAGE_SETS_LAST {
-        Bytes::from(legacy::convert(&records, now_ms)?.0)
+        rules.timestamp_believed_ms = OWN_TIMESTAMP_BELIEVED_MS;
+        match legacy::convert(&records)? {
+            Some((batch, _)) => Bytes::from(batch),
+            None => return Ok(None),
+        }
     } else {
         records
     };
     let summary = validate_produce(&records, &rules, now_ms)?;
     // A header that does not tell the records' true maximal timestamp is mended before it is
-    // stored: lookups by time go by it.
-    let mended = patch::with_max_timestamp(&records, summary.max_timestamp);
+    // stored: retention and look-ups by time go by it. A log that stamps its records sets it.
+    let mended = match rules.log_append_time {
+        true => None,
+        false => patch::with_create_time(&records, summary.max_timestamp),
+    };
     let records = mended.map_or(records, Bytes::from);
     match wanted_codec(topic) {
         Some((codec, level)) if codec != summary.compression => {
             let rewritten = Bytes::from(recompress(&records, codec, level)?);
             rules.produce_version = i16::MAX;
+            rules.timestamp_believed_ms = OWN_TIMESTAMP_BELIEVED_MS;
             let summary = validate_produce(&rewritten, &rules, now_ms)?;
-            Ok((rewritten, summary))
+            Ok(Some((rewritten, summary)))
         }
-        _ => Ok((records, summary)),
+        _ => Ok(Some((records, summary))),
     }
 }
 
@@ -103,6 +120,10 @@ fn rules(produce_version: i16, topic: &TopicConfig) -> ProduceRules {
         log_append_time: topic.message_timestamp_type == TimestampType::LogAppendTime,
         timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
         timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+        timestamp_believed_ms: match topic.retention_ms {
+            ..0 => TIMESTAMP_BELIEVED_MS_MAX,
+            retention_ms => TIMESTAMP_BELIEVED_MS_MAX.min(retention_ms / 10),
+        },
         keys_required: topic.cleanup_policy.compact,
         produce_version,
         strict: topic.check_records,
@@ -137,7 +158,8 @@ mod tests {
     #[test]
     fn a_batch_is_passed_on_as_it_came() {
         let sent = batch();
-        let (taken, summary) = check(sent.clone(), 9, &TopicConfig::default(), NOW).unwrap();
+        let (taken, summary) =
+            check(sent.clone(), 9, &TopicConfig::default(), NOW).unwrap().unwrap();
         assert_eq!(taken.as_ptr(), sent.as_ptr());
         assert_eq!(summary.record_count, 1);
     }
@@ -146,7 +168,7 @@ mod tests {
     fn a_topic_may_store_another_codec() {
         let compression = TopicCompression::Zstd(3);
         let topic = TopicConfig { compression, ..TopicConfig::default() };
-        let (taken, summary) = check(batch(), 3, &topic, NOW).unwrap();
+        let (taken, summary) = check(batch(), 3, &topic, NOW).unwrap().unwrap();
         assert_eq!(summary.compression, Compression::Zstd);
         assert_ne!(taken, batch());
     }

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use ringlog_record::{BatchError, BatchSummary, HEADER_BYTES};
 use ringlog_runtime::ShardId;
 use ringlog_storage::{AppendOrigin, Appended};
-use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, Uuid};
+use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 use ringlog_wire::messages::produce_response::{
-    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 
 use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
@@ -57,6 +57,8 @@ struct Append {
 struct Outcome {
     error: ErrorCode,
     message: Option<String>,
+    /// The records that keep the others of their batch out.
+    rejected: Vec<BatchIndexAndErrorMessage<'static>>,
     base_offset: Offset,
     log_append_time: TimestampMs,
     log_start_offset: Offset,
@@ -67,10 +69,17 @@ impl Outcome {
         Outcome {
             error,
             message: message.into(),
+            rejected: Vec::new(),
             base_offset: -1,
             log_append_time: -1,
             log_start_offset: -1,
         }
+    }
+
+    /// Nothing was sent that could be appended, and that is no error (Kafka 3.9's answer to an old
+    /// message set without a whole message).
+    fn nothing() -> Outcome {
+        Outcome::failed(ErrorCode::None, None)
     }
 }
 
@@ -116,7 +125,14 @@ impl Unchecked {
 
     fn refuse(&self, refused: &BatchError) -> Outcome {
         tracing::debug!(topic = %self.topic.name, partition = self.partition, %refused, "refused");
-        Outcome::failed(refused.error_code(), refused.to_string())
+        let outcome = Outcome::failed(refused.error_code(), refused.to_string());
+        let BatchError::Rejected { first, .. } = refused else { return outcome };
+        let partition = TopicPartition::new(self.topic.name.clone(), self.partition);
+        let rejected = first.iter().map(|record| BatchIndexAndErrorMessage {
+            batch_index: record.index,
+            batch_index_error_message: Some(record.message(&partition).into()),
+        });
+        Outcome { rejected: rejected.collect(), ..outcome }
     }
 }
 
@@ -181,7 +197,8 @@ async fn check_heavy(shard: &Shard, version: i16, prepared: &mut Prepared) {
         let now_ms = shard.rt.wall_clock_ms();
         let check = move || check::check(records, version, &config, now_ms);
         match shard.rt.compute(check).await {
-            Ok(checked) => prepared.add(unchecked.append(checked)),
+            Ok(Some(checked)) => prepared.add(unchecked.append(checked)),
+            Ok(None) => prepared.outcomes[unchecked.slot] = Some(Outcome::nothing()),
             Err(refused) => {
                 prepared.outcomes[unchecked.slot] = Some(unchecked.refuse(&refused));
             }
@@ -292,7 +309,7 @@ fn prepare(
     let entry = topic
         .partition(partition.index)
         .ok_or_else(|| Outcome::failed(ErrorCode::UnknownTopicOrPartition, None))?;
-    if prepared.acks.acks == -1 && topic.config.min_insync_replicas > 1 {
+    if prepared.acks.acks == -1 && entry.isr.len() < topic.min_insync_replicas(entry) {
         return Err(Outcome::failed(ErrorCode::NotEnoughReplicas, None));
     }
     let records = request.body.slice_ref(partition.records.unwrap_or_default());
@@ -312,8 +329,10 @@ fn prepare(
         return Ok(());
     }
     let checked = check::check(records, version, &topic.config, now_ms);
-    let checked = checked.map_err(|refused| unchecked.refuse(&refused))?;
-    prepared.add(unchecked.append(checked));
+    match checked.map_err(|refused| unchecked.refuse(&refused))? {
+        Some(checked) => prepared.add(unchecked.append(checked)),
+        None => return Err(Outcome::nothing()),
+    }
     Ok(())
 }
 
@@ -387,6 +406,7 @@ async fn acknowledge(partition: &Partition, appended: Appended, acks: Acks) -> O
     Outcome {
         error: ErrorCode::None,
         message: None,
+        rejected: Vec::new(),
         base_offset: appended.base_offset,
         log_append_time: appended.log_append_time,
         log_start_offset: appended.log_start_offset,
@@ -418,6 +438,7 @@ fn response(layout: Layout, outcomes: Vec<Outcome>) -> ProduceResponse<'static> 
                 base_offset: outcome.base_offset,
                 log_append_time_ms: outcome.log_append_time,
                 log_start_offset: outcome.log_start_offset,
+                record_errors: outcome.rejected,
                 error_message: outcome.message.map(Into::into),
                 ..Default::default()
             });
