@@ -8,11 +8,12 @@
 //! served with full fetches.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ringlog_runtime::Instant;
-use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
+use ringlog_types::{ErrorCode, LeaderEpoch, Offset};
+
+use crate::replicas::topics::TopicRef;
 
 /// The request does not belong to a session, or ends one.
 const FINAL_EPOCH: i32 = -1;
@@ -20,13 +21,6 @@ const FINAL_EPOCH: i32 = -1;
 const INITIAL_EPOCH: i32 = 0;
 /// A session that was used within this time is not given up for a newcomer.
 const EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
-
-/// Which partition a fetch names: by topic name up to version 12, by topic id from 13.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum TopicRef {
-    Name(Arc<str>),
-    Id(Uuid),
-}
 
 /// What a client wants of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]

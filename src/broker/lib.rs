@@ -6,6 +6,7 @@
 //! and `node` (start, stop and upkeep of the whole). `node/mod.rs` is where to begin reading.
 
 mod authorizer;
+mod error;
 mod fetch_session;
 mod handlers;
 mod metadata_cache;
@@ -15,8 +16,10 @@ mod node;
 mod replicas;
 mod router;
 mod shard;
+mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use error::NodeError;
 pub use node::simulated::SimulatedNode;
-pub use node::{Node, NodeError, NodeStopper};
+pub use node::{Node, NodeStopper};

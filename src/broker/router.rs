@@ -12,10 +12,7 @@ use std::task::Poll;
 use ringlog_runtime::ShardId;
 use tokio::sync::oneshot;
 
-use crate::shard::Shard;
-
-/// Work for another shard. It runs to its first wait at once and owns everything it needs.
-pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+use crate::shard::{Job, Shard};
 
 /// Runs the work that was asked for, unless nobody waits for its result any more.
 async fn run_while_wanted<R>(work: impl Future<Output = R>, mut answer: oneshot::Sender<R>) {

@@ -17,31 +17,33 @@ use ringlog_metadata::Image;
 use ringlog_runtime::sync::Semaphore;
 use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
-use ringlog_types::{ProducerId, Uuid};
+use ringlog_types::ProducerId;
 
 use crate::fetch_session::SessionCache;
 use crate::metadata_cache::MetadataCache;
 use crate::metadata_source::embedded::controller::Controller;
 use crate::network::connection::Connections;
+use crate::network::connection_limits::ConnectionLimits;
 use crate::network::home::LastGiven;
 use crate::network::listener::Listening;
 use crate::network::request_memory::RequestMemory;
-use crate::node::Common;
 use crate::replicas::offline::Offline;
-use crate::replicas::partition::Partition;
 use crate::replicas::storage_metrics::StorageMetrics;
 use crate::replicas::topics::Topics;
-use crate::router::Job;
+use crate::shared::NodeState;
 
 /// How many versions of ApiVersions there are: 0 to 4.
 const API_VERSIONS: usize = 5;
+
+/// Work for another shard. It runs to its first wait at once and owns everything it needs.
+pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
 /// The state of one shard, shared by its tasks.
 pub(crate) struct Shard {
     pub(crate) rt: Runtime,
     pub(crate) mesh: Mesh<Job>,
     /// What all shards of the process have in common.
-    pub(crate) node: Arc<Common>,
+    pub(crate) node: Arc<NodeState>,
     pub(crate) metrics: Arc<ShardMetrics>,
     /// The logs of this shard.
     pub(crate) storage: StorageShard,
@@ -57,6 +59,8 @@ pub(crate) struct Shard {
     /// What is left of this shard's block of producer ids.
     pub(crate) producer_ids: RefCell<Range<ProducerId>>,
     pub(crate) connections: Connections,
+    /// Of the whole node.
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) fetch_sessions: RefCell<SessionCache>,
     /// What requests in work and their answers may take.
     pub(crate) request_memory: Rc<RequestMemory>,
@@ -75,7 +79,12 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(rt: Runtime, mesh: Mesh<Job>, node: Arc<Common>) -> Rc<Shard> {
+    pub(crate) fn new(
+        rt: Runtime,
+        mesh: Mesh<Job>,
+        node: Arc<NodeState>,
+        connection_limits: Arc<ConnectionLimits>,
+    ) -> Rc<Shard> {
         let shards = mesh.shards();
         let config = &node.config;
         let tail_cache_bytes = config.tail_cache_bytes / shards;
@@ -108,6 +117,7 @@ impl Shard {
             api_versions_cache: RefCell::default(),
             producer_ids: RefCell::default(),
             connections: Connections::default(),
+            connection_limits,
             fetch_sessions: RefCell::new(SessionCache::new(slots)),
             request_memory: Rc::new(RequestMemory::new(request_bytes)),
             directory_locks: OnceCell::new(),
@@ -140,10 +150,5 @@ impl Shard {
     pub(crate) fn forget_cached_answers(&self) {
         self.metadata_cache.clear();
         self.api_versions_cache.take();
-    }
-
-    /// The partition, if this shard owns it and its log is open.
-    pub(crate) fn local_partition(&self, topic_id: &Uuid, partition: i32) -> Option<Rc<Partition>> {
-        self.topics.by_id(topic_id)?.partition(partition)?.local.clone()
     }
 }

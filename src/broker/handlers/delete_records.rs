@@ -12,10 +12,9 @@ use ringlog_wire::messages::delete_records_response::{
 };
 
 use crate::authorizer::{Operation, Resource};
-use crate::fetch_session::TopicRef;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::replicas::read::find_topic;
+use crate::replicas::topics::TopicRef;
 use crate::shard::Shard;
 
 /// "Up to the high watermark."
@@ -94,7 +93,7 @@ fn route(
     partition: i32,
     before: Offset,
 ) -> Result<(ShardId, Deletion), ErrorCode> {
-    let topic = find_topic(shard, &TopicRef::Name(topic.into()))?;
+    let topic = shard.topics.find(&TopicRef::Name(topic.into()))?;
     let entry = topic.partition(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if topic.is_internal() {
         return Err(ErrorCode::InvalidTopicException);
@@ -117,6 +116,7 @@ async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<Of
 
 async fn delete(shard: &Shard, deletion: Deletion) -> Result<Offset, ErrorCode> {
     let partition = shard
+        .topics
         .local_partition(&deletion.topic_id, deletion.partition)
         .filter(|partition| !partition.is_offline())
         .ok_or(ErrorCode::KafkaStorageError)?;

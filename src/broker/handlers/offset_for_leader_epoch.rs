@@ -13,10 +13,10 @@ use ringlog_wire::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
 
-use crate::fetch_session::TopicRef;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::replicas::read::{check_leader_epoch, find_topic};
+use crate::replicas::topics::TopicRef;
+use crate::replicas::topics::check_leader_epoch;
 use crate::shard::Shard;
 
 struct Query {
@@ -74,7 +74,7 @@ fn route(
     topic: &str,
     partition: &OffsetForLeaderPartition,
 ) -> Result<(ShardId, Query), ErrorCode> {
-    let topic = find_topic(shard, &TopicRef::Name(topic.into()))?;
+    let topic = shard.topics.find(&TopicRef::Name(topic.into()))?;
     let index = partition.partition;
     let entry = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(partition.current_leader_epoch, entry.leader_epoch)?;
@@ -85,7 +85,7 @@ fn route(
 type EpochEnd = Result<(LeaderEpoch, Offset), ErrorCode>;
 
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<EpochEnd> {
-    let find = |query: Query| match shard.local_partition(&query.topic_id, query.partition) {
+    let find = |query: Query| match shard.topics.local_partition(&query.topic_id, query.partition) {
         Some(partition) if !partition.is_offline() => {
             Ok(partition.log.epoch_end_offset(query.leader_epoch))
         }

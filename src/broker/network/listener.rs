@@ -12,10 +12,10 @@ use ringlog_config::BrokerConfig;
 use ringlog_runtime::{Listener, Stream};
 use tokio::sync::oneshot;
 
-use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::network::connection::{self, Arrival, Departure};
 use crate::network::connection_limits::{Admitted, Refusal};
 use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
 
 /// How long to wait after a failed accept: the usual reason, too many open files, passes when
 /// connections close.
@@ -80,14 +80,14 @@ pub(crate) async fn update_limits(shard: &Rc<Shard>, config: &BrokerConfig) {
     if shard.id() != CONTROLLER_SHARD {
         return;
     }
-    while let Err(Refusal::Busy) = shard.node.connection_limits.update(config) {
+    while let Err(Refusal::Busy) = shard.connection_limits.update(config) {
         shard.rt.sleep(COUNT_RETRY).await;
     }
 }
 
 /// Serves the connection as soon as the node may have one more, unless its address has too many.
 async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
-    let limits = &shard.node.connection_limits;
+    let limits = &shard.connection_limits;
     let mut has_waited = false;
     let admitted = loop {
         match limits.admit(peer.ip()) {

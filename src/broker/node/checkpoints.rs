@@ -13,8 +13,8 @@ use ringlog_metadata::MetadataRecord;
 use ringlog_storage::{CheckpointFile, LogCheckpoint, StorageError};
 use ringlog_types::TopicPartition;
 
-use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
 
 /// Gathers the offsets of all logs and writes them, directory by directory.
 pub(crate) async fn write(shard: &Rc<Shard>, files: &[CheckpointFile]) -> Result<(), StorageError> {

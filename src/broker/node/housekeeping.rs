@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ringlog_storage::{CheckpointFile, LogDirs};
 
-use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::node::checkpoints;
 use crate::replicas::offline;
 use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
 
 /// How often free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);

@@ -12,8 +12,8 @@ use ringlog_metadata::{DirectoriesAtStart, DirectoryAssignment, Image};
 use ringlog_storage::LogDirs;
 use ringlog_types::{ErrorCode, Uuid};
 
+use crate::error::NodeError;
 use crate::metadata_source::embedded::controller::Controller;
-use crate::node::NodeError;
 use crate::shard::Shard;
 
 /// What the node has to look after its partitions with. To be asked before it registers: its last

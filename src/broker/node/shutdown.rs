@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ringlog_runtime::ShardId;
 
-use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::node::housekeeping;
 use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
 
 /// How long connections may take to finish their requests and to send the answers.
 const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);

@@ -14,10 +14,11 @@ use ringlog_runtime::sim::{NodeId, Simulation};
 use ringlog_runtime::{Mesh, Poster, Runtime};
 
 use crate::authorizer::Authorizer;
-use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
+use crate::error::NodeError;
 use crate::node::shutdown;
-use crate::node::{Common, NodeError, listen_address, run_shard, shard_count};
-use crate::router::Job;
+use crate::node::{NodeParts, listen_address, run_shard};
+use crate::shard::Job;
+use crate::shared::{CONTROLLER_SHARD, NodeState, shard_count};
 
 /// A node on a simulated machine, through all its restarts. Clones are the same node.
 #[derive(Clone, Default)]
@@ -27,7 +28,7 @@ pub struct SimulatedNode(Rc<State>);
 struct State {
     authorizer: Cell<Authorizer>,
     /// What the shards of the present life share. Shard 0 boots first and makes it.
-    common: RefCell<Option<Arc<Common>>>,
+    parts: RefCell<Option<NodeParts>>,
     poster: RefCell<Option<Poster<Job>>>,
     serving: Cell<bool>,
     refused: RefCell<Option<String>>,
@@ -54,18 +55,18 @@ impl SimulatedNode {
         let node = self.clone();
         simulation.start(machine, shard_count(&config), move |rt: Runtime, mesh: Mesh<Job>| {
             if rt.shard() == CONTROLLER_SHARD {
-                node.begin_life(&mesh, Common::new(config.clone(), metrics()));
+                node.begin_life(&mesh, NodeState::new(config.clone(), metrics()));
             }
-            let common = node.0.common.borrow().clone().expect("shard 0 boots first");
+            let parts = node.0.parts.borrow().clone().expect("shard 0 boots first");
             let told = node.clone();
-            run_shard(rt, mesh, common, address, move |outcome| told.has_come_up(outcome))
+            run_shard(rt, mesh, parts, address, move |outcome| told.has_come_up(outcome))
         });
         Ok(())
     }
 
-    fn begin_life(&self, mesh: &Mesh<Job>, mut common: Common) {
-        common.authorizer = self.0.authorizer.get();
-        self.0.common.replace(Some(Arc::new(common)));
+    fn begin_life(&self, mesh: &Mesh<Job>, mut shared: NodeState) {
+        shared.authorizer = self.0.authorizer.get();
+        self.0.parts.replace(Some(NodeParts::new(shared)));
         self.0.poster.replace(Some(mesh.poster()));
         self.0.serving.set(false);
         self.0.refused.take();

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringlog_metadata::{BrokerEndpoint, Controller as Decisions, Image, Registration, Topic};
-use ringlog_storage::{FoundLog, Log, LogDirs, OpenHint, OpenedDirs, RecoveryReport};
+use ringlog_storage::{FoundLog, LogDirs, OpenedDirs};
 use ringlog_types::{ErrorCode, TopicPartition, Uuid};
 
+use crate::error::NodeError;
 use crate::metadata_source::embedded::controller::Controller;
 use crate::metadata_source::embedded::log;
 use crate::metadata_source::embedded::log::METADATA_TOPIC;
 use crate::network::listener;
-use crate::node::NodeError;
 use crate::node::housekeeping;
 use crate::node::log_directories;
 use crate::replicas::apply::{self, Found, FoundPartition};
@@ -292,33 +292,4 @@ async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> F
         (place, FoundPartition { dir, hint: log.hint })
     };
     Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt, away: HashMap::new() }
-}
-
-/// Says what recovery found, what was wrong, and what it did about it.
-pub(crate) fn tell_recovery(log: &Log, hint: &OpenHint, report: &RecoveryReport) {
-    let name = log.topic_partition();
-    for cut in &report.cuts {
-        tracing::warn!(
-            partition = %name,
-            file = %cut.path.display(),
-            position = cut.position,
-            bytes = cut.bytes,
-            log_end_offset = cut.offset,
-            "an unfinished end was cut off"
-        );
-    }
-    for fenced in &report.fenced {
-        tracing::error!(
-            partition = %name,
-            file = %fenced.path.display(),
-            reason = fenced.reason,
-            "damaged batches were fenced off; what follows them is served"
-        );
-    }
-    // A little is read of every log, to see that it ends where its index says.
-    let log_end_offset = log.log_end_offset();
-    if !hint.clean && log_end_offset > hint.recovery_point {
-        let scanned_bytes = report.scanned_bytes;
-        tracing::info!(partition = %name, scanned_bytes, log_end_offset, "recovered");
-    }
 }

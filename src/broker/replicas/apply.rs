@@ -18,7 +18,6 @@ use ringlog_storage::{Log, LogDir, OpenHint};
 use ringlog_types::{TopicPartition, Uuid};
 
 use crate::network::listener;
-use crate::node::startup;
 use crate::replicas::offline::{self, OfflinePartition};
 use crate::replicas::partition::Partition;
 use crate::replicas::topics::{PartitionEntry, TopicEntry, owner_of};
@@ -208,11 +207,7 @@ async fn open_partition(
             let FoundPartition { dir, hint } = found.clone();
             let id = Some(topic.id);
             let opened = Log::open(&shard.storage, &dir, name.clone(), id, config.clone(), hint);
-            let opened = opened.await.map(|(log, report)| {
-                startup::tell_recovery(&log, &hint, &report);
-                log
-            });
-            (opened, dir)
+            (opened.await.map(|(log, _)| log), dir)
         }
         None => {
             let doubt = found.away.get(&place).or(found.doubt.as_ref());

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use ringlog_types::{ErrorCode, TopicPartition, Uuid};
 
-use crate::metadata_source::embedded::controller::CONTROLLER_SHARD;
 use crate::replicas::topics::TopicEntry;
 use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
 
 /// Under which reason `/health/ready` names the partitions that are offline.
 const UNREADY: &str = "partitions";

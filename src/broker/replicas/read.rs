@@ -12,10 +12,10 @@ use ringlog_runtime::{Instant, Piece, ShardId};
 use ringlog_storage::{AbortedTransaction, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
-use crate::fetch_session::{FetchTarget, TopicRef};
+use crate::fetch_session::FetchTarget;
 use crate::replicas::message_sets::{self, OldReader, Room};
 use crate::replicas::partition::{FetchWaiter, Partition};
-use crate::replicas::topics::TopicEntry;
+use crate::replicas::topics::check_leader_epoch;
 use crate::shard::Shard;
 
 /// What came of one partition of a fetch.
@@ -155,7 +155,8 @@ async fn fetch_here(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Opti
         if let Some(reads) = park(&shard, limits, &waiter, reads).await {
             return Some(reads);
         }
-        let is_here = |item: &ReadItem| shard.local_partition(&item.topic_id, item.partition);
+        let is_here =
+            |item: &ReadItem| shard.topics.local_partition(&item.topic_id, item.partition);
         if items.iter().any(|(_, item)| is_here(item).is_none()) {
             return None;
         }
@@ -230,7 +231,7 @@ fn route(
     target: &FetchTarget,
     takes_zstd: bool,
 ) -> Result<Routed, ErrorCode> {
-    let topic = find_topic(shard, &target.topic)?;
+    let topic = shard.topics.find(&target.topic)?;
     let entry = topic.partition(target.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !takes_zstd && matches!(topic.config.compression, TopicCompression::Zstd(_)) {
         return Err(ErrorCode::UnsupportedCompressionType);
@@ -244,29 +245,6 @@ fn route(
         last_fetched_epoch: target.last_fetched_epoch,
     };
     Ok(Routed { slot, owner: entry.owner, item })
-}
-
-/// The topic a request names, or the error for one this node does not know.
-pub(crate) fn find_topic(shard: &Shard, topic: &TopicRef) -> Result<Rc<TopicEntry>, ErrorCode> {
-    match topic {
-        TopicRef::Name(name) => {
-            shard.topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)
-        }
-        TopicRef::Id(id) => shard.topics.by_id(id).ok_or(ErrorCode::UnknownTopicId),
-    }
-}
-
-/// Fences a client that knows an older leader epoch, and sends one that knows a newer one to
-/// refresh (KIP-320). -1 means the client does not say.
-pub(crate) fn check_leader_epoch(
-    client: LeaderEpoch,
-    current: LeaderEpoch,
-) -> Result<(), ErrorCode> {
-    match client {
-        client if client < 0 || client == current => Ok(()),
-        client if client < current => Err(ErrorCode::FencedLeaderEpoch),
-        _ => Err(ErrorCode::UnknownLeaderEpoch),
-    }
 }
 
 fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Items)> {
@@ -289,7 +267,7 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
     let mut results = Vec::with_capacity(items.len());
     let mut waiting = Vec::new();
     for (slot, item) in items {
-        let Some(partition) = shard.local_partition(&item.topic_id, item.partition) else {
+        let Some(partition) = shard.topics.local_partition(&item.topic_id, item.partition) else {
             results.push((slot, PartitionRead::failed(ErrorCode::KafkaStorageError)));
             continue;
         };
@@ -484,7 +462,7 @@ async fn wait_on_all(
 
 fn register(shard: &Shard, seen: &[(ReadItem, Offset)], waiter: &FetchWaiter) -> bool {
     seen.iter().all(|(item, seen)| {
-        let partition = shard.local_partition(&item.topic_id, item.partition);
+        let partition = shard.topics.local_partition(&item.topic_id, item.partition);
         partition.is_some_and(|partition| partition.wait_beyond(*seen, waiter))
     })
 }

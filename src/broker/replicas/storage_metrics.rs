@@ -7,12 +7,12 @@ use std::time::Duration;
 use ringlog_admin::metrics::ShardMetrics;
 use ringlog_storage::{ReadSource, StorageObserver};
 
-use crate::node::Common;
+use crate::shared::NodeState;
 
 /// Counts the work of one shard's storage.
 pub(crate) struct StorageMetrics {
     pub(crate) metrics: Arc<ShardMetrics>,
-    pub(crate) node: Arc<Common>,
+    pub(crate) node: Arc<NodeState>,
 }
 
 impl StorageObserver for StorageMetrics {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ringlog_config::TopicConfig;
 use ringlog_metadata::is_internal_topic;
 use ringlog_runtime::ShardId;
-use ringlog_types::{BrokerId, LeaderEpoch, TopicPartition, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, LeaderEpoch, TopicPartition, Uuid};
 
 use crate::replicas::partition::Partition;
 
@@ -20,6 +20,13 @@ pub(crate) fn owner_of(topic_id: Uuid, partition: i32, shards: usize) -> ShardId
     let [a, b, c, d, ..] = topic_id.0;
     let topic = u64::from(u32::from_be_bytes([a, b, c, d]));
     ShardId(((topic + partition as u64) % shards as u64) as u16)
+}
+
+/// How a request names a topic; a fetch by topic name up to version 12, by topic id from 13.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum TopicRef {
+    Name(Arc<str>),
+    Id(Uuid),
 }
 
 /// One partition as the requests see it.
@@ -80,6 +87,19 @@ impl Topics {
         self.by_id.borrow().get(id).cloned()
     }
 
+    /// The topic a request names, or the error for one this node does not know.
+    pub(crate) fn find(&self, topic: &TopicRef) -> Result<Rc<TopicEntry>, ErrorCode> {
+        match topic {
+            TopicRef::Name(name) => self.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            TopicRef::Id(id) => self.by_id(id).ok_or(ErrorCode::UnknownTopicId),
+        }
+    }
+
+    /// The partition, if this shard owns it and its log is open.
+    pub(crate) fn local_partition(&self, topic_id: &Uuid, partition: i32) -> Option<Rc<Partition>> {
+        self.by_id(topic_id)?.partition(partition)?.local.clone()
+    }
+
     /// All topics, by name.
     pub(crate) fn all(&self) -> Vec<Rc<TopicEntry>> {
         let mut topics: Vec<_> = self.by_id.borrow().values().cloned().collect();
@@ -130,6 +150,19 @@ impl Topics {
         let by_id = self.by_id.borrow();
         let entries = by_id.values().flat_map(|topic| &topic.partitions);
         entries.filter_map(|partition| partition.unopened_in).collect()
+    }
+}
+
+/// Fences a client that knows an older leader epoch, and sends one that knows a newer one to
+/// refresh (KIP-320). -1 means the client does not say.
+pub(crate) fn check_leader_epoch(
+    client: LeaderEpoch,
+    current: LeaderEpoch,
+) -> Result<(), ErrorCode> {
+    match client {
+        client if client < 0 || client == current => Ok(()),
+        client if client < current => Err(ErrorCode::FencedLeaderEpoch),
+        _ => Err(ErrorCode::UnknownLeaderEpoch),
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ringlog_runtime::sim::{NodeId, SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 
+use crate::error::NodeError;
 use crate::metadata_source::embedded::spare_file::SPARE_FILE;
-use crate::node::NodeError;
 use crate::tests::metadata_snapshots::{LOG, Node};
 
 const TOPICS: usize = 20;

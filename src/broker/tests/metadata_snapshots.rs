@@ -19,8 +19,8 @@ use ringlog_types::Uuid;
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::delete_topics_request::DeleteTopicsRequest;
 
+use crate::error::NodeError;
 use crate::metadata_source::embedded::log::{self, MetadataLog};
-use crate::node::NodeError;
 
 pub(crate) const LOG: &str = "/data/__cluster_metadata-0";
 /// How many histories of crashes are run.

@@ -146,6 +146,12 @@ impl Log {
         if loaded.damaged {
             log.replace_snapshot().await?;
         }
+        // A little is read of every log, to see that it ends where its index says.
+        if !hint.clean && log_end_offset > hint.recovery_point {
+            let scanned_bytes = report.scanned_bytes;
+            tracing::info!(partition = %log.topic_partition, scanned_bytes, log_end_offset,
+                "recovered");
+        }
         Ok((log, report))
     }
 

@@ -18,12 +18,13 @@ use ringlog_wire::messages::fetch_response::{
 };
 use ringlog_wire::{EncodeError, Records, Writer};
 
-use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest, TopicRef};
+use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::request::Request;
 use crate::replicas::message_sets::OldReader;
-use crate::replicas::read::{FetchLimits, Fetched, PartitionRead, fetch, find_topic};
+use crate::replicas::read::{FetchLimits, Fetched, PartitionRead, fetch};
+use crate::replicas::topics::TopicRef;
 use crate::shard::Shard;
 
 /// From this version a request carries a limit for the whole response, and the first batch is
@@ -212,7 +213,7 @@ fn current_leader(
     if !matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
         return None;
     }
-    let topic = find_topic(shard, &target.topic).ok()?;
+    let topic = shard.topics.find(&target.topic).ok()?;
     let partition = topic.partition(target.partition)?;
     Some((partition.leader, partition.leader_epoch))
 }

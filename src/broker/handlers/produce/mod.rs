@@ -23,13 +23,12 @@ use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
 use ringlog_wire::text;
 use smallvec::SmallVec;
 
-use crate::fetch_session::TopicRef;
 use crate::handlers::Work;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::replicas::partition::Partition;
-use crate::replicas::read::find_topic;
 use crate::replicas::topics::TopicEntry;
+use crate::replicas::topics::TopicRef;
 use crate::shard::Shard;
 
 /// From this version topics are named by id (KIP-516).
@@ -236,7 +235,7 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
                 VERSION_TOPIC_IDS.. => TopicRef::Id(partition.topic.id),
                 _ => TopicRef::Name(text(partition.topic.name).into()),
             };
-            topic = Some((number, find_topic(shard, &named)));
+            topic = Some((number, shard.topics.find(&named)));
             prepared.layout.topics.push((named, Vec::new()));
         }
         let (_, entry) = topic.as_ref().expect("set above");
@@ -345,7 +344,7 @@ fn append_all(
     let now_ms = shard.rt.wall_clock_ms();
     let mut appended = Vec::with_capacity(appends.len());
     for append in appends {
-        let partition = shard.local_partition(&append.topic_id, append.partition);
+        let partition = shard.topics.local_partition(&append.topic_id, append.partition);
         appended.push((append.slot, append_one(shard, partition, &append, now_ms)));
     }
     async move {

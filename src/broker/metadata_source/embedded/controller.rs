@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, Image, MetadataRecord};
-use ringlog_runtime::ShardId;
 use ringlog_runtime::sync::Semaphore;
 use ringlog_storage::Log;
 use ringlog_types::{ErrorCode, Uuid};
@@ -24,9 +23,7 @@ use crate::node::checkpoints;
 use crate::node::log_directories;
 use crate::replicas::apply::{self, Change};
 use crate::shard::Shard;
-
-/// The shard on which the controller and the metadata log live.
-pub(crate) const CONTROLLER_SHARD: ShardId = ShardId(0);
+use crate::shared::CONTROLLER_SHARD;
 
 /// The controller of this node.
 pub(crate) struct Controller {

@@ -24,10 +24,9 @@ use ringlog_storage::{
 };
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 
+use crate::error::NodeError;
 use crate::metadata_source::embedded::snapshots::{self, Found, Snapshots};
 use crate::metadata_source::embedded::spare_file::{SPARE_BYTES, SpareFile};
-use crate::node::NodeError;
-use crate::node::startup;
 
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at once.
@@ -74,11 +73,10 @@ pub(crate) async fn open(
             let hint = hint(found.hint, &snapshots)?;
             let id = Some(Uuid::METADATA_TOPIC);
             let opened = Log::open(storage, dir, name.clone(), id, topic_config, hint);
-            let (log, report) = opened.await.map_err(|error| match error {
+            let (log, _) = opened.await.map_err(|error| match error {
                 error @ StorageError::Damaged { .. } => damaged(&error, &snapshots),
                 error => error.into(),
             })?;
-            startup::tell_recovery(&log, &hint, &report);
             log
         }
         None => {

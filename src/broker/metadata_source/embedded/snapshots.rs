@@ -20,7 +20,7 @@ use ringlog_runtime::{Durability, Instant, OpenOptions, Runtime, WriteBufs};
 use ringlog_storage::Log;
 use ringlog_types::{Offset, TimestampMs};
 
-use crate::node::NodeError;
+use crate::error::NodeError;
 
 /// A snapshot larger than this is not one.
 const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;

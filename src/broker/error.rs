@@ -1,0 +1,18 @@
+//! Why a node does not start, or had to stop.
+
+/// Why a node could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The operating system refused something; the text says what, and what to do.
+    #[error("{0}: {1}")]
+    Io(String, #[source] std::io::Error),
+    /// The data directories could not be used.
+    #[error(transparent)]
+    Storage(#[from] ringlog_storage::StorageError),
+    /// The metadata log holds something this version cannot take over.
+    #[error("the metadata log: {0}")]
+    Metadata(String),
+    /// A setting asks for what cannot be had.
+    #[error("{0}")]
+    Setting(String),
+}
