@@ -15,6 +15,12 @@ use crate::sim::OpenFile;
 /// What one write writes, one part after another.
 pub type WriteBufs = SmallVec<[Bytes; 2]>;
 
+/// What a write still has to write, and where.
+pub(crate) struct Unwritten {
+    pub(crate) bufs: WriteBufs,
+    pub(crate) pos: u64,
+}
+
 /// How to open a file. Nothing is asked for by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {

@@ -1,16 +1,19 @@
 //! The file operations of a [`Runtime`]: one `match` each.
 //!
+//! While the system is short of descriptors, threads or memory they wait (`shortage.rs`).
+//!
 //! Paths are always our own, never from a peer.
 
 use std::io;
 use std::path::Path;
 
 use crate::driver::Driver;
-use crate::folios;
+use crate::file::Unwritten;
 use crate::{
     DirEntry, DiskSpace, Durability, File, FileLock, FileStat, IoBuf, OpenOptions, Runtime,
     WriteBufs,
 };
+use crate::{folios, shortage};
 
 impl Runtime {
     /// Opens a file.
@@ -18,20 +21,36 @@ impl Runtime {
     /// # Errors
     /// As `open(2)`.
     pub async fn open(&self, path: &Path, o: &OpenOptions) -> io::Result<File> {
-        match self.driver() {
-            Driver::Uring(d) => d.open(path, o).await,
-            Driver::Fallback(d) => d.open(path, o).await,
-            Driver::Sim(d) => d.open(path, o).await.map(File::from_sim),
-        }
+        let mut o = *o;
+        self.outlast(async || {
+            let opened = match self.driver() {
+                Driver::Uring(d) => d.open(path, &o).await,
+                Driver::Fallback(d) => d.open(path, &o).await,
+                Driver::Sim(d) => d.open(path, &o).await.map(File::from_sim),
+            };
+            if opened.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::ENOMEM)) {
+                // It may have got as far as to make the file.
+                o.create |= std::mem::take(&mut o.create_new);
+            }
+            opened
+        })
+        .await
     }
 
     /// Reads from `pos` on until the buffer is full or the file ends; replaces what was in the
     /// buffer and returns how many bytes that is.
-    pub async fn read_at(&self, f: &File, buf: IoBuf, pos: u64) -> (io::Result<usize>, IoBuf) {
-        match self.driver() {
-            Driver::Uring(d) => d.read_at(f, buf, pos).await,
-            Driver::Fallback(d) => d.read_at(f, buf, pos).await,
-            Driver::Sim(d) => d.read_at(f.sim(), buf, pos).await,
+    pub async fn read_at(&self, f: &File, mut buf: IoBuf, pos: u64) -> (io::Result<usize>, IoBuf) {
+        loop {
+            let (read, returned) = match self.driver() {
+                Driver::Uring(d) => d.read_at(f, buf, pos).await,
+                Driver::Fallback(d) => d.read_at(f, buf, pos).await,
+                Driver::Sim(d) => d.read_at(f.sim(), buf, pos).await,
+            };
+            match read {
+                Err(error) if shortage::passes(&error) => self.wait_out(&error).await,
+                read => return (read, returned),
+            }
+            buf = returned;
         }
     }
 
@@ -89,11 +108,13 @@ impl Runtime {
         pos: u64,
         d: Durability,
     ) -> io::Result<()> {
-        match self.driver() {
-            Driver::Uring(driver) => driver.write_at(f, bufs, pos, d).await,
-            Driver::Fallback(driver) => driver.write_at(f, bufs, pos, d).await,
-            Driver::Sim(driver) => driver.write_at(f.sim(), bufs, pos, d).await,
-        }
+        let mut left = Unwritten { bufs, pos };
+        self.outlast(async || match self.driver() {
+            Driver::Uring(driver) => driver.write_at(f, &mut left, d).await,
+            Driver::Fallback(driver) => driver.write_at(f, &left, d).await,
+            Driver::Sim(driver) => driver.write_at(f.sim(), &left, d).await,
+        })
+        .await
     }
 
     /// Makes durable what was written to the file, and its length (`fdatasync`).
@@ -101,11 +122,12 @@ impl Runtime {
     /// # Errors
     /// What was written may be lost, whatever a later call says.
     pub async fn sync_data(&self, f: &File) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.sync_data(f).await,
             Driver::Fallback(d) => d.sync_data(f).await,
             Driver::Sim(d) => d.sync_data(f.sim()).await,
-        }
+        })
+        .await
     }
 
     /// Allocates space for `len` bytes from `pos` on; the file is at least as long afterwards.
@@ -113,11 +135,12 @@ impl Runtime {
     /// # Errors
     /// The disk is full.
     pub async fn allocate(&self, f: &File, pos: u64, len: u64) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.allocate(f, pos, len).await,
             Driver::Fallback(d) => d.allocate(f, pos, len).await,
             Driver::Sim(d) => d.allocate(f.sim(), pos, len).await,
-        }
+        })
+        .await
     }
 
     /// Cuts the file, or lengthens it with a hole.
@@ -125,11 +148,12 @@ impl Runtime {
     /// # Errors
     /// As `ftruncate(2)`.
     pub async fn set_len(&self, f: &File, len: u64) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.set_len(f, len).await,
             Driver::Fallback(d) => d.set_len(f, len).await,
             Driver::Sim(d) => d.set_len(f.sim(), len).await,
-        }
+        })
+        .await
     }
 
     /// The file's length in bytes.
@@ -137,11 +161,12 @@ impl Runtime {
     /// # Errors
     /// As `fstat(2)`.
     pub async fn file_len(&self, f: &File) -> io::Result<u64> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.file_len(f).await,
             Driver::Fallback(d) => d.file_len(f).await,
             Driver::Sim(d) => d.file_len(f.sim()).await,
-        }
+        })
+        .await
     }
 
     /// Gives a file or directory another name, in place of a file that has it.
@@ -149,11 +174,12 @@ impl Runtime {
     /// # Errors
     /// As `rename(2)`.
     pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.rename(from, to).await,
             Driver::Fallback(d) => d.rename(from, to).await,
             Driver::Sim(d) => d.rename(from, to).await,
-        }
+        })
+        .await
     }
 
     /// Removes a file.
@@ -161,11 +187,12 @@ impl Runtime {
     /// # Errors
     /// As `unlink(2)`.
     pub async fn remove_file(&self, path: &Path) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.remove_file(path).await,
             Driver::Fallback(d) => d.remove_file(path).await,
             Driver::Sim(d) => d.remove_file(path).await,
-        }
+        })
+        .await
     }
 
     /// Removes a directory and all in it.
@@ -173,11 +200,12 @@ impl Runtime {
     /// # Errors
     /// Some of it may be gone.
     pub async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.remove_dir_all(path).await,
             Driver::Fallback(d) => d.remove_dir_all(path).await,
             Driver::Sim(d) => d.remove_dir_all(path).await,
-        }
+        })
+        .await
     }
 
     /// Creates a directory, and those above it that are missing. It may be there already.
@@ -185,11 +213,12 @@ impl Runtime {
     /// # Errors
     /// As `mkdir(2)`.
     pub async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.create_dir_all(path).await,
             Driver::Fallback(d) => d.create_dir_all(path).await,
             Driver::Sim(d) => d.create_dir_all(path).await,
-        }
+        })
+        .await
     }
 
     /// Makes the names in a directory durable.
@@ -197,11 +226,12 @@ impl Runtime {
     /// # Errors
     /// What was done there may be lost, whatever a later call says.
     pub async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.sync_dir(dir).await,
             Driver::Fallback(d) => d.sync_dir(dir).await,
             Driver::Sim(d) => d.sync_dir(dir).await,
-        }
+        })
+        .await
     }
 
     /// The entries of a directory, by name. Names that are not UTF-8 are left out.
@@ -209,11 +239,12 @@ impl Runtime {
     /// # Errors
     /// As `opendir(3)`.
     pub async fn read_dir(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.read_dir(dir).await,
             Driver::Fallback(d) => d.read_dir(dir).await,
             Driver::Sim(d) => d.read_dir(dir).await,
-        }
+        })
+        .await
     }
 
     /// What is at a path.
@@ -221,11 +252,12 @@ impl Runtime {
     /// # Errors
     /// As `stat(2)`.
     pub async fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.stat(path).await,
             Driver::Fallback(d) => d.stat(path).await,
             Driver::Sim(d) => d.stat(path).await,
-        }
+        })
+        .await
     }
 
     /// The space of the file system a path is on.
@@ -233,11 +265,12 @@ impl Runtime {
     /// # Errors
     /// As `statvfs(3)`.
     pub async fn disk_space(&self, path: &Path) -> io::Result<DiskSpace> {
-        match self.driver() {
+        self.outlast(async || match self.driver() {
             Driver::Uring(d) => d.disk_space(path).await,
             Driver::Fallback(d) => d.disk_space(path).await,
             Driver::Sim(d) => d.disk_space(path).await,
-        }
+        })
+        .await
     }
 
     /// Creates a file if there is none, and locks it against other processes.
@@ -245,10 +278,18 @@ impl Runtime {
     /// # Errors
     /// `WouldBlock` if another holds the lock.
     pub async fn lock_file(&self, path: &Path) -> io::Result<FileLock> {
-        match self.driver() {
-            Driver::Uring(d) => d.lock_file(path).await,
-            Driver::Fallback(d) => d.lock_file(path).await,
-            Driver::Sim(d) => d.lock_file(path).await.map(FileLock::new),
-        }
+        self.outlast(async || {
+            let locked = match self.driver() {
+                Driver::Uring(d) => d.lock_file(path).await,
+                Driver::Fallback(d) => d.lock_file(path).await,
+                Driver::Sim(d) => d.lock_file(path).await.map(FileLock::new),
+            };
+            locked.map_err(|error| match error.raw_os_error() {
+                // Another holds it, for which the system has the word it has for shortages.
+                Some(libc::EAGAIN) => io::ErrorKind::WouldBlock.into(),
+                _ => error,
+            })
+        })
+        .await
     }
 }

@@ -22,12 +22,15 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct Helper(Arc<Shared>);
 
+#[derive(Default)]
 struct Shared {
     name: String,
     /// How far it steps back behind other threads (`nice`).
     niceness: i32,
-    /// `Some(None)` if no thread could be started.
-    worker: OnceLock<Option<Worker>>,
+    /// Set when the thread is started.
+    worker: OnceLock<Worker>,
+    /// It was told that the thread cannot be started.
+    told: AtomicBool,
 }
 
 /// The thread, and what it is to do. Neither a push nor an unpark takes a lock: a shard must not
@@ -46,12 +49,12 @@ struct Queue {
 
 impl Helper {
     pub(crate) fn new(name: String) -> Helper {
-        Helper(Arc::new(Shared { name, niceness: 0, worker: OnceLock::new() }))
+        Helper(Arc::new(Shared { name, niceness: 0, ..Shared::default() }))
     }
 
     /// One for long computations, which gives way to every other thread.
     pub(crate) fn in_background(name: String) -> Helper {
-        Helper(Arc::new(Shared { name, niceness: BACKGROUND, worker: OnceLock::new() }))
+        Helper(Arc::new(Shared { name, niceness: BACKGROUND, ..Shared::default() }))
     }
 
     /// Makes a call on the helper's thread.
@@ -66,13 +69,30 @@ impl Helper {
     }
 
     fn submit(&self, job: Job) {
-        match self.0.worker.get_or_init(|| Worker::start(&self.0)) {
+        match self.worker() {
             Some(worker) => {
                 worker.queue.jobs.push(job);
                 worker.thread.unpark();
             }
-            // Better late than never.
+            // Better late than never; the next call looks for a thread again.
             None => job(),
+        }
+    }
+
+    fn worker(&self) -> Option<&Worker> {
+        if let Some(worker) = self.0.worker.get() {
+            return Some(worker);
+        }
+        match Worker::start(&self.0) {
+            // Another thread's call may have started one meanwhile; this one ends then.
+            Ok(worker) => Some(self.0.worker.get_or_init(|| worker)),
+            Err(error) => {
+                if !self.0.told.swap(true, Ordering::Relaxed) {
+                    tracing::error!(name = self.0.name, %error, "a helper thread cannot be \
+                        started; its calls block the shard until it can");
+                }
+                None
+            }
         }
     }
 
@@ -83,7 +103,7 @@ impl Helper {
 }
 
 impl Worker {
-    fn start(shared: &Shared) -> Option<Worker> {
+    fn start(shared: &Shared) -> io::Result<Worker> {
         let queue = Arc::<Queue>::default();
         let (work, niceness) = (Arc::clone(&queue), shared.niceness);
         let run = move || {
@@ -95,13 +115,8 @@ impl Worker {
             }
             work.run();
         };
-        match std::thread::Builder::new().name(shared.name.clone()).spawn(run) {
-            Ok(thread) => Some(Worker { queue, thread: thread.thread().clone() }),
-            Err(error) => {
-                tracing::warn!(%error, "cannot start a helper thread; its calls block the shard");
-                None
-            }
-        }
+        let thread = std::thread::Builder::new().name(shared.name.clone()).spawn(run)?;
+        Ok(Worker { queue, thread: thread.thread().clone() })
     }
 }
 

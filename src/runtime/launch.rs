@@ -11,7 +11,7 @@ use crate::fallback::Fallback;
 use crate::mesh::{Mesh, MeshPart, Poster, parts};
 use crate::shard_loop::{self, SPIN_MAX};
 use crate::uring::Uring;
-use crate::{Runtime, probe};
+use crate::{Descriptors, Runtime, probe};
 
 /// A shard's number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +103,7 @@ struct Start<M, F> {
     core: Option<core_affinity::CoreId>,
     name: String,
     spin: Duration,
+    descriptors: Descriptors,
     part: MeshPart<M>,
     ready: mpsc::Sender<io::Result<(usize, Arc<Shared>)>>,
     go: mpsc::Receiver<Poster<M>>,
@@ -127,7 +128,7 @@ where
         let why = format!("{} shards were asked for; 1 to 65535 can be started", c.shards);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    probe::raise_open_files();
+    let descriptors = Descriptors::of_process(c.shards);
     let (backend, fallback_reason) = choose(c.io)?;
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let pin = c.pin && cores.len() >= c.shards;
@@ -148,6 +149,7 @@ where
             core: if pin { Some(cores[index]) } else { None },
             name: name.clone(),
             spin,
+            descriptors,
             part,
             ready: ready.clone(),
             go,
@@ -207,7 +209,7 @@ where
         tracing::warn!(shard = start.shard.0, core = core.id, "cannot bind the shard to a core");
     }
     let index = usize::from(start.shard.0);
-    let rt = match new_runtime(start.shard, start.backend, &start.name) {
+    let rt = match new_runtime(start.shard, start.backend, &start.name, start.descriptors) {
         Ok(rt) => rt,
         Err(error) => return drop(start.ready.send(Err(error))),
     };
@@ -222,10 +224,15 @@ where
     rt.close();
 }
 
-fn new_runtime(shard: ShardId, backend: Backend, name: &str) -> io::Result<Runtime> {
+fn new_runtime(
+    shard: ShardId,
+    backend: Backend,
+    name: &str,
+    descriptors: Descriptors,
+) -> io::Result<Runtime> {
     let (driver, unparker) = match backend {
         Backend::Uring => {
-            let uring = Uring::new(name)?;
+            let uring = Uring::new(name, descriptors.pipes_of_shard)?;
             let unparker = uring.unparker();
             (Driver::Uring(uring), unparker)
         }

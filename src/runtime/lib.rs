@@ -19,6 +19,7 @@ mod allocator;
 mod behaviour;
 mod buffer;
 mod clock;
+mod descriptors;
 mod driver;
 mod executor;
 mod fallback;
@@ -33,6 +34,7 @@ mod owned;
 mod probe;
 mod runtime;
 mod shard_loop;
+mod shortage;
 pub mod sim;
 pub mod sync;
 mod tcp;
@@ -43,6 +45,7 @@ mod whole_file;
 pub use self::allocator::Allocator;
 pub use self::buffer::{AppendBuffer, BufferPool, IoBuf};
 pub use self::clock::Instant;
+pub use self::descriptors::Descriptors;
 pub use self::executor::{Elapsed, JoinHandle, Sleep, Timeout};
 pub use self::file::{
     DirEntry, DiskSpace, Durability, File, FileLock, FileStat, OpenOptions, WriteBufs,

@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::helper::Helper;
 use crate::net::{ListenerKind, StreamKind};
+use crate::shortage::Shortages;
 use crate::sim::{PlantedBug, Prng};
 use crate::{
     Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream,
@@ -33,6 +34,7 @@ struct Inner {
     buffers: BufferPool,
     computer: Helper,
     prng: RefCell<Prng>,
+    shortages: Shortages,
 }
 
 impl Runtime {
@@ -44,7 +46,15 @@ impl Runtime {
         };
         let prng = RefCell::new(Prng::new(seed()));
         let computer = Helper::in_background(format!("shard-{}-compute", shard.0));
-        Runtime(Rc::new(Inner { shard, driver, executor, buffers, computer, prng }))
+        Runtime(Rc::new(Inner {
+            shard,
+            driver,
+            executor,
+            buffers,
+            computer,
+            prng,
+            shortages: Shortages::default(),
+        }))
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -53,6 +63,10 @@ impl Runtime {
 
     pub(crate) fn driver(&self) -> &Driver {
         &self.0.driver
+    }
+
+    pub(crate) fn shortages(&self) -> &Shortages {
+        &self.0.shortages
     }
 
     /// Drops all tasks and gives up all operations; returns when none is in flight.

@@ -10,7 +10,12 @@ use bytes::Bytes;
 use smallvec::smallvec;
 
 use super::{PATIENCE, TestDir, on_each_backend, pattern};
-use crate::{Durability, JoinHandle, Listener, OpenOptions, Piece, Runtime, Stream};
+use crate::driver::Driver;
+use crate::executor::Executor;
+use crate::uring::Uring;
+use crate::{
+    Durability, JoinHandle, Listener, OpenOptions, Piece, Runtime, ShardId, Stream, shard_loop,
+};
 
 on_each_backend!(
     echoes,
@@ -173,6 +178,17 @@ async fn parts_of_files(rt: Runtime) {
     let error = here.send(vec![part(bytes.len() - 5, 6)]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     assert!(file.is_unreadable());
+}
+
+/// Where descriptors are so short that there is no pipe.
+#[test]
+fn parts_of_files_go_through_memory_without_pipes() {
+    let uring = Uring::new("test", 0).unwrap();
+    let unparker = uring.unparker();
+    let rt = Runtime::new(ShardId(0), Driver::Uring(uring), Executor::new(unparker));
+    let main = rt.spawn(parts_of_files(rt.clone()));
+    shard_loop::run(&rt, &main, Duration::ZERO);
+    rt.close();
 }
 
 /// Each held a worker thread that slept in a splice; with enough of them nobody else was served.

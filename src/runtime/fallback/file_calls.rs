@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::DirEntry;
+use crate::{DirEntry, shortage};
 
 /// The most slices one call takes (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
@@ -122,7 +122,15 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, 
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(path, flags, Mode::empty())?;
-    Ok(retry(|| rustix::fs::fsync(&dir))?)
+    retry(|| rustix::fs::fsync(&dir)).map_err(of_flush)
+}
+
+/// The error of a flush that was made: even of `ECANCELED`, it was begun.
+pub(super) fn of_flush(error: Errno) -> io::Error {
+    match error {
+        Errno::CANCELED => io::Error::other("the flush failed: it was cancelled"),
+        error => shortage::of_flush(error.into()),
+    }
 }
 
 /// The entries of a directory. One that goes away meanwhile is left out.

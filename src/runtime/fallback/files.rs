@@ -9,8 +9,8 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use super::Fallback;
 use super::file_calls::{self, retry};
-use crate::file::FileLock;
-use crate::{DirEntry, DiskSpace, Durability, File, FileStat, IoBuf, OpenOptions, WriteBufs};
+use crate::file::{FileLock, Unwritten};
+use crate::{DirEntry, DiskSpace, Durability, File, FileStat, IoBuf, OpenOptions};
 
 impl Fallback {
     async fn at_path<T: Send + 'static>(
@@ -35,7 +35,7 @@ impl Fallback {
         mut buf: IoBuf,
         pos: u64,
     ) -> (io::Result<usize>, IoBuf) {
-        let file = file.clone();
+        let (file, capacity) = (file.clone(), buf.capacity());
         let read = move || {
             let result = buf.fill_with(|out| file_calls::read_at(file.fd(), out, pos));
             (result, buf)
@@ -43,7 +43,7 @@ impl Fallback {
         match self.call(read).await {
             Ok(done) => done,
             // No thread could be started and the buffer went with the call.
-            Err(e) => (Err(e), self.buffers.get(0)),
+            Err(e) => (Err(e), self.buffers.get(capacity)),
         }
     }
 
@@ -59,18 +59,19 @@ impl Fallback {
     pub(crate) async fn write_at(
         &self,
         file: &File,
-        bufs: WriteBufs,
-        pos: u64,
+        left: &Unwritten,
         durability: Durability,
     ) -> io::Result<()> {
-        let file = file.clone();
+        let (file, bufs, pos) = (file.clone(), left.bufs.clone(), left.pos);
         let durable = durability == Durability::Durable;
         self.call(move || file_calls::write_at(file.fd(), &bufs, pos, durable)).await?
     }
 
     pub(crate) async fn sync_data(&self, file: &File) -> io::Result<()> {
         let file = file.clone();
-        self.call(move || Ok(retry(|| rustix::fs::fdatasync(file.fd()))?)).await?
+        let flush =
+            move || retry(|| rustix::fs::fdatasync(file.fd())).map_err(file_calls::of_flush);
+        self.call(flush).await?
     }
 
     pub(crate) async fn allocate(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {

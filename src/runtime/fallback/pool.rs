@@ -11,6 +11,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::shortage;
+
 /// One blocking call; it delivers its own result.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
@@ -39,34 +41,49 @@ pub(super) struct Pool {
     threads: Vec<JoinHandle<()>>,
     threads_max: usize,
     name: String,
+    #[cfg(test)]
+    no_more_threads: bool,
 }
 
 impl Pool {
     pub(super) fn new(name: String, threads_max: usize) -> Pool {
         assert!(threads_max > 0);
-        Pool { shared: Arc::default(), threads: Vec::new(), threads_max, name }
+        Pool {
+            shared: Arc::default(),
+            threads: Vec::new(),
+            threads_max,
+            name,
+            #[cfg(test)]
+            no_more_threads: false,
+        }
     }
 
-    /// Hands a call to a thread. Fails only if no thread can be started at all.
+    /// Hands a call to a thread. Fails if no thread can be started at all: the call is not made
+    /// then, neither now nor later.
     pub(super) fn submit(&mut self, job: Job) -> io::Result<()> {
-        let mut queue = self.shared.lock();
-        if queue.closed {
+        if self.shared.lock().closed {
             return Err(io::Error::other("the shard has ended"));
         }
+        if self.threads.is_empty() {
+            self.start_thread().map_err(shortage::no_thread)?;
+        }
+        let mut queue = self.shared.lock();
         queue.jobs.push_back(job);
         let short = queue.jobs.len() > queue.idle && self.threads.len() < self.threads_max;
         drop(queue);
         self.shared.ready.notify_one();
-        if short
-            && let Err(e) = self.start_thread()
-            && self.threads.is_empty()
-        {
-            return Err(e);
+        if short {
+            // The threads that are there do it, one after another.
+            drop(self.start_thread());
         }
         Ok(())
     }
 
     fn start_thread(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.no_more_threads {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
         let shared = Arc::clone(&self.shared);
         let name = format!("{}-io{}", self.name, self.threads.len());
         let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared))?;
@@ -132,6 +149,28 @@ mod tests {
         assert!(pool.threads.len() <= 3);
         drop(pool);
         assert_eq!(done.load(Ordering::SeqCst), 30, "dropping finishes what was handed in");
+    }
+
+    /// A call that was refused stayed in the queue, and was made after its repetition.
+    #[test]
+    fn a_call_that_finds_no_thread_is_never_made() {
+        let mut pool = Pool::new("t".into(), 2);
+        let made = Arc::new(AtomicUsize::new(0));
+        let mut submit = |pool: &mut Pool, worth| {
+            let made = Arc::clone(&made);
+            let call = move || drop(made.fetch_add(worth, Ordering::SeqCst));
+            pool.submit(Box::new(call))
+        };
+        pool.no_more_threads = true;
+        let refused = submit(&mut pool, 1).unwrap_err();
+        assert!(crate::shortage::passes(&refused), "{refused}");
+        pool.no_more_threads = false;
+        submit(&mut pool, 10).unwrap();
+        // One thread is enough to go on with.
+        pool.no_more_threads = true;
+        submit(&mut pool, 100).unwrap();
+        drop(pool);
+        assert_eq!(made.load(Ordering::SeqCst), 110);
     }
 
     #[test]

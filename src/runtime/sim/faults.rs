@@ -118,7 +118,10 @@ impl FaultPlan {
             return if prng.chance(0.5) { Verdict::CrashBefore } else { Verdict::CrashAfter };
         }
         if let Some(i) = self.planned.iter().position(|(n, _)| *n == self.ops) {
-            return Verdict::Fail(self.planned.swap_remove(i).1);
+            let why = self.planned.swap_remove(i).1;
+            // What has a descriptor needs no other.
+            let needs_none = op != DiskOp::Metadata && matches!(why, Errno::MFILE | Errno::NFILE);
+            return if needs_none { Verdict::Proceed } else { Verdict::Fail(why) };
         }
         let chance = match op {
             DiskOp::Read => self.chances.read_error,

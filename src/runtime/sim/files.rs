@@ -12,7 +12,8 @@ use super::driver::SimDriver;
 use super::faults::DiskOp;
 use super::reply::{Reply, reply};
 use super::world::Work;
-use crate::{DirEntry, DiskSpace, Durability, FileStat, IoBuf, OpenOptions, WriteBufs};
+use crate::file::Unwritten;
+use crate::{DirEntry, DiskSpace, Durability, FileStat, IoBuf, OpenOptions, shortage};
 
 impl SimDriver {
     pub(crate) async fn open(&self, path: &Path, o: &OpenOptions) -> io::Result<Arc<OpenFile>> {
@@ -43,12 +44,12 @@ impl SimDriver {
     pub(crate) async fn write_at(
         &self,
         file: &Arc<OpenFile>,
-        bufs: WriteBufs,
-        pos: u64,
+        left: &Unwritten,
         durability: Durability,
     ) -> io::Result<()> {
         let durable = matches!(durability, Durability::Durable);
-        let parts = bufs.into_iter().filter(|b| !b.is_empty()).collect();
+        let (parts, pos) =
+            (left.bufs.iter().filter(|b| !b.is_empty()).cloned().collect(), left.pos);
         let (reply, answer) = reply();
         let work = Work::Write { file: Arc::clone(file), pos, parts, durable, reply };
         self.submit(DiskOp::Write, durable, work);
@@ -58,13 +59,13 @@ impl SimDriver {
     pub(crate) async fn sync_data(&self, file: &Arc<OpenFile>) -> io::Result<()> {
         let (reply, answer) = reply();
         self.submit(DiskOp::Sync, true, Work::Sync { file: Arc::clone(file), reply });
-        answer.await
+        answer.await.map_err(shortage::of_flush)
     }
 
     pub(crate) async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let (reply, answer) = reply();
         self.submit(DiskOp::Sync, true, Work::SyncDir { path: dir.to_path_buf(), reply });
-        answer.await
+        answer.await.map_err(shortage::of_flush)
     }
 
     pub(crate) async fn allocate(

@@ -197,6 +197,8 @@ impl World {
             Work::Write { file, pos, parts, durable, reply } => {
                 let write = Write { pos, parts: &parts, durable, submitted };
                 let result = match fault {
+                    // The system has not begun it.
+                    Some(Errno::CANCELED) => Err(Errno::CANCELED.into()),
                     Some(why) => {
                         disk.fail_write(&file, write, prng);
                         Err(why.into())
@@ -208,6 +210,7 @@ impl World {
             }
             Work::Sync { file, reply } => {
                 let result = match fault {
+                    Some(Errno::CANCELED) => Err(Errno::CANCELED.into()),
                     Some(why) => {
                         disk.fail_sync(&file, submitted, prng);
                         Err(why.into())

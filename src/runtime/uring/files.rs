@@ -16,7 +16,8 @@ use io_uring::types::{Fd, FsyncFlags};
 use super::Uring;
 use super::payload::{Payload, StatOf};
 use super::setup;
-use crate::{Durability, File, FileStat, IoBuf, OpenOptions, WriteBufs};
+use crate::file::Unwritten;
+use crate::{Durability, File, FileStat, IoBuf, OpenOptions, WriteBufs, shortage};
 
 /// The most one transfer moves: below the kernel's limit, and a whole number of blocks.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
@@ -90,28 +91,28 @@ impl Uring {
     pub(crate) async fn write_at(
         &self,
         file: &File,
-        mut bufs: WriteBufs,
-        mut pos: u64,
+        left: &mut Unwritten,
         durability: Durability,
     ) -> io::Result<()> {
         let flags = match durability {
             Durability::Buffered => 0,
             Durability::Durable => libc::RWF_DSYNC,
         };
-        bufs.retain(|bytes| !bytes.is_empty());
-        while !bufs.is_empty() {
+        left.bufs.retain(|bytes| !bytes.is_empty());
+        while !left.bufs.is_empty() {
+            let (bufs, pos) = (std::mem::take(&mut left.bufs), left.pos);
             let slices = slices_of(&bufs);
             let payload = Payload::Write { file: file.clone(), bufs, slices };
             let wrote = self.ring.start(payload, |payload| write_entry(payload, pos, flags)).await;
             let Payload::Write { bufs: returned, .. } = wrote.payload else {
                 unreachable!("an operation keeps its payload")
             };
-            bufs = returned;
+            left.bufs = returned;
             match wrote.result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    pos += u64::from(n);
-                    skip(&mut bufs, n as usize);
+                    left.pos += u64::from(n);
+                    skip(&mut left.bufs, n as usize);
                 }
                 Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
                 Err(e) => return Err(e),
@@ -123,7 +124,7 @@ impl Uring {
     pub(crate) async fn sync_data(&self, file: &File) -> io::Result<()> {
         let fd = Fd(file.fd().as_raw_fd());
         let entry = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build();
-        self.on_file(file, entry).await
+        self.on_file(file, entry).await.map_err(shortage::of_flush)
     }
 
     pub(crate) async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -131,7 +132,7 @@ impl Uring {
         let fd = self.open_fd(dir, flags).await?;
         let entry = opcode::Fsync::new(Fd(fd.as_raw_fd())).build();
         let synced = self.ring.start(Payload::Descriptor { _fd: fd }, |_| entry).await;
-        synced.result.map(|_| ())
+        synced.result.map(|_| ()).map_err(shortage::of_flush)
     }
 
     pub(crate) async fn allocate(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {

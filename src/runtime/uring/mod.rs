@@ -36,9 +36,9 @@ pub(crate) struct Uring {
 }
 
 impl Uring {
-    pub(crate) fn new(name: &str) -> io::Result<Uring> {
+    pub(crate) fn new(name: &str, pipes_max: usize) -> io::Result<Uring> {
         let helper = Helper::new(format!("{name}-helper"));
-        Ok(Uring { ring: Ring::new(BufferPool::in_huge_pages())?, helper })
+        Ok(Uring { ring: Ring::new(BufferPool::in_huge_pages(), pipes_max)?, helper })
     }
 
     pub(crate) fn unparker(&self) -> Unparker {

@@ -23,6 +23,7 @@ pub(super) enum Payload {
     Descriptor { _fd: OwnedFd },
     Read { file: File, buf: IoBuf },
     Write { file: File, bufs: WriteBufs, slices: Box<[libc::iovec]> },
+    Accept { listener: Rc<OwnedFd> },
     Connect { socket: Rc<Socket>, address: Box<SockAddr> },
     Recv { _socket: Rc<Socket> },
     RecvInto { socket: Rc<Socket>, buf: IoBuf },
@@ -42,7 +43,8 @@ impl Payload {
     pub(super) fn is_worth_cancelling(&self) -> bool {
         matches!(
             self,
-            Payload::Connect { .. }
+            Payload::Accept { .. }
+                | Payload::Connect { .. }
                 | Payload::Recv { .. }
                 | Payload::RecvInto { .. }
                 | Payload::Send { .. }
@@ -53,7 +55,7 @@ impl Payload {
     /// Throws away what came out of the operation.
     pub(super) fn abandon(self, ring: &Ring, result: i32, flags: u32) {
         match self {
-            Payload::Open { .. } if result >= 0 => {
+            Payload::Open { .. } | Payload::Accept { .. } if result >= 0 => {
                 // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
                 drop(unsafe { OwnedFd::from_raw_fd(result) });
             }

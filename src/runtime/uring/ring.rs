@@ -25,16 +25,14 @@ use super::operation::{Operation, Slot, State};
 use super::payload::Payload;
 use super::pipes::Pipes;
 use super::setup;
-use super::sockets::AcceptQueue;
 use super::wake::{UringUnparker, Wake};
 use crate::BufferPool;
 
 /// What a completion is for: the upper half of its user data.
 const KIND_OPERATION: u64 = 0;
-const KIND_ACCEPT: u64 = 1 << 32;
-const KIND_WAKE: u64 = 2 << 32;
-const KIND_MESSAGE: u64 = 3 << 32;
-const KIND_IGNORED: u64 = 4 << 32;
+const KIND_WAKE: u64 = 1 << 32;
+const KIND_MESSAGE: u64 = 2 << 32;
+const KIND_IGNORED: u64 = 3 << 32;
 const KIND_MASK: u64 = !0 << 32;
 
 const ENTER_GETEVENTS: u32 = 1;
@@ -47,7 +45,6 @@ pub(crate) struct Ring {
     /// Entries that found the submission queue full.
     backlog: RefCell<VecDeque<Entry>>,
     completed: RefCell<Vec<Completion>>,
-    accepts: RefCell<Slab<Rc<AcceptQueue>>>,
     wake: ManuallyDrop<RefCell<Wake>>,
     /// Whether the kernel reads into `wake`.
     listening: Cell<bool>,
@@ -67,7 +64,7 @@ struct Completion {
 }
 
 impl Ring {
-    pub(super) fn new(buffers: BufferPool) -> io::Result<Rc<Ring>> {
+    pub(super) fn new(buffers: BufferPool, pipes_max: usize) -> io::Result<Rc<Ring>> {
         let ring = setup::build(setup::ENTRIES)?;
         let lent = LentBuffers::register(&ring)?;
         let wake = Wake::new(&ring)?;
@@ -76,13 +73,12 @@ impl Ring {
             slots: RefCell::default(),
             backlog: RefCell::default(),
             completed: RefCell::default(),
-            accepts: RefCell::default(),
             wake: ManuallyDrop::new(RefCell::new(wake)),
             listening: Cell::new(false),
             peers: RefCell::default(),
             closing: Cell::new(false),
             lent,
-            pipes: Pipes::default(),
+            pipes: Pipes::new(pipes_max),
             buffers,
         });
         ring.listen_for_wakes();
@@ -105,19 +101,6 @@ impl Ring {
         let key = self.slots.borrow_mut().insert(slot);
         self.push(entry.user_data(KIND_OPERATION | key as u64));
         Operation::new(Rc::clone(self), key)
-    }
-
-    /// Starts accepting connections into a queue until it is told to stop.
-    pub(super) fn start_accepting(&self, queue: &Rc<AcceptQueue>) -> usize {
-        let key = self.accepts.borrow_mut().insert(Rc::clone(queue));
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let entry = opcode::AcceptMulti::new(Fd(queue.fd())).flags(flags).build();
-        self.push(entry.user_data(KIND_ACCEPT | key as u64));
-        key
-    }
-
-    pub(super) fn stop_accepting(&self, key: usize) {
-        self.cancel(KIND_ACCEPT | key as u64);
     }
 
     pub(super) fn cancel_operation(&self, key: usize) {
@@ -235,15 +218,6 @@ impl Ring {
         let key = (user_data & !KIND_MASK) as usize;
         match user_data & KIND_MASK {
             KIND_OPERATION => self.complete_operation(key, result, flags),
-            KIND_ACCEPT => {
-                let queue = Rc::clone(&self.accepts.borrow()[key]);
-                let more = io_uring::cqueue::more(flags);
-                if !more {
-                    let ended = self.accepts.borrow_mut().remove(key);
-                    drop(ended);
-                }
-                queue.completed(self, result, more);
-            }
             KIND_WAKE => {
                 self.listening.set(false);
                 self.listen_for_wakes();
@@ -296,9 +270,7 @@ impl Ring {
     fn in_flight(&self) -> bool {
         let slots = self.slots.borrow();
         let running = |slot: &Slot| !matches!(slot.state, State::Done { .. });
-        slots.iter().any(|(_, slot)| running(slot))
-            || !self.accepts.borrow().is_empty()
-            || self.listening.get()
+        slots.iter().any(|(_, slot)| running(slot)) || self.listening.get()
     }
 }
 
@@ -338,7 +310,7 @@ mod tests {
     /// kernel must not read into it then.
     #[test]
     fn nothing_is_read_for_a_closed_ring() {
-        let ring = Ring::new(BufferPool::new()).unwrap();
+        let ring = Ring::new(BufferPool::new(), 16).unwrap();
         let unparker = ring.unparker();
         let (event, _) = ring.wake.borrow_mut().target();
         let wakes = || {

@@ -1,7 +1,8 @@
 //! Sending: bytes gathered into few calls, parts of files through pipes.
 //!
 //! While one pipe is emptied into the socket, the next is filled from the file, also across what
-//! lies between two parts of files: the disk and the socket work at the same time.
+//! lies between two parts of files: the disk and the socket work at the same time. Where there is
+//! no pipe, because descriptors are short, parts of files go through memory.
 
 #![allow(unsafe_code)]
 
@@ -20,11 +21,14 @@ use super::operation::Operation;
 use super::payload::Payload;
 use super::pipes::Pipe;
 use super::sockets::{ShutdownOnDrop, UringStream};
-use crate::{File, Piece};
+use crate::{File, Piece, shortage};
 
 /// Slices handed over in one call: importing them costs, and the socket takes no more bytes at
 /// once anyway.
 const SLICES_MAX: usize = 256;
+
+/// How much of a file goes through memory at once.
+const COPY_BYTES_MAX: usize = 256 << 10;
 
 /// How long a send waits for the system to find memory for a socket: nothing tells when it has.
 const MEMORY_PAUSE: Duration = Duration::from_millis(2);
@@ -50,7 +54,8 @@ enum Next {
 struct Filling(Operation);
 
 impl Filling {
-    /// How many bytes came, at least one, and the pipe that has them.
+    /// How many bytes came, at least one, and the pipe that has them. The system may have been
+    /// short of a thread to fill it ([`shortage::passes`]).
     async fn done(self) -> io::Result<(usize, Pipe)> {
         let spliced = self.0.await;
         let Payload::FileToPipe { file, pipe } = spliced.payload else {
@@ -58,6 +63,7 @@ impl Filling {
         };
         match spliced.result {
             Ok(filled) if filled > 0 => Ok((filled as usize, pipe)),
+            Err(error) if shortage::passes(&error) => Err(error),
             ended => {
                 file.note_unreadable();
                 Err(ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
@@ -150,13 +156,20 @@ impl UringStream {
                 }
                 Next::File => {
                     let filling = match ahead.take() {
-                        Some(filling) => filling,
-                        None => {
-                            let next = self.fill_next(&sending, sending.index, sending.offset)?;
-                            next.expect("the piece is part of a file and has bytes left")
-                        }
+                        Some(filling) => Some(filling),
+                        None => self.fill_next(&sending, sending.index, sending.offset)?,
                     };
-                    let (filled, pipe) = filling.done().await?;
+                    let Some(filling) = filling else {
+                        self.send_copied(&mut sending).await?;
+                        continue;
+                    };
+                    let (filled, pipe) = match filling.done().await {
+                        Err(error) if shortage::passes(&error) => {
+                            self.pause().await?;
+                            continue;
+                        }
+                        filled => filled?,
+                    };
                     sending.offset += filled;
                     ahead = self.fill_next(&sending, sending.index, sending.offset)?;
                     let more = ahead.is_some() || sending.index + 1 < sending.pieces.len();
@@ -167,7 +180,7 @@ impl UringStream {
     }
 
     /// Starts to fill a pipe with what is left of the first part of a file at or behind a place
-    /// in the pieces. `None` if there is none.
+    /// in the pieces. `None` if there is none, or no pipe for it.
     fn fill_next(
         &self,
         sending: &Sending,
@@ -178,7 +191,7 @@ impl UringStream {
             if let Piece::File { file, pos, len } = piece
                 && *len > offset
             {
-                let pipe = self.ring.pipes.get()?;
+                let Some(pipe) = self.ring.pipes.get()? else { return Ok(None) };
                 let wanted = (len - offset).min(pipe.capacity);
                 return Ok(Some(self.fill(file, pos + offset as u64, wanted, pipe)));
             }
@@ -186,6 +199,43 @@ impl UringStream {
             offset = 0;
         }
         Ok(None)
+    }
+
+    /// Sends a part of the file where it is through memory.
+    async fn send_copied(&self, sending: &mut Sending) -> io::Result<()> {
+        let Piece::File { file, pos, len } = &sending.pieces[sending.index] else {
+            unreachable!("it is at a part of a file")
+        };
+        let (pos, wanted) = (pos + sending.offset as u64, len - sending.offset);
+        let buf = self.ring.buffers.get(wanted.min(COPY_BYTES_MAX));
+        let payload = Payload::Read { file: file.clone(), buf };
+        let read = self.ring.start(payload, |payload| {
+            let Payload::Read { file, buf } = payload else { unreachable!("made above") };
+            let spare = buf.spare_mut();
+            let len = spare.len().min(wanted) as u32;
+            let fd = Fd(file.fd().as_raw_fd());
+            opcode::Read::new(fd, spare.as_mut_ptr(), len).offset(pos).build()
+        });
+        let read = read.await;
+        let Payload::Read { file, mut buf } = read.payload else {
+            unreachable!("an operation keeps its payload")
+        };
+        match read.result {
+            Ok(n) if n > 0 => {
+                buf.advance(n as usize);
+                sending.offset += n as usize;
+                let mut copied = Sending::new(vec![Piece::Bytes(buf.freeze())]);
+                while let Next::Bytes = copied.next() {
+                    copied = self.send_gathered(copied).await?;
+                }
+                Ok(())
+            }
+            Err(error) if shortage::passes(&error) => self.pause().await,
+            ended => {
+                file.note_unreadable();
+                Err(ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
     }
 
     async fn send_gathered(&self, sending: Box<Sending>) -> io::Result<Box<Sending>> {

@@ -8,12 +8,11 @@
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
@@ -31,9 +30,6 @@ use crate::{IoBuf, RecvBuf};
 /// Connections the kernel queues before they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// Accepted connections that nobody took before accepting pauses.
-const ACCEPTED_MAX: usize = 128;
-
 impl Uring {
     pub(crate) fn listen(&self, addr: SocketAddr) -> io::Result<UringListener> {
         let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
@@ -46,13 +42,8 @@ impl Uring {
         socket.listen(BACKLOG)?;
         let local_addr = socket.local_addr()?;
         let local_addr = local_addr.as_socket().expect("an internet socket has such an address");
-        let queue = Rc::new(AcceptQueue {
-            socket: socket.into(),
-            accepted: RefCell::default(),
-            waiting: RefCell::default(),
-            running: Cell::new(None),
-        });
-        Ok(UringListener { ring: Rc::clone(&self.ring), queue, local_addr })
+        let (ring, socket) = (Rc::clone(&self.ring), Rc::new(OwnedFd::from(socket)));
+        Ok(UringListener { ring, socket, accepting: RefCell::default(), local_addr })
     }
 
     pub(crate) async fn connect(&self, addr: SocketAddr) -> io::Result<UringStream> {
@@ -78,47 +69,15 @@ impl Uring {
     }
 }
 
-/// A socket that accepts.
+/// A socket that accepts: one connection at a time, so that none takes a descriptor before there
+/// is a place for it.
 pub(crate) struct UringListener {
     ring: Rc<Ring>,
-    queue: Rc<AcceptQueue>,
+    socket: Rc<OwnedFd>,
+    /// An accept whose future was dropped: the next one takes it over, so that no connection is
+    /// lost.
+    accepting: RefCell<Option<Operation>>,
     local_addr: SocketAddr,
-}
-
-/// What one listening socket has accepted.
-pub(super) struct AcceptQueue {
-    socket: OwnedFd,
-    accepted: RefCell<VecDeque<io::Result<OwnedFd>>>,
-    waiting: RefCell<Vec<Waker>>,
-    /// The running operation, if there is one.
-    running: Cell<Option<usize>>,
-}
-
-impl AcceptQueue {
-    pub(super) fn fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-
-    /// One connection was accepted, or the operation has failed; `more` may follow.
-    pub(super) fn completed(&self, ring: &Ring, result: i32, more: bool) {
-        if !more {
-            self.running.set(None);
-        }
-        let mut accepted = self.accepted.borrow_mut();
-        if result >= 0 {
-            // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
-            accepted.push_back(Ok(unsafe { OwnedFd::from_raw_fd(result) }));
-        } else if result != -libc::ECANCELED {
-            accepted.push_back(Err(io::Error::from_raw_os_error(-result)));
-        }
-        if accepted.len() >= ACCEPTED_MAX
-            && let Some(key) = self.running.get()
-        {
-            ring.stop_accepting(key);
-        }
-        drop(accepted);
-        self.waiting.take().into_iter().for_each(Waker::wake);
-    }
 }
 
 impl UringListener {
@@ -128,40 +87,34 @@ impl UringListener {
 
     pub(crate) fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
         // Accepted sockets inherit it.
-        Ok(sockopt::set_socket_send_buffer_size(&self.queue.socket, bytes)?)
+        Ok(sockopt::set_socket_send_buffer_size(&self.socket, bytes)?)
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(UringStream, SocketAddr)> {
         loop {
-            let fd = std::future::poll_fn(|cx| {
-                if let Some(next) = self.queue.accepted.borrow_mut().pop_front() {
-                    return Poll::Ready(next);
-                }
-                if self.queue.running.get().is_none() {
-                    self.queue.running.set(Some(self.ring.start_accepting(&self.queue)));
-                }
-                self.queue.waiting.borrow_mut().push(cx.waker().clone());
-                Poll::Pending
-            });
-            let fd = fd.await?;
+            let operation = self.accepting.take().unwrap_or_else(|| self.start_accept());
+            let accepted = Kept { place: &self.accepting, operation: Some(operation) }.await;
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
+            let fd = unsafe { OwnedFd::from_raw_fd(accepted.result? as RawFd) };
             // A peer may be gone before we look; that is no failure of the listener.
             let Some(peer) = peer_of(&fd) else { continue };
             let socket = Socket::new(fd, peer);
             return Ok((UringStream { ring: Rc::clone(&self.ring), socket }, peer));
         }
     }
+
+    fn start_accept(&self) -> Operation {
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        self.ring.start(Payload::Accept { listener: Rc::clone(&self.socket) }, |payload| {
+            let Payload::Accept { listener } = payload else { unreachable!("made above") };
+            let fd = Fd(listener.as_raw_fd());
+            opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(flags).build()
+        })
+    }
 }
 
 fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
     rustix::net::getpeername(fd).ok()??.try_into().ok().map(canonical)
-}
-
-impl Drop for UringListener {
-    fn drop(&mut self) {
-        if let Some(key) = self.queue.running.get() {
-            self.ring.stop_accepting(key);
-        }
-    }
 }
 
 /// A connected socket; shared by its stream and the operations on it.
@@ -215,7 +168,7 @@ impl UringStream {
         }
         let mut operation = self.socket.receiving.take().unwrap_or_else(|| self.start_recv());
         loop {
-            let finished = Receiving { socket: &self.socket, operation: Some(operation) }.await;
+            let finished = Kept { place: &self.socket.receiving, operation: Some(operation) }.await;
             let flags = finished.flags;
             self.socket.has_more.set(cqueue::sock_nonempty(flags));
             match finished.result {
@@ -366,13 +319,13 @@ impl Drop for ShutdownOnDrop<'_> {
     }
 }
 
-/// A receive that leaves its operation behind when it is given up.
-struct Receiving<'a> {
-    socket: &'a Socket,
+/// An operation that is left behind in its place when it is given up, for the next of its kind.
+struct Kept<'a> {
+    place: &'a RefCell<Option<Operation>>,
     operation: Option<Operation>,
 }
 
-impl Future for Receiving<'_> {
+impl Future for Kept<'_> {
     type Output = Finished;
 
     fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Finished> {
@@ -383,10 +336,10 @@ impl Future for Receiving<'_> {
     }
 }
 
-impl Drop for Receiving<'_> {
+impl Drop for Kept<'_> {
     fn drop(&mut self) {
         if let Some(operation) = self.operation.take() {
-            *self.socket.receiving.borrow_mut() = Some(operation);
+            *self.place.borrow_mut() = Some(operation);
         }
     }
 }

@@ -7,5 +7,6 @@ mod log;
 mod pages;
 mod recovery;
 mod reopen;
+mod shortage;
 mod sim;
 mod written;
