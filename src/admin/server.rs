@@ -24,12 +24,17 @@ use crate::render;
 pub struct AdminServer;
 
 impl AdminServer {
-    /// Serves `metrics` to what connects to `listener` until the handle ends it.
+    /// Serves `metrics` to what connects to `listener` until the handle ends it, to at most
+    /// `connections_max` clients at once.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(listener: TcpListener, metrics: Arc<NodeMetrics>) -> io::Result<AdminHandle> {
-        AdminServer::start_with(listener, metrics, Limits::default())
+    pub fn start(
+        listener: TcpListener,
+        metrics: Arc<NodeMetrics>,
+        connections_max: usize,
+    ) -> io::Result<AdminHandle> {
+        AdminServer::start_with(listener, metrics, Limits { connections_max, ..Limits::default() })
     }
 
     fn start_with(
@@ -154,7 +159,7 @@ mod tests {
     fn started() -> (AdminHandle, Arc<NodeMetrics>) {
         let metrics = NodeMetrics::new(BuildInfo { version: "0" });
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        (AdminServer::start(listener, metrics.clone()).unwrap(), metrics)
+        (AdminServer::start_with(listener, metrics.clone(), Limits::default()).unwrap(), metrics)
     }
 
     #[test]

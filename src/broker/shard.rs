@@ -99,6 +99,10 @@ impl Shard {
             buffer_bytes_max: tail_cache_bytes + read_ahead_bytes + dirty_bytes_max + request_bytes,
             recovery_checkpoint_bytes: config.recovery_checkpoint_bytes,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
+            open_segments_max: node
+                .descriptors
+                .sealed_segments_of_shard
+                .min(StorageOptions::default().open_segments_max),
             ..StorageOptions::default()
         };
         let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
-use ringlog_runtime::ShardId;
+use ringlog_runtime::{Descriptors, ShardId};
 use ringlog_storage::{LogDir, LogDirs};
 use ringlog_types::BrokerId;
 
@@ -29,6 +29,7 @@ pub(crate) struct BrokerEndpoint {
 pub(crate) struct NodeState {
     pub(crate) config: BrokerConfig,
     pub(crate) metrics: Arc<NodeMetrics>,
+    pub(crate) descriptors: Descriptors,
     directories: OnceLock<LogDirs>,
     /// How many partitions each directory holds, by its place in `log.dirs`.
     partition_counts: Vec<AtomicUsize>,
@@ -40,8 +41,13 @@ pub(crate) struct NodeState {
 }
 
 impl NodeState {
-    pub(crate) fn new(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> NodeState {
+    pub(crate) fn new(
+        config: BrokerConfig,
+        metrics: Arc<NodeMetrics>,
+        descriptors: Descriptors,
+    ) -> NodeState {
         NodeState {
+            descriptors,
             partition_counts: config.log_dirs.iter().map(|_| AtomicUsize::new(0)).collect(),
             config,
             metrics,

@@ -14,7 +14,7 @@ use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_admin::{AdminHandle, AdminServer};
 use ringlog_broker::{Node, NodeStopper};
 use ringlog_config::BrokerConfig;
-use ringlog_runtime::{Backend, address};
+use ringlog_runtime::{Backend, Descriptors, address};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Format;
@@ -157,7 +157,9 @@ fn start_admin(
         Failure::new(FAILED, format!("admin address {host}:{port}: {error}{hint}"))
     };
     let listener = address::resolve(host, *port).and_then(address::bind).map_err(cannot)?;
-    AdminServer::start(listener, metrics.clone()).map(Some).map_err(cannot)
+    // Their share of descriptors does not depend on how many shards there are.
+    let connections_max = Descriptors::of_process(1).admin_connections;
+    AdminServer::start(listener, metrics.clone(), connections_max).map(Some).map_err(cannot)
 }
 
 /// What SIGTERM and SIGINT do.

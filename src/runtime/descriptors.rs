@@ -38,6 +38,11 @@ impl Descriptors {
         Descriptors::share(getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED), shards)
     }
 
+    /// The shares of as many as one needs, as in a simulation.
+    pub fn plenty(shards: usize) -> Descriptors {
+        Descriptors::share(UNLIMITED, shards)
+    }
+
     /// The shares of so many. None is less than one.
     fn share(open_files_max: u64, shards: usize) -> Descriptors {
         let open_files_max = open_files_max.min(UNLIMITED);

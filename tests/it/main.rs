@@ -25,6 +25,7 @@ mod positions;
 mod raw_client;
 mod repeats;
 mod restarts;
+mod shortage;
 mod timestamps;
 mod transactions;
 mod versions;

@@ -46,7 +46,11 @@ impl Node {
 
     /// A broker that can be reached here; it listens here only, unless a flag says where.
     pub(crate) fn start_at(address: SocketAddr, data: Arc<TempDir>, flags: &[&str]) -> Node {
-        let mut process = command(data.path(), address, flags).spawn().unwrap();
+        Node::start_process(command(data.path(), address, flags), address, data)
+    }
+
+    fn start_process(mut command: Command, address: SocketAddr, data: Arc<TempDir>) -> Node {
+        let mut process = command.spawn().unwrap();
         let deadline = Instant::now() + PATIENCE;
         while !answers(address) {
             if let Some(status) = process.try_wait().unwrap() {
@@ -58,6 +62,18 @@ impl Node {
         let log = log_until_serving(&mut process);
         assert_io(wanted_io().as_deref(), &log);
         Node { process, log, address, data }
+    }
+
+    /// A broker that may open so many descriptors.
+    pub(crate) fn start_with_descriptors(open_files_max: u32, flags: &[&str]) -> Node {
+        let (data, address) = (Arc::new(tempfile::tempdir().unwrap()), free_address());
+        let broker = command(data.path(), address, flags);
+        let mut limited = Command::new("sh");
+        let limit = format!("ulimit -n {open_files_max} && exec \"$0\" \"$@\"");
+        limited.args(["-c", &limit]).arg(broker.get_program()).args(broker.get_args());
+        limited.env_remove("RUST_LOG");
+        limited.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Node::start_process(limited, address, data)
     }
 
     /// Starts a broker that must refuse to run; returns what it says.

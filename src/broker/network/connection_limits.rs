@@ -1,5 +1,6 @@
-//! How many connections the node holds: in all (`max.connections`) and from one address
-//! (`max.connections.per.ip` and its overrides).
+//! How many connections the node holds: in all (`max.connections`, and what the process's limit of
+//! descriptors leaves beside storage) and from one address (`max.connections.per.ip` and its
+//! overrides).
 //!
 //! Counted for all shards together, because the kernel shares connections out as it likes. No
 //! shard waits for another with its thread: one that finds the counts in use asks again later, and
@@ -32,6 +33,8 @@ pub(crate) enum Refusal {
 pub(crate) struct ConnectionLimits {
     /// Never waited for.
     counts: Mutex<Counts>,
+    /// As many as there are descriptors for.
+    descriptors: usize,
     /// The addresses of connections that have closed and are still counted: fewer than may be
     /// open.
     closed: SegQueue<IpAddr>,
@@ -53,9 +56,14 @@ impl Drop for Admitted {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(config: &BrokerConfig, shards: usize) -> Arc<ConnectionLimits> {
+    pub(crate) fn new(
+        config: &BrokerConfig,
+        shards: usize,
+        descriptors: usize,
+    ) -> Arc<ConnectionLimits> {
         Arc::new(ConnectionLimits {
-            counts: Mutex::new(Counts::new(Limits::of(config))),
+            counts: Mutex::new(Counts::new(Limits::of(config, descriptors))),
+            descriptors,
             closed: SegQueue::new(),
             room: (0..shards).map(|_| Signal::default()).collect(),
         })
@@ -66,7 +74,7 @@ impl ConnectionLimits {
     /// # Errors
     /// [`Refusal::Busy`], and nothing else.
     pub(crate) fn update(&self, config: &BrokerConfig) -> Result<(), Refusal> {
-        let limits = Limits::of(config);
+        let limits = Limits::of(config, self.descriptors);
         let mut counts = self.counts()?;
         if counts.limits != limits {
             counts.limits = limits;
@@ -113,10 +121,10 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(config: &BrokerConfig) -> Limits {
+    fn of(config: &BrokerConfig, descriptors: usize) -> Limits {
         Limits {
             // None at all would lock out the one who could change it.
-            all: config.max_connections.max(1) as usize,
+            all: (config.max_connections.max(1) as usize).min(descriptors.max(1)),
             per_address: config.max_connections_per_ip.max(0) as usize,
             overrides: config.max_connections_per_ip_overrides.clone(),
         }
@@ -190,6 +198,7 @@ mod tests {
                 ("max.connections.per.ip.overrides", "10.0.0.2:1,10.0.0.3:3"),
             ]),
             2,
+            1000,
         );
         let admit = |address: &str| limits.admit(address.parse().unwrap());
         let mut open = vec![admit("10.0.0.1").unwrap(), admit("::ffff:10.0.0.1").unwrap()];
@@ -212,7 +221,7 @@ mod tests {
     /// Room for two is made while nobody waits yet: both who come to wait get on.
     #[test]
     fn every_shard_hears_of_room() {
-        let limits = ConnectionLimits::new(&config(&[("max.connections", "2")]), 2);
+        let limits = ConnectionLimits::new(&config(&[("max.connections", "2")]), 2, 1000);
         let address = IpAddr::from([10, 0, 0, 1]);
         let poll = |waiting: Pin<&mut dyn Future<Output = ()>>| {
             waiting.poll(&mut Context::from_waker(Waker::noop()))
@@ -231,8 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn there_are_no_more_than_descriptors_for_them() {
+        let limits = ConnectionLimits::new(&config(&[("max.connections", "9")]), 1, 2);
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let _open = [limits.admit(address).unwrap(), limits.admit(address).unwrap()];
+        assert_eq!(limits.admit(address).err(), Some(Refusal::Full));
+        limits.update(&config(&[("max.connections", "100")])).unwrap();
+        assert_eq!(limits.admit(address).err(), Some(Refusal::Full));
+    }
+
+    #[test]
     fn nobody_waits_for_another_who_counts() {
-        let limits = ConnectionLimits::new(&config(&[]), 1);
+        let limits = ConnectionLimits::new(&config(&[]), 1, 1000);
         let address = IpAddr::from([10, 0, 0, 1]);
         let open = limits.admit(address).unwrap();
         let counting = limits.counts().unwrap();

@@ -1,6 +1,7 @@
 //! Accepting connections: every shard listens on the same address (`SO_REUSEPORT`), and a
 //! connection begins on the shard that accepted it.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -9,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringlog_config::BrokerConfig;
-use ringlog_runtime::{Listener, Stream};
+use ringlog_runtime::{Instant, Listener, Stream};
 use tokio::sync::oneshot;
 
 use crate::network::connection::{self, Arrival, Departure};
@@ -23,6 +24,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// How long another shard may take to count a connection: far less, if its thread runs.
 const COUNT_RETRY: Duration = Duration::from_micros(50);
+
+/// That connections wait is told this often, however many come.
+const FULL_TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// Keeps the shard's listener open. Dropping it closes the listener.
 pub(crate) struct Listening(
@@ -44,11 +48,12 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> std::io::Re
 
 async fn accept_all(shard: Rc<Shard>, listener: Listener, closed: oneshot::Receiver<()>) {
     let mut closed = pin!(closed);
+    let told = Cell::new(None);
     loop {
         match before(closed.as_mut(), shard.rt.accept(&listener)).await {
             None => return,
             Some(Ok((stream, peer))) => {
-                if before(closed.as_mut(), admit(&shard, stream, peer)).await.is_none() {
+                if before(closed.as_mut(), admit(&shard, stream, peer, &told)).await.is_none() {
                     return;
                 }
             }
@@ -86,9 +91,9 @@ pub(crate) async fn update_limits(shard: &Rc<Shard>, config: &BrokerConfig) {
 }
 
 /// Serves the connection as soon as the node may have one more, unless its address has too many.
-async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
+/// `told` is when it was last told that connections wait.
+async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr, told: &Cell<Option<Instant>>) {
     let limits = &shard.connection_limits;
-    let mut has_waited = false;
     let admitted = loop {
         match limits.admit(peer.ip()) {
             Ok(admitted) => break admitted,
@@ -99,10 +104,13 @@ async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr) {
                 return;
             }
             Err(Refusal::Full) => {
-                if !has_waited {
-                    tracing::warn!(%peer, "max.connections is reached; new connections wait");
+                let now = shard.rt.now();
+                if told.get().is_none_or(|told| now >= told + FULL_TOLD_EVERY) {
+                    told.set(Some(now));
+                    let descriptors_allow = shard.node.descriptors.connections;
+                    tracing::warn!(%peer, descriptors_allow, "max.connections is reached, or as \
+                        many as RLIMIT_NOFILE allows; new connections wait");
                 }
-                has_waited = true;
                 limits.wait_for_room(shard.id()).await;
             }
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::{BrokerConfig, IoBackend};
-use ringlog_runtime::{Backend, IoChoice, Launch, Mesh, Poster, Runtime, address};
+use ringlog_runtime::{Backend, Descriptors, IoChoice, Launch, Mesh, Poster, Runtime, address};
 
 use crate::error::NodeError;
 use crate::network::connection_limits::ConnectionLimits;
@@ -32,6 +32,9 @@ const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often to look meanwhile.
 const ADDRESS_RETRY: Duration = Duration::from_millis(5);
 
+/// With fewer descriptors than this, clients may find no place.
+const OPEN_FILES_FEW: usize = 65_536;
+
 /// What a node is made of before its shards start, and each of them gets.
 #[derive(Clone)]
 pub(crate) struct NodeParts {
@@ -41,7 +44,8 @@ pub(crate) struct NodeParts {
 
 impl NodeParts {
     pub(crate) fn new(shared: NodeState) -> NodeParts {
-        let limits = ConnectionLimits::new(&shared.config, shard_count(&shared.config));
+        let shards = shard_count(&shared.config);
+        let limits = ConnectionLimits::new(&shared.config, shards, shared.descriptors.connections);
         NodeParts { shared: Arc::new(shared), connection_limits: limits }
     }
 }
@@ -73,7 +77,9 @@ impl Node {
     /// machine refuses. Nothing is left running.
     pub fn start(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> Result<Node, NodeError> {
         let address = free_address(listen_address(&config)?)?;
-        let parts = NodeParts::new(NodeState::new(config, metrics));
+        let descriptors = Descriptors::of_process(shard_count(&config));
+        tell_descriptors(&descriptors, &config);
+        let parts = NodeParts::new(NodeState::new(config, metrics, descriptors));
         let shared = parts.shared.clone();
         let launch = Launch {
             shards: shard_count(&shared.config),
@@ -130,6 +136,19 @@ impl Node {
     /// A shard that could not be joined.
     pub fn wait(self) -> Result<(), NodeError> {
         self.threads.join().map_err(|error| NodeError::Io("a shard failed".into(), error))
+    }
+}
+
+/// Says how many connections there may be where a small limit of descriptors decides it.
+fn tell_descriptors(descriptors: &Descriptors, config: &BrokerConfig) {
+    let Descriptors { open_files_max, connections, .. } = *descriptors;
+    if open_files_max < OPEN_FILES_FEW && connections < config.max_connections.max(1) as usize {
+        tracing::warn!(
+            open_files_max,
+            connections,
+            "few descriptors: as many connections are \
+            served at once, and the rest is for storage; raise LimitNOFILE of the unit, or ulimit -n"
+        );
     }
 }
 

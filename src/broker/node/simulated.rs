@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
 use ringlog_runtime::sim::{NodeId, Simulation};
-use ringlog_runtime::{Mesh, Poster, Runtime};
+use ringlog_runtime::{Descriptors, Mesh, Poster, Runtime};
 
 use crate::authorizer::Authorizer;
 use crate::error::NodeError;
@@ -55,7 +55,8 @@ impl SimulatedNode {
         let node = self.clone();
         simulation.start(machine, shard_count(&config), move |rt: Runtime, mesh: Mesh<Job>| {
             if rt.shard() == CONTROLLER_SHARD {
-                node.begin_life(&mesh, NodeState::new(config.clone(), metrics()));
+                let descriptors = Descriptors::plenty(shard_count(&config));
+                node.begin_life(&mesh, NodeState::new(config.clone(), metrics(), descriptors));
             }
             let parts = node.0.parts.borrow().clone().expect("shard 0 boots first");
             let told = node.clone();

@@ -156,9 +156,11 @@ mod tests {
     fn a_call_that_finds_no_thread_is_never_made() {
         let mut pool = Pool::new("t".into(), 2);
         let made = Arc::new(AtomicUsize::new(0));
-        let mut submit = |pool: &mut Pool, worth| {
+        let submit = |pool: &mut Pool, worth| {
             let made = Arc::clone(&made);
-            let call = move || drop(made.fetch_add(worth, Ordering::SeqCst));
+            let call = move || {
+                made.fetch_add(worth, Ordering::SeqCst);
+            };
             pool.submit(Box::new(call))
         };
         pool.no_more_threads = true;
