@@ -99,7 +99,7 @@ impl Log {
         }
         self.take(batch, &header, log_append_time, &config, now_ms);
         if let Some(producer) = producer {
-            self.note_producer(&producer, &header, batch);
+            self.note_producer(&producer, &header, batch, now_ms);
         }
         Ok(Appended {
             base_offset: header.base_offset,
@@ -145,16 +145,23 @@ impl Log {
         }))
     }
 
-    fn note_producer(&self, producer: &ProducerBatch, header: &BatchHeader, batch: &[u8]) {
+    fn note_producer(
+        &self,
+        producer: &ProducerBatch,
+        header: &BatchHeader,
+        batch: &[u8],
+        now_ms: TimestampMs,
+    ) {
         let mut producers = self.producers.borrow_mut();
         if !header.is_control() {
-            producers.apply(producer);
+            producers.apply(producer, now_ms);
         } else if let Some(coordinator_epoch) = batch_header::coordinator_epoch(batch) {
             producers.apply_marker(
                 producer.producer_id,
                 producer.producer_epoch,
                 coordinator_epoch,
                 producer.max_timestamp,
+                now_ms,
             );
         }
     }

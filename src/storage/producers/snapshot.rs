@@ -170,28 +170,34 @@ mod tests {
     fn snapshots_round_trip_and_damage_is_noticed() {
         let mut state = ProducerState::default();
         for (producer_id, transactional) in [(9, false), (4, true)] {
-            state.apply(&ProducerBatch {
-                producer_id,
-                producer_epoch: 2,
-                base_sequence: 0,
-                base_offset: 10 * producer_id,
-                last_offset: 10 * producer_id + 3,
-                max_timestamp: 77,
-                transactional,
-            });
+            state.apply(
+                &ProducerBatch {
+                    producer_id,
+                    producer_epoch: 2,
+                    base_sequence: 0,
+                    base_offset: 10 * producer_id,
+                    last_offset: 10 * producer_id + 3,
+                    max_timestamp: 77,
+                    transactional,
+                },
+                -1,
+            );
         }
-        state.apply_marker(11, 1, 5, 88);
+        state.apply_marker(11, 1, 5, 88, -1);
         // Of the seven batches of the next one, five are remembered.
         for at in 0..7 {
-            state.apply(&ProducerBatch {
-                producer_id: 5,
-                producer_epoch: 3,
-                base_sequence: 10 * at,
-                base_offset: 1000 + i64::from(10 * at),
-                last_offset: 1009 + i64::from(10 * at),
-                max_timestamp: 99,
-                transactional: at >= 2,
-            });
+            state.apply(
+                &ProducerBatch {
+                    producer_id: 5,
+                    producer_epoch: 3,
+                    base_sequence: 10 * at,
+                    base_offset: 1000 + i64::from(10 * at),
+                    last_offset: 1009 + i64::from(10 * at),
+                    max_timestamp: 99,
+                    transactional: at >= 2,
+                },
+                -1,
+            );
         }
         let bytes = encode(&state);
         assert_eq!(bytes.len(), HEADER_BYTES + (3 + 5) * ENTRY_BYTES);

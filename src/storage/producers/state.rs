@@ -90,7 +90,11 @@ impl BatchMetadata {
 pub(crate) struct ProducerEntry {
     pub(crate) epoch: i16,
     pub(crate) coordinator_epoch: i32,
+    /// The largest timestamp of its newest batch, which is its client's to choose.
     pub(crate) last_timestamp: TimestampMs,
+    /// When it wrote last by the clock of this node, or the latest time that may have been. Old
+    /// records are sent again like new ones, so this tells which producers are idle.
+    last_seen_ms: TimestampMs,
     pub(crate) current_txn_first_offset: Option<Offset>,
     /// Oldest first, at most [`BATCHES_REMEMBERED`].
     batches: Vec<BatchMetadata>,
@@ -102,6 +106,7 @@ impl ProducerEntry {
             epoch,
             coordinator_epoch: -1,
             last_timestamp: -1,
+            last_seen_ms: -1,
             current_txn_first_offset: None,
             batches: Vec::new(),
         }
@@ -232,8 +237,8 @@ impl ProducerState {
         })
     }
 
-    /// Takes note of a data batch that was appended, or is replayed.
-    pub(crate) fn apply(&mut self, batch: &ProducerBatch) {
+    /// Takes note of a data batch that was appended, or is replayed, at `now_ms`.
+    pub(crate) fn apply(&mut self, batch: &ProducerBatch, now_ms: TimestampMs) {
         let entry = self.entry(batch.producer_id, batch.producer_epoch);
         entry.enter_epoch(batch.producer_epoch);
         entry.remember(BatchMetadata {
@@ -243,24 +248,28 @@ impl ProducerState {
             timestamp: batch.max_timestamp,
         });
         entry.last_timestamp = batch.max_timestamp;
+        entry.last_seen_ms = now_ms;
         if batch.transactional && entry.current_txn_first_offset.is_none() {
             entry.current_txn_first_offset = Some(batch.base_offset);
             self.open_transactions.insert(batch.base_offset, batch.producer_id);
         }
     }
 
-    /// Takes note of a marker that ended a producer's transaction.
+    /// Takes note of a marker that ended a producer's transaction, and was appended, or is replayed,
+    /// at `now_ms`.
     pub(crate) fn apply_marker(
         &mut self,
         producer_id: ProducerId,
         producer_epoch: i16,
         coordinator_epoch: i32,
         timestamp: TimestampMs,
+        now_ms: TimestampMs,
     ) {
         let entry = self.entry(producer_id, producer_epoch);
         entry.enter_epoch(producer_epoch);
         entry.coordinator_epoch = coordinator_epoch;
         entry.last_timestamp = timestamp;
+        entry.last_seen_ms = now_ms;
         if let Some(first) = entry.current_txn_first_offset.take() {
             self.open_transactions.remove(&first);
         }
@@ -295,8 +304,17 @@ impl ProducerState {
     pub(crate) fn remove_expired(&mut self, now_ms: TimestampMs, expiration_ms: i64) {
         self.producers.retain(|_, entry| {
             entry.current_txn_first_offset.is_some()
-                || now_ms.saturating_sub(entry.last_timestamp) < expiration_ms
+                || now_ms.saturating_sub(entry.last_seen_ms) < expiration_ms
         });
+    }
+
+    /// Dates the entries of a snapshot, which tells the timestamps of records only: each producer
+    /// may have written until the snapshot was, at `written_ms`. No clock that was ahead keeps one
+    /// beyond `now_ms`.
+    pub(crate) fn date(&mut self, written_ms: TimestampMs, now_ms: TimestampMs) {
+        for entry in self.producers.values_mut() {
+            entry.last_seen_ms = entry.last_timestamp.max(written_ms).min(now_ms);
+        }
     }
 
     /// Adds an entry of a snapshot, of which there are at most [`PRODUCERS_MAX`].
@@ -348,7 +366,7 @@ mod tests {
             let batch = batch(epoch, sequence, count, end);
             let verdict = match state.check(&batch, true) {
                 Ok(Verdict::New) => {
-                    state.apply(&batch);
+                    state.apply(&batch, 0);
                     end = batch.last_offset + 1;
                     "n".to_string()
                 }
@@ -403,11 +421,8 @@ mod tests {
     fn the_idlest_are_forgotten_when_there_are_too_many() {
         let mut state = ProducerState::default();
         let mut append = |producer_id: i64, base_offset: i64, transactional| {
-            state.apply(&ProducerBatch {
-                producer_id,
-                transactional,
-                ..batch(0, 0, 1, base_offset)
-            });
+            let batch = ProducerBatch { producer_id, transactional, ..batch(0, 0, 1, base_offset) };
+            state.apply(&batch, 0);
             state.len()
         };
         // One in a transaction, one that comes back, and many that write once.
@@ -435,7 +450,7 @@ mod tests {
         let mut state = ProducerState::default();
         let mut first = batch(0, 0, 2, 50);
         first.transactional = true;
-        state.apply(&first);
+        state.apply(&first, 500);
         assert_eq!(state.first_undecided_offset(), Some(50));
         assert!(matches!(
             state.check(&batch(0, 2, 1, 52), true),
@@ -443,11 +458,39 @@ mod tests {
         ));
         state.remove_expired(i64::MAX, 1);
         assert_eq!(state.len(), 1);
-        state.apply_marker(7, 0, 3, 2000);
+        state.apply_marker(7, 0, 3, 1000, 2000);
         assert_eq!(state.first_undecided_offset(), None);
         state.remove_expired(2000, 1);
         assert_eq!(state.len(), 1);
         state.remove_expired(2001, 1);
         assert_eq!(state.len(), 0);
+    }
+
+    /// A batch of old records that was sent again two days later was stored twice.
+    #[test]
+    fn producers_age_by_when_they_wrote() {
+        let mut state = ProducerState::default();
+        let mut old = batch(0, 0, 1, 0);
+        for (max_timestamp, seen_ms) in [(-1, 5000), (0, 5000), (99_000, 5000)] {
+            old.max_timestamp = max_timestamp;
+            state.apply(&old, seen_ms);
+            state.remove_expired(5999, 1000);
+            assert!(matches!(state.check(&old, true), Ok(Verdict::Duplicate(_))));
+            state.remove_expired(6000, 1000);
+            assert!(matches!(state.check(&old, true), Ok(Verdict::New)));
+        }
+        // One of a snapshot wrote when its records say, or later, but not after the snapshot, and
+        // surely not after now.
+        for (max_timestamp, written_ms, seen_ms) in
+            [(100, 5000, 5000), (5001, 5000, 5001), (9001, 5000, 9000), (100, 9001, 9000)]
+        {
+            old.max_timestamp = max_timestamp;
+            state.apply(&old, 0);
+            state.date(written_ms, 9000);
+            state.remove_expired(seen_ms + 999, 1000);
+            assert_eq!(state.len(), 1);
+            state.remove_expired(seen_ms + 1000, 1000);
+            assert_eq!(state.len(), 0);
+        }
     }
 }

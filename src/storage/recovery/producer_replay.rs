@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use ringlog_types::Offset;
+use ringlog_types::{Offset, TimestampMs};
 
 use crate::error::StorageError;
 use crate::index::offset_index::OffsetIndex;
@@ -51,6 +51,7 @@ impl Replay<'_> {
         for beyond in snapshots.split_off(&(end + 1)) {
             self.remove(beyond).await?;
         }
+        let now_ms = self.shard.runtime().wall_clock_ms();
         let (mut state, mut from, mut damaged) = (ProducerState::default(), None, false);
         for &newest in snapshots.iter().rev() {
             let path = self.path(newest);
@@ -62,6 +63,9 @@ impl Replay<'_> {
             match decoded {
                 Ok(decoded) => {
                     (state, from) = (decoded, Some(newest));
+                    let stat = self.shard.runtime().stat(&path).await;
+                    let stat = stat.map_err(StorageError::io("stat", &path))?;
+                    state.date(stat.modified_ms, now_ms);
                     break;
                 }
                 Err(reason) => {
@@ -77,7 +81,7 @@ impl Replay<'_> {
         let from = from.unwrap_or(0);
         for segment in self.segments {
             if segment.end_offset.get() > from && segment.size.get() > 0 {
-                self.replay(segment, from, &mut state).await?;
+                self.replay(segment, from, &mut state, now_ms).await?;
             }
         }
         Ok(Loaded { state, snapshots, damaged })
@@ -99,12 +103,14 @@ impl Replay<'_> {
         Beyond::new(base_offset, landmarks.unwrap_or_else(|| OffsetIndex::new(base_offset)))
     }
 
-    /// Applies the batches of a segment from offset `from` on.
+    /// Applies the batches of a segment from offset `from` on. When they were written is not known:
+    /// their producers are taken to have written now.
     async fn replay(
         &self,
         segment: &Segment,
         from: Offset,
         state: &mut ProducerState,
+        now_ms: TimestampMs,
     ) -> Result<(), StorageError> {
         let runtime = self.shard.runtime();
         let mut scanner = Scanner::open(runtime, &segment.path(names::LOG)).await?;
@@ -144,7 +150,7 @@ impl Replay<'_> {
                 continue;
             }
             if !header.is_control() {
-                state.apply(&batch);
+                state.apply(&batch, now_ms);
                 continue;
             }
             let bytes = scanner.bytes(at, header.size as u64).await?;
@@ -154,6 +160,7 @@ impl Replay<'_> {
                     batch.producer_epoch,
                     coordinator_epoch,
                     batch.max_timestamp,
+                    now_ms,
                 );
             }
         }

@@ -47,6 +47,46 @@ fn a_snapshot_that_is_too_large_is_made_up_for_by_the_log() {
     });
 }
 
+/// Records may be as old as they like: producers age by when they wrote. One that sent a batch of
+/// long ago again was not known any more, and the batch was stored twice.
+#[test]
+fn a_producer_of_old_records_is_known_for_as_long_as_any() {
+    on_bench(|bench| async move {
+        let config = TopicConfig { retention_ms: -1, ..Default::default() };
+        *bench.config.lock().expect("one thread") = config;
+        let spec =
+            BatchSpec { producer_id: 5, producer_epoch: 0, base_sequence: 0, ..Default::default() };
+        let batch = spec.build();
+        let again = |log: &Log, now_ms| {
+            let origin = AppendOrigin::Client;
+            log.append(&batch, &summary(&batch), origin, 0, now_ms).expect("taken").duplicate
+        };
+        let expiration_ms = bench.shard.producer_id_expiration_ms();
+        let start_ms = bench.runtime().wall_clock_ms();
+        let opened = bench.open().await;
+        assert!(!again(&opened.log, start_ms));
+        let later_ms = start_ms + expiration_ms - 1;
+        opened.log.apply_retention(later_ms).await.expect("nothing goes");
+        assert!(again(&opened.log, later_ms));
+        bench.close(opened).await;
+        // From the snapshot of the clean stop, which tells the timestamps of the records only.
+        let opened = bench.open().await;
+        opened.log.apply_retention(later_ms).await.expect("nothing goes");
+        assert!(again(&opened.log, later_ms));
+        opened.log.pause_writer().await;
+        drop(opened);
+        // From the log.
+        let snapshot = bench.directory().join(names::segment_file(1, names::SNAPSHOT));
+        std::fs::remove_file(snapshot).expect("it was there");
+        let (log, _) = bench.open_after_crash(0).await;
+        log.apply_retention(later_ms).await.expect("nothing goes");
+        assert!(again(&log, later_ms));
+        let expired_ms = bench.runtime().wall_clock_ms() + expiration_ms;
+        log.apply_retention(expired_ms).await.expect("nothing goes");
+        assert!(!again(&log, expired_ms));
+    });
+}
+
 async fn append_under(log: &Log, epoch: i32, batches: usize) {
     let batch = BatchSpec { value_bytes: 200, ..Default::default() }.build();
     for _ in 0..batches {
