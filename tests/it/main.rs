@@ -29,4 +29,3 @@ mod shortage;
 mod timestamps;
 mod transactions;
 mod versions;
-mod wire;

@@ -1,6 +1,6 @@
 //! What one peer can make the node hold or do is bounded, and others do not notice it.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,25 @@ use std::time::Duration;
 use ringlog_client::ProducerSettings;
 use ringlog_record::{BatchBuilder, Compression, patch};
 use ringlog_types::ErrorCode;
+use ringlog_wire::Records;
+use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
 use ringlog_wire::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use ringlog_wire::messages::describe_configs_response::DescribeConfigsResponse;
 use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use ringlog_wire::messages::list_offsets_request::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use ringlog_wire::messages::list_offsets_response::ListOffsetsResponse;
+use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::produce_request::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
 };
 use ringlog_wire::messages::produce_response::ProduceResponse;
-use ringlog_wire::{ApiKey, Message, Records, RequestHeader, frame};
 
-use crate::node::{API_VERSIONS, Node, PATIENCE, texts, values};
+use crate::node::{Node, PATIENCE, texts, values};
+use crate::raw_client::RawClient;
 
 /// How many small requests of others are answered while a large one waits for its own answer. Each
 /// comes to one of two shards by chance: that all of so many meet the one that is not at work on
@@ -32,52 +39,19 @@ fn start() -> Node {
     Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags)
 }
 
-fn connect(node: &Node) -> TcpStream {
-    let stream = TcpStream::connect(node.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn request<'a>(api: ApiKey, version: i16, body: &impl Message<'a>) -> Vec<u8> {
-    let header = RequestHeader { api, version, correlation_id: 7, client_id: None };
-    frame::concat(&frame::encode_request(&header, body).unwrap()).to_vec()
-}
-
-/// The next response without its length; `None` when the node hangs up.
-fn response(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut length = [0; 4];
-    match stream.read_exact(&mut length) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer"),
-        Err(_) => return None,
-    }
-    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut frame).ok().map(|()| frame)
-}
-
 /// Asks for something small on new connections, one after the other; both shards get some of them.
 fn ask_for_little(node: &Node, times: usize) {
     for _ in 0..times {
-        let mut stream = connect(node);
-        stream.write_all(&API_VERSIONS).unwrap();
-        response(&mut stream).expect("an answer");
+        RawClient::connect(node).ask(0, &ApiVersionsRequest::default());
     }
 }
 
 /// Others are answered while the answers to large requests are still awaited. What holds a shard
 /// up lets none of them pass before it is done.
-fn assert_others_go_on(node: &Node, large: &[TcpStream]) {
+fn assert_others_go_on(node: &Node, large: &[RawClient]) {
     ask_for_little(node, MEANWHILE);
-    assert!(large.iter().any(is_silent), "{MEANWHILE} small requests waited for a large one");
-}
-
-/// Nothing has arrived.
-fn is_silent(stream: &TcpStream) -> bool {
-    stream.set_nonblocking(true).unwrap();
-    let peeked = stream.peek(&mut [0]);
-    stream.set_nonblocking(false).unwrap();
-    peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    let is_awaited = large.iter().any(RawClient::is_silent);
+    assert!(is_awaited, "{MEANWHILE} small requests waited for a large one");
 }
 
 fn produce_request<'a>(topic: &'a str, batches: &'a [(i32, Vec<u8>)]) -> ProduceRequest<'a> {
@@ -91,10 +65,10 @@ fn produce_request<'a>(topic: &'a str, batches: &'a [(i32, Vec<u8>)]) -> Produce
     ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data, ..Default::default() }
 }
 
-/// Error and base offset of each partition.
-fn produced(frame: &[u8], version: i16) -> Vec<(ErrorCode, i64)> {
-    let (_, response) =
-        frame::decode_response::<ProduceResponse<'_>>(frame, ApiKey::Produce, version).unwrap();
+/// Error and base offset of each partition, in the next answer.
+fn produced(client: &mut RawClient, version: i16) -> Vec<(ErrorCode, i64)> {
+    let answer = client.receive::<ProduceRequest<'_>>(version).expect("an answer");
+    let response: ProduceResponse<'_> = answer.decode();
     let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
     partitions.map(|p| (ErrorCode::from_code(p.error_code).unwrap(), p.base_offset)).collect()
 }
@@ -106,7 +80,7 @@ async fn frames_that_are_not_whole_take_no_more_than_the_budget() {
     let begun = [&24_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9]].concat();
     let mut stalled = Vec::new();
     for _ in 0..24 {
-        let mut stream = connect(&node);
+        let mut stream = TcpStream::connect(node.address()).unwrap();
         stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         stream.write_all(&begun).unwrap();
         // Those that have no memory yet are not read from.
@@ -136,21 +110,16 @@ async fn an_answer_to_many_names_is_bounded() {
         include_documentation: true,
     };
     let asking = (0..4).map(|_| {
-        let mut stream = connect(&node);
-        stream.write_all(&request(ApiKey::DescribeConfigs, 4, &request_of(200_000))).unwrap();
-        stream
+        let mut client = RawClient::connect(&node);
+        client.send(4, &request_of(200_000)).unwrap();
+        client
     });
-    let asking: Vec<TcpStream> = asking.collect();
+    let asking: Vec<RawClient> = asking.collect();
     assert_others_go_on(&node, &asking);
-    for mut stream in asking {
-        let frame = response(&mut stream).expect("an answer");
-        assert!(frame.len() < 90 << 20, "{} bytes", frame.len());
-        let (_, response) = frame::decode_response::<DescribeConfigsResponse<'_>>(
-            &frame,
-            ApiKey::DescribeConfigs,
-            4,
-        )
-        .unwrap();
+    for mut client in asking {
+        let answer = client.receive::<DescribeConfigsRequest<'_>>(4).expect("an answer");
+        assert!(answer.len() < 90 << 20, "{} bytes", answer.len());
+        let response: DescribeConfigsResponse<'_> = answer.decode();
         let codes: Vec<i16> = response.results.iter().map(|result| result.error_code).collect();
         let described = codes.iter().take_while(|code| **code == 0).count();
         assert!((10_000..200_000).contains(&described), "{described}");
@@ -158,12 +127,8 @@ async fn an_answer_to_many_names_is_bounded() {
         let refused = ErrorCode::PolicyViolation.code();
         assert!(codes[described..].iter().all(|code| *code == refused));
     }
-    let mut stream = connect(&node);
-    stream.write_all(&request(ApiKey::DescribeConfigs, 4, &request_of(1000))).unwrap();
-    let frame = response(&mut stream).expect("an answer");
-    let (_, response) =
-        frame::decode_response::<DescribeConfigsResponse<'_>>(&frame, ApiKey::DescribeConfigs, 4)
-            .unwrap();
+    let answer = RawClient::connect(&node).ask(4, &request_of(1000));
+    let response: DescribeConfigsResponse<'_> = answer.decode();
     assert!(response.results.iter().all(|result| result.error_code == 0));
     assert!(node.peak_memory_mb() < 500, "{} MB", node.peak_memory_mb());
 }
@@ -176,7 +141,7 @@ async fn a_frame_that_stalls_gives_way_to_others() {
     let sent_of_each = (0..40).map(|i| if i % 10 == 0 { 100_000 } else { 100 });
     let stalled: Vec<TcpStream> = sent_of_each
         .map(|sent| {
-            let mut stream = connect(&node);
+            let mut stream = TcpStream::connect(node.address()).unwrap();
             stream.write_all(&60_000_000i32.to_be_bytes()).unwrap();
             stream.write_all(&[&[0, 0, 0, 9][..], &vec![0; sent]].concat()).unwrap();
             stream
@@ -214,14 +179,11 @@ async fn answers_that_nobody_reads_take_no_more_than_the_budget() {
         topics: vec![FetchTopic { topic: "t".into(), partitions, ..Default::default() }],
         ..Default::default()
     };
-    let fetch = request(ApiKey::Fetch, 11, &fetch);
-    let greedy: Vec<TcpStream> = (0..40)
+    let greedy: Vec<RawClient> = (0..40)
         .map(|_| {
-            let mut stream = connect(&node);
-            for _ in 0..20 {
-                stream.write_all(&fetch).unwrap();
-            }
-            stream
+            let mut client = RawClient::connect(&node);
+            (0..20).for_each(|_| client.send(11, &fetch).unwrap());
+            client
         })
         .collect();
     std::thread::sleep(Duration::from_secs(1));
@@ -236,21 +198,19 @@ async fn answers_that_nobody_reads_take_no_more_than_the_budget() {
 #[test]
 fn what_brings_no_records_is_never_large() {
     let node = start();
-    let mut stream = connect(&node);
-    // Metadata 4 with a million empty names.
-    let names = 1_000_000i32;
-    let length = 8 + 2 + 4 + names * 2 + 1;
-    let mut bytes = length.to_be_bytes().to_vec();
-    bytes.extend([0, 3, 0, 4, 0, 0, 0, 7, 0xff, 0xff]);
-    bytes.extend(names.to_be_bytes());
-    bytes.resize(4 + length as usize, 0);
-    drop(stream.write_all(&bytes));
-    let small = response(&mut stream);
-    assert!(small.is_some_and(|answer| answer.len() < 100 << 20), "2 MB are allowed");
-    let mut stream = connect(&node);
-    let length = (2 << 20) + 1i32;
-    drop(stream.write_all(&[&length.to_be_bytes()[..], &bytes[4..]].concat()));
-    assert_eq!(response(&mut stream), None);
+    // A million empty names: 2 MB are allowed.
+    let names = |count: usize| MetadataRequest {
+        topics: Some(vec![
+            MetadataRequestTopic { name: Some("".into()), ..Default::default() };
+            count
+        ]),
+        ..Default::default()
+    };
+    let answer = RawClient::connect(&node).ask(4, &names(1_000_000));
+    assert!(answer.len() < 100 << 20, "{} bytes", answer.len());
+    let mut client = RawClient::connect(&node);
+    drop(client.send(4, &names(1 << 20)));
+    assert!(client.receive::<MetadataRequest<'_>>(4).is_none());
     assert!(node.peak_memory_mb() < 400, "{} MB", node.peak_memory_mb());
 }
 
@@ -274,16 +234,14 @@ async fn batches_that_unfold_to_very_much_hold_nobody_up() {
     let mut small = BatchBuilder::new(0);
     small.push(0, None, Some(b"after"), &[]);
     let after = [(0, small.build().unwrap().0)];
-    let mut stream = connect(&node);
-    stream.write_all(&request(ApiKey::Produce, 7, &produce_request("t", &bombs))).unwrap();
-    stream.write_all(&request(ApiKey::Produce, 7, &produce_request("t", &after))).unwrap();
-    assert_others_go_on(&node, std::slice::from_ref(&stream));
-    let answer = response(&mut stream).expect("an answer");
+    let mut client = RawClient::connect(&node);
+    client.send(7, &produce_request("t", &bombs)).unwrap();
+    client.send(7, &produce_request("t", &after)).unwrap();
+    assert_others_go_on(&node, std::slice::from_ref(&client));
     let all_taken = [(ErrorCode::None, 0); PARTITIONS as usize];
-    assert_eq!(produced(&answer, 7), all_taken);
+    assert_eq!(produced(&mut client, 7), all_taken);
     // It came later on the same connection, so it stands behind.
-    let answer = response(&mut stream).expect("an answer");
-    assert_eq!(produced(&answer, 7), [(ErrorCode::None, 1)]);
+    assert_eq!(produced(&mut client, 7), [(ErrorCode::None, 1)]);
     assert!(node.peak_memory_mb() < 450, "{} MB", node.peak_memory_mb());
 }
 
@@ -298,9 +256,9 @@ async fn a_partition_is_named_once() {
     };
     let mut batches: Vec<_> = (0..40).map(|partition| (partition, batch(b"first"))).collect();
     batches.extend([(3, batch(b"second")), (39, batch(b"second"))]);
-    let mut stream = connect(&node);
-    stream.write_all(&request(ApiKey::Produce, 9, &produce_request("t", &batches))).unwrap();
-    let mut answers = produced(&response(&mut stream).expect("an answer"), 9);
+    let mut client = RawClient::connect(&node);
+    client.send(9, &produce_request("t", &batches)).unwrap();
+    let mut answers = produced(&mut client, 9);
     assert_eq!(answers.split_off(40), [(ErrorCode::InvalidRequest, -1); 2]);
     assert_eq!(answers, [(ErrorCode::None, 0); 40]);
     assert_eq!(texts(&node.consume("t", 3, 0).await), ["first"]);
@@ -313,17 +271,17 @@ async fn a_request_sees_what_was_written_before_it_on_its_connection() {
     let mut builder = BatchBuilder::new(0);
     builder.push(0, None, Some(b"value"), &[]);
     let batch = [(0, builder.build().unwrap().0)];
-    let produce = request(ApiKey::Produce, 7, &produce_request("t", &batch));
-    // ListOffsets 1: no replica, one topic, one partition, the latest offset.
-    let mut list = [0, 0, 0, 37, 0, 2, 0, 1, 0, 0, 0, 7, 0xff, 0xff].to_vec();
-    list.extend((-1i32).to_be_bytes());
-    list.extend([0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0]);
-    list.extend((-1i64).to_be_bytes());
-    let mut stream = connect(&node);
+    let produce = produce_request("t", &batch);
+    let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+    let topics = vec![ListOffsetsTopic { name: "t".into(), partitions: vec![partition] }];
+    let list = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+    let mut client = RawClient::connect(&node);
     for round in 1..=50i64 {
-        stream.write_all(&[&produce[..], &list].concat()).unwrap();
-        response(&mut stream).expect("an answer to Produce");
-        let answer = response(&mut stream).expect("an answer to ListOffsets");
-        assert_eq!(answer[answer.len() - 8..], round.to_be_bytes());
+        let both = [client.encode(7, &produce), client.encode(1, &list)].concat();
+        client.send_frame(&both).unwrap();
+        assert_eq!(produced(&mut client, 7), [(ErrorCode::None, round - 1)]);
+        let answer = client.receive::<ListOffsetsRequest<'_>>(1).expect("an answer");
+        let listed: ListOffsetsResponse<'_> = answer.decode();
+        assert_eq!(listed.topics[0].partitions[0].offset, round);
     }
 }

@@ -1,17 +1,16 @@
 //! A connection moves to the shard that owns what it asks for, and its client does not notice.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringlog_client::{Producer, ProducerRecord, ProducerSettings};
 use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use ringlog_wire::messages::fetch_response::FetchResponse;
-use ringlog_wire::{ApiKey, RequestHeader};
 
 use crate::metrics::{get, sum};
 use crate::node::{Node, PATIENCE, free_address, texts};
+use crate::raw_client::RawClient;
 
 /// Of two shards the system chooses one: that all of so many begin on the right one does not
 /// happen.
@@ -70,30 +69,19 @@ async fn producers_move_and_lose_nothing() {
 
 const FETCH_VERSION: i16 = 12;
 
-fn fetch_request(number: i32, session_id: i32, epoch: i32) -> Bytes {
-    let header = RequestHeader {
-        api: ApiKey::Fetch,
-        version: FETCH_VERSION,
-        correlation_id: number,
-        client_id: None,
-    };
+/// The topic's name is only in the first request of a session.
+fn fetch_request(session_id: i32, epoch: i32) -> FetchRequest<'static> {
     let partitions = vec![FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() }];
     let topic = FetchTopic { topic: "one".into(), partitions, ..Default::default() };
     let topics = if epoch == 0 { vec![topic] } else { Vec::new() };
-    let request =
-        FetchRequest { session_id, session_epoch: epoch, topics, ..FetchRequest::default() };
-    ringlog_wire::frame::concat(&ringlog_wire::frame::encode_request(&header, &request).unwrap())
+    FetchRequest { session_id, session_epoch: epoch, topics, ..FetchRequest::default() }
 }
 
-/// Receives a response; returns its session after checks.
-fn receive(stream: &mut TcpStream, number: i32) -> i32 {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).unwrap();
-    let mut frame = vec![0; i32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut frame).unwrap();
-    let decoded = ringlog_wire::frame::decode_response(&frame, ApiKey::Fetch, FETCH_VERSION);
-    let (answered, response): (i32, FetchResponse<'_>) = decoded.unwrap();
-    assert_eq!((answered, response.error_code), (number, 0), "in order, and in its session");
+/// Receives the next answer; returns its session.
+fn receive(client: &mut RawClient) -> i32 {
+    let answer = client.receive::<FetchRequest<'_>>(FETCH_VERSION).expect("nobody hangs up");
+    let response: FetchResponse<'_> = answer.decode();
+    assert_eq!(response.error_code, 0, "in its session");
     response.session_id
 }
 
@@ -101,26 +89,29 @@ fn receive(stream: &mut TcpStream, number: i32) -> i32 {
 async fn a_fetch_session_moves_along() {
     let (node, admin) = start();
     node.create("one", 1, &[]).await;
-    let mut consumers: Vec<(TcpStream, i32)> = Vec::new();
+    let mut consumers: Vec<(RawClient, i32)> = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut stream = TcpStream::connect(node.address()).unwrap();
-        stream.write_all(&fetch_request(0, 0, 0)).unwrap();
-        let session_id = receive(&mut stream, 0);
+        let mut client = RawClient::connect(&node);
+        client.send(FETCH_VERSION, &fetch_request(0, 0)).unwrap();
+        let session_id = receive(&mut client);
         assert_ne!(session_id, 0);
-        consumers.push((stream, session_id));
+        consumers.push((client, session_id));
     }
     let deadline = Instant::now() + PATIENCE;
     let mut rounds_left = 20;
     let mut epoch = 1;
     while rounds_left > 0 {
-        for (stream, session_id) in &mut consumers {
+        for (client, session_id) in &mut consumers {
             // Now and then two at once: what has arrived behind a request moves with it, or
             // nothing moves.
             let epochs = epoch..if epoch % 5 == 0 { epoch + 2 } else { epoch + 1 };
-            let requests = epochs.clone().map(|epoch| fetch_request(epoch, *session_id, epoch));
-            stream.write_all(&requests.collect::<Vec<_>>().concat()).unwrap();
-            for epoch in epochs {
-                assert_eq!(receive(stream, epoch), *session_id);
+            let requests = epochs
+                .clone()
+                .flat_map(|epoch| client.encode(FETCH_VERSION, &fetch_request(*session_id, epoch)));
+            let requests: Vec<u8> = requests.collect();
+            client.send_frame(&requests).unwrap();
+            for _ in epochs {
+                assert_eq!(receive(client), *session_id);
             }
         }
         epoch += if epoch % 5 == 0 { 2 } else { 1 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,10 +16,9 @@ use ringlog_client::{
 use ringlog_types::TopicPartition;
 use tempfile::TempDir;
 
-/// How long anything may take that has to happen, on a machine that does much else. No test asserts
-/// a shorter time: that something does not wait is seen by what it would wait for, which is longer
-/// than this or never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// No test asserts a shorter time: that something does not wait is seen by what it would wait for,
+/// which is longer than this or never comes.
+pub(crate) use ringlog_wire_client::PATIENCE;
 
 /// A frame with a request for ApiVersions 0, with no client id.
 pub(crate) const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
@@ -209,6 +208,14 @@ impl Node {
             records.extend(fetched.unwrap());
         }
         records
+    }
+}
+
+impl ToSocketAddrs for Node {
+    type Iter = std::option::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> std::io::Result<Self::Iter> {
+        Ok(Some(self.address).into_iter())
     }
 }
 

@@ -41,8 +41,8 @@ fn ask<'a, M: Message<'a>>(
     client: &mut RawClient,
     version: i16,
     request: &M,
-) -> crate::raw_client::Frame {
-    client.client_id = Some("CCCC");
+) -> crate::raw_client::Answer {
+    client.set_client_id("CCCC");
     let mut frame = client.encode(version, request);
     for (stand_in, bytes) in [(STAND_IN.as_bytes(), LATIN_1), (b"CCCC", b"\xff\xfe\x80\xc3")] {
         while let Some(at) = frame.windows(4).position(|window| window == stand_in) {

@@ -13,7 +13,7 @@ use ringlog_wire::messages::produce_request::{
 use ringlog_wire::messages::produce_response::ProduceResponse;
 
 use crate::node::Node;
-use crate::wire::Wire;
+use crate::raw_client::RawClient;
 
 /// A message of format 0 or 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +88,7 @@ fn message(set: &[u8]) -> Option<(Message, &[u8])> {
 
 /// Produces one batch or message set and returns the error and the first offset.
 pub(crate) fn produce(
-    wire: &mut Wire,
+    wire: &mut RawClient,
     version: i16,
     topic: &str,
     partition: i32,
@@ -104,7 +104,7 @@ pub(crate) fn produce(
         ..Default::default()
     };
     let answer = wire.ask(version, &request);
-    let body: ProduceResponse = answer.body();
+    let body: ProduceResponse = answer.decode();
     let partition = &body.responses[0].partition_responses[0];
     (partition.error_code, partition.base_offset)
 }
@@ -113,7 +113,7 @@ pub(crate) fn produce(
 pub(crate) type Fetched = (i16, i64, Vec<u8>);
 
 pub(crate) fn fetch(
-    wire: &mut Wire,
+    wire: &mut RawClient,
     version: i16,
     topic: &str,
     asked: &[(i32, i64, i32)],
@@ -134,7 +134,7 @@ pub(crate) fn fetch(
         ..Default::default()
     };
     let answer = wire.ask(version, &request);
-    let body: FetchResponse = answer.body();
+    let body: FetchResponse = answer.decode();
     let fetched = body.responses[0].partitions.iter().map(|partition| {
         let records = partition.records.as_ref().and_then(Records::as_slice).unwrap_or_default();
         (partition.error_code, partition.high_watermark, records.to_vec())
@@ -151,7 +151,7 @@ fn batch(values: &[(u8, usize)], codec: Compression) -> Vec<u8> {
     builder.build().unwrap().0
 }
 
-fn one(wire: &mut Wire, version: i16, asked: (i32, i64, i32)) -> Fetched {
+fn one(wire: &mut RawClient, version: i16, asked: (i32, i64, i32)) -> Fetched {
     fetch(wire, version, "old", &[asked]).remove(0)
 }
 
@@ -159,7 +159,7 @@ fn one(wire: &mut Wire, version: i16, asked: (i32, i64, i32)) -> Fetched {
 async fn limits_of_old_fetches_are_about_messages() {
     let node = Node::start();
     node.create("old", 2, &[]).await;
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     let large = batch(&[(b'a', 100), (b'b', 100), (b'c', 5000)], Compression::Gzip);
     assert_eq!(produce(&mut wire, 7, "old", 0, &large), (0, 0));
     assert_eq!(produce(&mut wire, 7, "old", 1, &large), (0, 0));
@@ -196,7 +196,7 @@ async fn a_message_beyond_the_brokers_limit_reaches_old_clients() {
     let flags = ["--shards", "2", "--set", "fetch.max.bytes=1024"];
     let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags);
     node.create("old", 2, &[]).await;
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     for partition in 0..2 {
         let large = batch(&[(b'a', 3000), (b'b', 3000)], Compression::None);
         assert_eq!(produce(&mut wire, 7, "old", partition, &large).0, 0);
@@ -213,7 +213,7 @@ async fn a_message_beyond_the_brokers_limit_reaches_old_clients() {
 async fn old_fetches_read_every_part_of_a_log() {
     let node = Node::start();
     node.create("old", 1, &[("segment.bytes", "1048576")]).await;
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     let codecs = [Compression::None, Compression::Lz4, Compression::Snappy];
     for round in 0..90u8 {
         let values: Vec<(u8, usize)> = (0..10).map(|_| (round, 4000)).collect();
@@ -224,7 +224,7 @@ async fn old_fetches_read_every_part_of_a_log() {
     drop(wire);
     let data = node.stop();
     let node = Node::start_with(data, &["--shards", "2"]);
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     for version in 0..=3 {
         let mut next = 0;
         while next < 900 {
@@ -254,7 +254,7 @@ async fn zstd_is_kept_from_those_who_do_not_know_it() {
     let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &["--shards", "2"]);
     node.create("old", 1, &[]).await;
     node.create("packed", 1, &[("compression.type", "zstd")]).await;
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     let plain = batch(&[(b'a', 10)], Compression::None);
     let zstd = batch(&[(b'b', 10)], Compression::Zstd);
     for (topic, records) in [("old", &plain), ("old", &zstd), ("packed", &plain)] {
@@ -281,7 +281,7 @@ async fn zstd_is_kept_from_those_who_do_not_know_it() {
 async fn the_limit_of_a_topic_is_about_what_is_stored() {
     let node = Node::start();
     node.create("old", 1, &[("max.message.bytes", "10000")]).await;
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     let message = |value: usize| Message {
         offset: 0,
         magic: 0,

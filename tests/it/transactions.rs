@@ -11,7 +11,7 @@ use ringlog_wire::messages::produce_response::ProduceResponse;
 
 use crate::node::Node;
 use crate::old_clients::produce;
-use crate::wire::Wire;
+use crate::raw_client::RawClient;
 
 /// A batch that claims to belong to a transaction used to be appended, and its producer could
 /// never write without one again.
@@ -19,7 +19,7 @@ use crate::wire::Wire;
 async fn a_transactional_batch_without_a_transactional_id_refuses_the_request() {
     let node = Node::start();
     node.create("t", 2, &[]).await;
-    let mut wire = Wire::connect(&node);
+    let mut wire = RawClient::connect(&node);
     let builder = |producer_id| {
         let mut builder = BatchBuilder::new(1000).producer(producer_id, 0, 0);
         builder.push(1000, None, Some(b"value"), &[]);
@@ -45,7 +45,7 @@ async fn a_transactional_batch_without_a_transactional_id_refuses_the_request() 
             ..Default::default()
         };
         let answer = wire.ask(version, &request);
-        let body: ProduceResponse = answer.body();
+        let body: ProduceResponse = answer.decode();
         for partition in &body.responses[0].partition_responses {
             let refused = ErrorCode::TransactionalIdAuthorizationFailed.code();
             assert_eq!((partition.error_code, partition.base_offset), (refused, -1), "{version}");

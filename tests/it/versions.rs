@@ -15,7 +15,7 @@ use ringlog_wire::messages::api_versions_response::ApiVersionsResponse;
 
 use crate::node::Node;
 use crate::old_clients::produce;
-use crate::wire::Wire;
+use crate::raw_client::RawClient;
 
 /// A topic with two partitions; the first has the four records of [`fill`].
 const TOPIC: &str = "v";
@@ -26,7 +26,7 @@ const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
 
 struct World {
     node: Node,
-    wire: Wire,
+    wire: RawClient,
     topic_id: Uuid,
 }
 
@@ -34,7 +34,7 @@ impl World {
     async fn new() -> World {
         let node = Node::start();
         node.create(TOPIC, 2, &[("retention.ms", RETENTION_MS)]).await;
-        let mut wire = Wire::connect(&node);
+        let mut wire = RawClient::connect(&node);
         fill(&mut wire, TOPIC);
         let topic_id = topics::id_of(&mut wire, TOPIC);
         World { node, wire, topic_id }
@@ -43,7 +43,7 @@ impl World {
 
 /// Four records: three in a compressed batch, with a null key, a null value and a header, and one
 /// alone.
-fn fill(wire: &mut Wire, topic: &str) {
+fn fill(wire: &mut RawClient, topic: &str) {
     let headers = [Header { key: "h", value: Some(b"x") }];
     let mut three = BatchBuilder::new(FIRST_TIMESTAMP).compression(Compression::Lz4, None);
     three.push(FIRST_TIMESTAMP, Some(b"k0"), Some(b"v0"), &headers);
@@ -79,9 +79,9 @@ const CHECKS: &[(ApiKey, Check)] = &[
 ];
 
 /// What is advertised: API and first and last version.
-fn served(wire: &mut Wire) -> Vec<(ApiKey, i16, i16)> {
+fn served(wire: &mut RawClient) -> Vec<(ApiKey, i16, i16)> {
     let answer = wire.ask(0, &ApiVersionsRequest::default());
-    let body: ApiVersionsResponse = answer.body();
+    let body: ApiVersionsResponse = answer.decode();
     assert_eq!(body.error_code, 0);
     let rows = body
         .api_keys
@@ -112,7 +112,7 @@ fn api_versions(world: &mut World, version: i16) {
         request.client_software_version = "1.0".into();
     }
     let answer = world.wire.ask(version, &request);
-    let body: ApiVersionsResponse = answer.body();
+    let body: ApiVersionsResponse = answer.decode();
     assert_eq!((body.error_code, body.api_keys.len()), (0, CHECKS.len()));
     let metadata_version =
         body.finalized_features.iter().find(|feature| feature.name == "metadata.version");

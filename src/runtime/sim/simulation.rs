@@ -356,7 +356,8 @@ impl Simulation {
         self.world.borrow_mut().nodes[node.0].plan.fail_after(n, why);
     }
 
-    /// Has a node's disk report flushes that it has not made, or not: see [`super::DiskModel::lying`].
+    /// Has a node's disk report flushes that it has not made, or stop it: see
+    /// [`super::DiskModel::lying`].
     pub fn set_lying_disk(&mut self, node: NodeId, lying: bool) {
         self.world.borrow_mut().nodes[node.0].disk.model.lying = lying;
     }

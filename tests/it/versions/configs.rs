@@ -19,7 +19,7 @@ use ringlog_wire::messages::{
 use ringlog_wire::messages::{alter_configs_response, incremental_alter_configs_response};
 
 use super::{RETENTION_MS, TOPIC, World, topics};
-use crate::wire::Wire;
+use crate::raw_client::RawClient;
 
 const OF_TOPICS: i8 = 2;
 const OF_BROKERS: i8 = 4;
@@ -50,7 +50,7 @@ pub(super) fn describe_configs(world: &mut World, version: i16) {
         include_documentation: version >= 3,
     };
     let answer = world.wire.ask(version, &request);
-    let body: DescribeConfigsResponse = answer.body();
+    let body: DescribeConfigsResponse = answer.decode();
     let [topic, unknown, broker] = &body.results[..] else { panic!("three results") };
     assert_eq!((topic.error_code, topic.resource_type, &*topic.resource_name), (0, 2, TOPIC));
     assert_eq!(topic.configs.len(), 2);
@@ -81,10 +81,10 @@ pub(super) fn describe_configs(world: &mut World, version: i16) {
 }
 
 /// The value of one setting of a topic, and where it comes from.
-fn value(wire: &mut Wire, topic: &str, key: &str) -> (String, i8) {
+fn value(wire: &mut RawClient, topic: &str, key: &str) -> (String, i8) {
     let resources = vec![resource(topic, &[key])];
     let answer = wire.ask(1, &DescribeConfigsRequest { resources, ..Default::default() });
-    let body: DescribeConfigsResponse = answer.body();
+    let body: DescribeConfigsResponse = answer.decode();
     let config = &body.results[0].configs[0];
     (config.value.as_deref().unwrap().to_owned(), config.config_source)
 }
@@ -102,7 +102,7 @@ pub(super) fn alter_configs(world: &mut World, version: i16) {
         };
         let request = alter::AlterConfigsRequest { resources: vec![resource], validate_only };
         let answer = world.wire.ask(version, &request);
-        let body: alter_configs_response::AlterConfigsResponse = answer.body();
+        let body: alter_configs_response::AlterConfigsResponse = answer.decode();
         assert_eq!(body.responses[0].resource_name, name);
         (body.responses[0].error_code, body.responses[0].error_message.is_some())
     };
@@ -137,7 +137,7 @@ pub(super) fn incremental_alter_configs(world: &mut World, version: i16) {
         };
         let answer = world.wire.ask(version, &request);
         let body: incremental_alter_configs_response::IncrementalAlterConfigsResponse =
-            answer.body();
+            answer.decode();
         (body.responses[0].error_code, body.responses[0].error_message.is_some())
     };
     let changes = [("retention.ms", SET, Some("6")), ("flush.ms", DELETE, None)];
@@ -152,7 +152,7 @@ pub(super) fn incremental_alter_configs(world: &mut World, version: i16) {
 pub(super) fn list_config_resources(world: &mut World, version: i16) {
     let mut ask = |resource_types| {
         let answer = world.wire.ask(version, &ListConfigResourcesRequest { resource_types });
-        let body: ListConfigResourcesResponse = answer.body();
+        let body: ListConfigResourcesResponse = answer.decode();
         assert_eq!(body.error_code, 0);
         let resources = body.config_resources.iter();
         let resources = resources.map(|it| (it.resource_type, it.resource_name.to_string()));
@@ -170,7 +170,7 @@ pub(super) fn describe_log_dirs(world: &mut World, version: i16) {
     let topic = DescribableLogDirTopic { topic: TOPIC.into(), partitions: vec![0] };
     let request = DescribeLogDirsRequest { topics: Some(vec![topic]) };
     let answer = world.wire.ask(version, &request);
-    let body: DescribeLogDirsResponse = answer.body();
+    let body: DescribeLogDirsResponse = answer.decode();
     assert_eq!((body.error_code, body.results.len()), (0, 1));
     let dir = &body.results[0];
     assert_eq!(dir.error_code, 0);
@@ -182,6 +182,6 @@ pub(super) fn describe_log_dirs(world: &mut World, version: i16) {
     let sizes = (dir.total_bytes > 0, dir.usable_bytes > 0);
     assert_eq!(sizes, (version >= 4, version >= 4));
     let answer = world.wire.ask(version, &DescribeLogDirsRequest { topics: None });
-    let body: DescribeLogDirsResponse = answer.body();
+    let body: DescribeLogDirsResponse = answer.decode();
     assert!(body.results[0].topics.len() > 1, "null means all of them");
 }

@@ -28,7 +28,7 @@ use ringlog_wire::messages::produce_response::{PartitionProduceResponse, Produce
 
 use super::{FIRST_TIMESTAMP, TOPIC, World, fill, topics};
 use crate::old_clients::{self, Message, messages};
-use crate::wire::Wire;
+use crate::raw_client::RawClient;
 
 /// An id that no topic has.
 const NO_TOPIC: Uuid = Uuid([7; 16]);
@@ -80,7 +80,7 @@ fn send(
     let request =
         ProduceRequest { acks: 1, timeout_ms: 9000, topic_data: vec![topic], ..Default::default() };
     let answer = world.wire.ask(version, &request);
-    let body: ProduceResponse = answer.body();
+    let body: ProduceResponse = answer.decode();
     let topic = &body.responses[0];
     assert_eq!(topic.name, if by_id { "" } else { name });
     assert_eq!(topic.topic_id, if by_id { topic_id } else { Uuid::ZERO });
@@ -168,7 +168,7 @@ pub(super) fn fetch(world: &mut World, version: i16) {
     for from in [0, 1, 3] {
         let request = fetch_request(version, TOPIC, world.topic_id, from);
         let answer = world.wire.ask(version, &request);
-        let body: FetchResponse = answer.body();
+        let body: FetchResponse = answer.decode();
         assert_eq!((body.error_code, body.session_id != 0), (0, version >= 7));
         let topic = &body.responses[0];
         assert_eq!(topic.topic, if version < 13 { TOPIC } else { "" });
@@ -209,14 +209,14 @@ pub(super) fn fetch(world: &mut World, version: i16) {
     ];
     for (name, id, offset, error) in errors {
         let answer = world.wire.ask(version, &fetch_request(version, name, id, offset));
-        let body: FetchResponse = answer.body();
+        let body: FetchResponse = answer.decode();
         let partition = &body.responses[0].partitions[0];
         assert_eq!((partition.error_code, partition.high_watermark), (error.code(), -1));
     }
 }
 
 fn offset_at(
-    wire: &mut Wire,
+    wire: &mut RawClient,
     version: i16,
     name: &str,
     timestamp: i64,
@@ -225,7 +225,7 @@ fn offset_at(
     let topic = ListOffsetsTopic { name: name.into(), partitions: vec![partition] };
     let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
     let answer = wire.ask(version, &request);
-    let body: ListOffsetsResponse = answer.body();
+    let body: ListOffsetsResponse = answer.decode();
     assert_eq!(body.topics[0].name, name);
     body.topics[0].partitions[0].clone()
 }
@@ -269,7 +269,7 @@ pub(super) fn offset_for_leader_epoch(world: &mut World, version: i16) {
         OffsetForLeaderTopic { topic: TOPIC.into(), partitions: vec![partition(0), partition(9)] };
     let request = OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() };
     let answer = world.wire.ask(version, &request);
-    let body: OffsetForLeaderEpochResponse = answer.body();
+    let body: OffsetForLeaderEpochResponse = answer.decode();
     let [known, unknown] = &body.topics[0].partitions[..] else { panic!("two partitions") };
     assert_eq!((known.error_code, known.partition, known.end_offset), (0, 0, 4));
     assert_eq!(known.leader_epoch, if version < 1 { -1 } else { 0 });
@@ -285,7 +285,7 @@ pub(super) fn delete_records(world: &mut World, version: i16) {
         let topic = DeleteRecordsTopic { name: name.as_str().into(), partitions: vec![partition] };
         let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 9000 };
         let answer = world.wire.ask(version, &request);
-        let body: DeleteRecordsResponse = answer.body();
+        let body: DeleteRecordsResponse = answer.decode();
         let partition = &body.topics[0].partitions[0];
         assert_eq!((partition.error_code, partition.low_watermark), expected);
     }
@@ -299,7 +299,7 @@ pub(super) fn init_producer_id(world: &mut World, version: i16) {
             transaction_timeout_ms: 1000,
             ..Default::default()
         };
-        world.wire.ask(version, &request).body::<InitProducerIdResponse>()
+        world.wire.ask(version, &request).decode::<InitProducerIdResponse>()
     };
     let (first, second) = (ask(None), ask(None));
     assert_eq!((first.error_code, first.producer_epoch), (0, 0));

@@ -21,7 +21,7 @@ use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestT
 use ringlog_wire::messages::metadata_response::MetadataResponse;
 
 use super::{TOPIC, World};
-use crate::wire::Wire;
+use crate::raw_client::RawClient;
 
 /// "Not asked for" (KIP-430).
 const NO_OPERATIONS: i32 = i32::MIN;
@@ -45,11 +45,11 @@ fn topic_to_create<'a>(
 }
 
 /// Creates a topic for another check.
-pub(super) fn create(wire: &mut Wire, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+pub(super) fn create(wire: &mut RawClient, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let topics = vec![topic_to_create(name, partitions, configs)];
     let request = CreateTopicsRequest { topics, timeout_ms: 9000, validate_only: false };
     let answer = wire.ask(5, &request);
-    assert_eq!(answer.body::<CreateTopicsResponse>().topics[0].error_code, 0);
+    assert_eq!(answer.decode::<CreateTopicsResponse>().topics[0].error_code, 0);
 }
 
 fn named(name: &str) -> MetadataRequestTopic<'_> {
@@ -57,18 +57,18 @@ fn named(name: &str) -> MetadataRequestTopic<'_> {
 }
 
 /// The id of a topic, or none.
-fn find_id(wire: &mut Wire, name: &str) -> Option<Uuid> {
+fn find_id(wire: &mut RawClient, name: &str) -> Option<Uuid> {
     let request = MetadataRequest {
         topics: Some(vec![named(name)]),
         allow_auto_topic_creation: false,
         ..Default::default()
     };
     let answer = wire.ask(12, &request);
-    let body: MetadataResponse = answer.body();
+    let body: MetadataResponse = answer.decode();
     (body.topics[0].error_code == 0).then_some(body.topics[0].topic_id)
 }
 
-pub(super) fn id_of(wire: &mut Wire, name: &str) -> Uuid {
+pub(super) fn id_of(wire: &mut RawClient, name: &str) -> Uuid {
     find_id(wire, name).unwrap()
 }
 
@@ -81,7 +81,7 @@ pub(super) fn metadata(world: &mut World, version: i16) {
         request.topics.as_mut().unwrap().push(named("nowhere"));
     }
     let answer = world.wire.ask(version, &request);
-    let body: MetadataResponse = answer.body();
+    let body: MetadataResponse = answer.decode();
     let broker = &body.brokers[0];
     let address = world.node.address();
     assert_eq!((body.brokers.len(), broker.node_id), (1, 1));
@@ -105,7 +105,7 @@ pub(super) fn metadata(world: &mut World, version: i16) {
     }
     let mut topics = |topics| {
         let answer = world.wire.ask(version, &MetadataRequest { topics, ..Default::default() });
-        let body: MetadataResponse = answer.body();
+        let body: MetadataResponse = answer.decode();
         body.topics.iter().filter(|topic| topic.name.as_deref() == Some(TOPIC)).count()
     };
     if version == 0 {
@@ -117,7 +117,7 @@ pub(super) fn metadata(world: &mut World, version: i16) {
         let by_id = MetadataRequestTopic { topic_id: world.topic_id, name: None };
         let request = MetadataRequest { topics: Some(vec![by_id]), ..Default::default() };
         let answer = world.wire.ask(version, &request);
-        let body: MetadataResponse = answer.body();
+        let body: MetadataResponse = answer.decode();
         assert_eq!(body.topics[0].name.as_deref(), Some(TOPIC));
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn create_topics(world: &mut World, version: i16) {
         let topics = vec![topic_to_create(name, num_partitions, &configs)];
         let request = CreateTopicsRequest { topics, timeout_ms: 9000, validate_only };
         let answer = world.wire.ask(version, &request);
-        let body: CreateTopicsResponse = answer.body();
+        let body: CreateTopicsResponse = answer.decode();
         let topic = &body.topics[0];
         assert_eq!(topic.name, name);
         if topic.error_code == 0 && version >= 5 {
@@ -166,7 +166,7 @@ pub(super) fn create_topics(world: &mut World, version: i16) {
         let request =
             CreateTopicsRequest { topics: vec![topic], timeout_ms: 9000, validate_only: true };
         let answer = world.wire.ask(version, &request);
-        assert_eq!(answer.body::<CreateTopicsResponse>().topics[0].error_code, 0);
+        assert_eq!(answer.decode::<CreateTopicsResponse>().topics[0].error_code, 0);
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) fn delete_topics(world: &mut World, version: i16) {
             vec![first, DeleteTopicState { name: None, topic_id: id }, by_name("nowhere")];
     }
     let answer = world.wire.ask(version, &request);
-    let mut body: DeleteTopicsResponse = answer.body();
+    let mut body: DeleteTopicsResponse = answer.decode();
     body.responses.sort_by_key(|response| response.error_code);
     let [first, second, unknown] = &body.responses[..] else { panic!("three answers") };
     assert_eq!((first.error_code, second.error_code), (0, 0));
@@ -208,7 +208,7 @@ pub(super) fn create_partitions(world: &mut World, version: i16) {
         let request =
             CreatePartitionsRequest { topics: vec![topic], timeout_ms: 9000, validate_only };
         let answer = world.wire.ask(version, &request);
-        let body: CreatePartitionsResponse = answer.body();
+        let body: CreatePartitionsResponse = answer.decode();
         assert_eq!(body.results[0].name, name);
         (body.results[0].error_code, body.results[0].error_message.is_some())
     };
@@ -218,7 +218,7 @@ pub(super) fn create_partitions(world: &mut World, version: i16) {
     let answer = world
         .wire
         .ask(1, &MetadataRequest { topics: Some(vec![named(&name)]), ..Default::default() });
-    assert_eq!(answer.body::<MetadataResponse>().topics[0].partitions.len(), 3);
+    assert_eq!(answer.decode::<MetadataResponse>().topics[0].partitions.len(), 3);
 }
 
 pub(super) fn describe_topic_partitions(world: &mut World, version: i16) {
@@ -227,7 +227,7 @@ pub(super) fn describe_topic_partitions(world: &mut World, version: i16) {
         let request =
             DescribeTopicPartitionsRequest { topics, response_partition_limit: limit, cursor };
         let answer = world.wire.ask(version, &request);
-        let body: DescribeTopicPartitionsResponse = answer.body();
+        let body: DescribeTopicPartitionsResponse = answer.decode();
         let find = |name| body.topics.iter().find(|topic| topic.name.as_deref() == Some(name));
         let topic = find(TOPIC).unwrap();
         assert_eq!((topic.error_code, topic.topic_id), (0, world.topic_id));
@@ -247,7 +247,7 @@ pub(super) fn describe_topic_partitions(world: &mut World, version: i16) {
 
 pub(super) fn describe_cluster(world: &mut World, version: i16) {
     let answer = world.wire.ask(version, &DescribeClusterRequest::default());
-    let body: DescribeClusterResponse = answer.body();
+    let body: DescribeClusterResponse = answer.decode();
     assert_eq!((body.error_code, body.controller_id, body.endpoint_type), (0, 1, 1));
     assert!(!body.cluster_id.is_empty());
     assert_eq!(body.cluster_authorized_operations, NO_OPERATIONS);
@@ -258,7 +258,7 @@ pub(super) fn describe_cluster(world: &mut World, version: i16) {
     if version >= 1 {
         let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
         let answer = world.wire.ask(version, &controllers);
-        let body: DescribeClusterResponse = answer.body();
+        let body: DescribeClusterResponse = answer.decode();
         assert_eq!(body.error_code, ErrorCode::MismatchedEndpointType.code());
     }
 }

@@ -1,15 +1,15 @@
 //! A client's connection over the simulated network, and what every client has at hand.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use ringlog_runtime::sim::Prng;
 use ringlog_runtime::{Piece, Runtime, Stream};
-use ringlog_wire::{ApiKey, Message, RequestHeader, frame};
+use ringlog_wire::{ApiKey, Message, frame};
+use ringlog_wire_client::Dialogue;
 
 use super::history::Plan;
 use super::ledger::Ledger;
@@ -74,10 +74,7 @@ fn api_of<'a, M: Message<'a>>() -> ApiKey {
 pub(super) struct Connection {
     bench: Bench,
     stream: Stream,
-    received: BytesMut,
-    correlation_id: i32,
-    /// Those of the requests without an answer, in their order.
-    awaited: VecDeque<i32>,
+    dialogue: Dialogue,
 }
 
 impl Connection {
@@ -86,13 +83,8 @@ impl Connection {
             bench.pause(10_000).await;
             return Err(Lost);
         };
-        Ok(Connection {
-            bench: bench.clone(),
-            stream,
-            received: BytesMut::new(),
-            correlation_id: bench.below(1_000) as i32,
-            awaited: VecDeque::new(),
-        })
+        let dialogue = Dialogue::new(Some("sim"), bench.below(1_000) as i32);
+        Ok(Connection { bench: bench.clone(), stream, dialogue })
     }
 
     pub(super) async fn send<'a, M: Message<'a>>(
@@ -100,16 +92,8 @@ impl Connection {
         version: i16,
         request: &M,
     ) -> Result<(), Lost> {
-        self.correlation_id += 1;
-        let header = RequestHeader {
-            api: api_of::<M>(),
-            version,
-            correlation_id: self.correlation_id,
-            client_id: Some("sim".into()),
-        };
-        let request = frame::encode_request(&header, request).expect("a version that has it all");
-        self.awaited.push_back(self.correlation_id);
-        let sending = self.stream.send(vec![Piece::Bytes(frame::concat(&request))]);
+        let request = self.dialogue.request(version, request);
+        let sending = self.stream.send(vec![Piece::Bytes(request)]);
         match self.bench.rt.timeout(ANSWER_TIME_MAX, sending).await {
             Ok(sent) => sent.map_err(|_| Lost),
             Err(_) => self.bench.wrong("a request is not taken"),
@@ -118,31 +102,16 @@ impl Connection {
 
     /// The answer to the oldest request without one. Any other is out of order.
     pub(super) async fn receive(&mut self) -> Result<Bytes, Lost> {
-        let expected = self.awaited.pop_front().expect("something was asked");
         loop {
-            let length = self.received.first_chunk().map(|length| i32::from_be_bytes(*length));
-            if let Some(length) = length {
-                let length = length as usize;
-                if self.received.len() >= 4 + length {
-                    self.received.advance(4);
-                    let answer = self.received.split_to(length).freeze();
-                    return self.in_order(expected, answer);
-                }
+            let answer = self.dialogue.answer().map_err(|error| error.to_string());
+            if let Some(answer) = self.bench.check(answer)? {
+                return Ok(answer);
             }
             let bytes = self.bench.rt.timeout(ANSWER_TIME_MAX, self.stream.recv()).await;
             match bytes {
-                Ok(Ok(bytes)) if !bytes.is_empty() => self.received.extend_from_slice(&bytes),
+                Ok(Ok(bytes)) if !bytes.is_empty() => self.dialogue.receive(&bytes),
                 Ok(_) => return Err(Lost),
                 Err(_) => return self.bench.wrong("a request is not answered"),
-            }
-        }
-    }
-
-    fn in_order(&self, expected: i32, answer: Bytes) -> Result<Bytes, Lost> {
-        match answer.first_chunk().map(|id| i32::from_be_bytes(*id)) {
-            Some(answered) if answered == expected => Ok(answer),
-            answered => {
-                self.bench.wrong(format!("{answered:?} is answered, {expected} came before"))
             }
         }
     }
