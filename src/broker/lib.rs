@@ -6,6 +6,7 @@
 //! and `node` (start, stop and upkeep of the whole). `node/mod.rs` is where to begin reading.
 
 mod authorizer;
+mod checkpoints;
 mod error;
 mod fetch_session;
 mod handlers;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ringlog_admin::metrics::ShardMetrics;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::Image;
-use ringlog_runtime::sync::Semaphore;
+use ringlog_runtime::sync::{Semaphore, SharedRun};
 use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
 use ringlog_types::ProducerId;
@@ -68,6 +68,8 @@ pub(crate) struct Shard {
     pub(crate) directory_locks: OnceCell<DirLocks>,
     /// On shard 0: its holder reads or writes the checkpoint files.
     pub(crate) checkpoint_turn: Semaphore,
+    /// On shard 0: see [`settle_log_starts`](crate::checkpoints::settle_log_starts).
+    pub(crate) log_starts_run: SharedRun<Vec<usize>>,
     /// On shard 0, once the metadata log is open.
     pub(crate) controller: OnceCell<Rc<Controller>>,
     pub(crate) last_given: RefCell<LastGiven>,
@@ -126,6 +128,7 @@ impl Shard {
             request_memory: Rc::new(RequestMemory::new(request_bytes)),
             directory_locks: OnceCell::new(),
             checkpoint_turn: Semaphore::new(1),
+            log_starts_run: SharedRun::new(),
             controller: OnceCell::new(),
             last_given: RefCell::default(),
             stopping: Cell::new(false),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, NewTopic, ProducerSettings};
+use ringlog_client::{
+    ConfigChange, ConfigOperation, ConfigResource, NewTopic, OffsetSpec, ProducerSettings,
+};
 use ringlog_types::TopicPartition;
 
 use crate::node::{Node, texts, values};
@@ -102,6 +104,9 @@ async fn records_are_deleted_from_the_front() {
     let low_watermark = node.client().await.delete_records(&partition, 40).await.unwrap();
     assert_eq!(low_watermark, 40);
     let node = Node::start_with(node.kill(), &["--shards", "2"]);
+    // It was answered, so it is erased: the start went back to 0 after a crash.
+    let found = node.client().await.list_offsets(&[partition], OffsetSpec::Earliest).await.unwrap();
+    assert_eq!(found.values().next().unwrap().offset, Some(40));
     let read = node.consume("front", 0, 40).await;
     assert_eq!(texts(&read), sent[40..]);
     assert_eq!(read[0].offset, 40);

@@ -31,11 +31,12 @@ const BROKER: Floors = Floors {
         &["replicas", "metadata_source"],
         &["fetch_session", "coordinators"],
         &["shard"],
-        &["router", "publisher"],
+        &["router", "publisher", "checkpoints"],
         &["handlers", "node"],
         &["lib", "tests"],
     ],
     exceptions: &[
+        ("metadata_source/embedded/controller.rs", "checkpoints"),
         ("metadata_source/embedded/controller.rs", "node"),
         ("metadata_source/embedded/controller.rs", "replicas"),
         ("metadata_source/embedded/controller.rs", "shard"),

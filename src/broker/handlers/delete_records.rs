@@ -1,5 +1,7 @@
 //! DeleteRecords (key 21): moves the start of partitions forward (KIP-107). -1 means up to the
 //! high watermark.
+//!
+//! What was removed stays removed: the answer comes when the new start survives a crash.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,15 +14,23 @@ use ringlog_wire::messages::delete_records_response::{
 };
 
 use crate::authorizer::{Operation, Resource};
+use crate::checkpoints::settle_log_starts;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::replicas::topics::TopicRef;
 use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
 
 /// "Up to the high watermark."
 const TO_HIGH_WATERMARK: Offset = -1;
 /// What a failed partition answers in place of its low watermark.
 const INVALID_LOW_WATERMARK: Offset = -1;
+
+struct Deleted {
+    low_watermark: Offset,
+    /// The place in `log.dirs` of the directory that has to remember it.
+    dir_index: usize,
+}
 
 struct Deletion {
     topic_id: Uuid,
@@ -67,10 +77,17 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         response.topics.push(answered);
     }
     let results = shard.on_owners(deletions, delete_all).await;
+    let unsettled = match results.iter().any(Result::is_ok) {
+        true => shard.start_on(CONTROLLER_SHARD, |shard| settle_log_starts(shard.clone())).await,
+        false => Vec::new(),
+    };
     for ((topic, partition), result) in places.into_iter().zip(results) {
         let answer = &mut response.topics[topic].partitions[partition];
         match result {
-            Ok(low_watermark) => answer.low_watermark = low_watermark,
+            Ok(deleted) if unsettled.contains(&deleted.dir_index) => {
+                answer.error_code = ErrorCode::KafkaStorageError.code();
+            }
+            Ok(deleted) => answer.low_watermark = deleted.low_watermark,
             Err(error) => answer.error_code = error.code(),
         }
     }
@@ -106,7 +123,7 @@ fn route(
     Ok((entry.owner, Deletion { topic_id: topic.id, partition, before }))
 }
 
-async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<Offset, ErrorCode>> {
+async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<Deleted, ErrorCode>> {
     let mut results = Vec::with_capacity(deletions.len());
     for deletion in deletions {
         results.push(delete(&shard, deletion).await);
@@ -114,7 +131,7 @@ async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<Of
     results
 }
 
-async fn delete(shard: &Shard, deletion: Deletion) -> Result<Offset, ErrorCode> {
+async fn delete(shard: &Shard, deletion: Deletion) -> Result<Deleted, ErrorCode> {
     let partition = shard
         .topics
         .local_partition(&deletion.topic_id, deletion.partition)
@@ -131,5 +148,6 @@ async fn delete(shard: &Shard, deletion: Deletion) -> Result<Offset, ErrorCode> 
         tracing::error!(partition = %name, %error, "delete records failed");
         error.error_code()
     })?;
-    Ok(partition.log.log_start_offset())
+    let log = &partition.log;
+    Ok(Deleted { low_watermark: log.log_start_offset(), dir_index: log.dir().index() })
 }

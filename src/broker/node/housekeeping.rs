@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringlog_storage::{CheckpointFile, LogDirs};
 
-use crate::node::checkpoints;
+use crate::checkpoints;
 use crate::replicas::offline;
 use crate::shard::Shard;
 use crate::shared::CONTROLLER_SHARD;

@@ -4,7 +4,6 @@
 //! the metadata log, hands every shard its partitions (`startup.rs`), and when all of them are
 //! open, tells them to listen. Stopping goes the other way (`shutdown.rs`).
 
-pub(crate) mod checkpoints;
 pub(crate) mod housekeeping;
 pub(crate) mod log_directories;
 mod shutdown;

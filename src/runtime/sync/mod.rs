@@ -7,11 +7,13 @@ mod event;
 mod notify;
 pub mod oneshot;
 mod semaphore;
+mod shared_run;
 mod signal;
 
 pub use self::event::Event;
 pub use self::notify::{Notified, Notify};
 pub use self::semaphore::{Acquire, Permit, Semaphore};
+pub use self::shared_run::SharedRun;
 pub use self::signal::Signal;
 
 #[cfg(test)]

@@ -289,19 +289,32 @@ impl LogDirs {
         unopened: &HashSet<TopicPartition>,
         files: &[CheckpointFile],
     ) -> Result<(), StorageError> {
-        let mut outcome = Ok(());
+        let failed = self.write_each(runtime, logs, unopened, files).await;
+        failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// The same, with what is wrong with each directory that was not written, by its place in
+    /// `log.dirs`. Those that are offline have no turn.
+    pub async fn write_each(
+        &self,
+        runtime: &Runtime,
+        logs: &[LogCheckpoint],
+        unopened: &HashSet<TopicPartition>,
+        files: &[CheckpointFile],
+    ) -> Vec<(usize, StorageError)> {
+        let mut failed = Vec::new();
         for dir in self.0.dirs.iter().filter(|dir| !dir.is_offline()) {
-            // What is wrong with one directory is no reason to leave out the others.
+            // What is wrong with one directory is no reason to leave out the others, and one that
+            // is full does not keep them from theirs.
             let written = files::write_checkpoints(runtime, dir, logs, unopened, files).await;
             if let Err(error) = written {
                 if !error.is_disk_full() {
                     dir.take_offline(&error);
                 }
-                // One that is full does not keep the others from theirs.
-                outcome = outcome.and(Err(error));
+                failed.push((dir.index(), error));
             }
         }
-        outcome
+        failed
     }
 
     /// Takes all other entries out of the checkpoint files, for good when it returns: `keep` is

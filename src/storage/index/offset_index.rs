@@ -9,6 +9,8 @@
 
 use ringlog_types::Offset;
 
+/// An index file of either kind that is larger than this is not one.
+pub(crate) const INDEX_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of one entry in the file.
 pub(crate) const ENTRY_BYTES: usize = 8;
 

@@ -19,7 +19,7 @@ use ringlog_runtime::{File, OpenOptions, Piece};
 use ringlog_types::Offset;
 
 use crate::error::{ReadError, StorageError};
-use crate::index::offset_index::OffsetIndex;
+use crate::index::offset_index::{INDEX_BYTES_MAX, OffsetIndex};
 use crate::index::time_index::TimeIndex;
 use crate::log::Log;
 use crate::names;
@@ -28,8 +28,6 @@ use crate::segment::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
 use crate::segment::{Examination, Located, Segment, SegmentIndex, Stage};
 use crate::shard::PlannedMemory;
 
-/// An index file larger than this is not one.
-pub(crate) const INDEX_BYTES_MAX: u64 = 1 << 30;
 /// At most this much, or one batch, is read around the page cache for one read of the log: while
 /// the reader works on it, the next is read ahead.
 const DISK_READ_BYTES_MAX: u64 = 1 << 20;

@@ -12,12 +12,11 @@ use std::task::{Context, Poll};
 use ringlog_types::Offset;
 
 use crate::error::ReadError;
-use crate::index::offset_index::OffsetIndex;
+use crate::index::offset_index::{INDEX_BYTES_MAX, OffsetIndex};
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::Log;
 use crate::log::seal;
 use crate::names;
-use crate::read::INDEX_BYTES_MAX;
 use crate::recovery::beyond::Beyond;
 use crate::recovery::walk::{RecoveryReport, Walk};
 use crate::segment::scan::Scanner;

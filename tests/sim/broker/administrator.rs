@@ -6,6 +6,10 @@ use bytes::Bytes;
 use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
+use ringlog_wire::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
+use ringlog_wire::messages::delete_records_response::DeleteRecordsResponse;
 use ringlog_wire::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use ringlog_wire::messages::delete_topics_response::DeleteTopicsResponse;
 use ringlog_wire::messages::list_offsets_request::{
@@ -162,6 +166,40 @@ async fn delete(bench: &Bench, topic: &Topic) -> Result<(), Lost> {
     Ok(())
 }
 
+/// Deletes records from the front of a partition, and looks where it begins some time later. Where
+/// the answer came it begins there, whatever happened to the node meanwhile.
+async fn trim(bench: &Bench, topic: &Topic) -> Result<(), Lost> {
+    let partition = bench.below(topic.partitions() as u64) as usize;
+    let end = insist(bench, async |connection, _| {
+        ask_offset(connection, topic, partition, LATEST).await?;
+        offset_of(bench, &connection.receive().await?)
+    })
+    .await?;
+    let before = bench.below(end as u64 + 1) as i64;
+    insist(bench, async |connection, _| {
+        let asked = DeleteRecordsPartition { partition_index: partition as i32, offset: before };
+        let asked = DeleteRecordsTopic { name: topic.name.into(), partitions: vec![asked] };
+        let request = DeleteRecordsRequest { topics: vec![asked], timeout_ms: 30_000 };
+        let answer = connection.ask(2, &request).await?;
+        let answer: DeleteRecordsResponse<'_> = bench.decode(&answer, 2)?;
+        match answer.topics.first().and_then(|topic| topic.partitions.first()) {
+            Some(answer) if answer.error_code == 0 && answer.low_watermark == before => Ok(()),
+            other => bench.wrong(format!("nothing is deleted up to {before}: {other:?}")),
+        }
+    })
+    .await?;
+    bench.pause(40_000).await;
+    let start = insist(bench, async |connection, _| {
+        ask_offset(connection, topic, partition, EARLIEST).await?;
+        offset_of(bench, &connection.receive().await?)
+    })
+    .await?;
+    match start == before {
+        true => Ok(()),
+        false => bench.wrong(format!("records up to {before} are back: it begins at {start}")),
+    }
+}
+
 /// Makes a topic, fills and reads and deletes it, and begins again with the same name.
 pub(super) async fn come_and_go(bench: Bench) {
     while !bench.ledger.draining.get() && !bench.ledger.is_over() {
@@ -175,6 +213,9 @@ pub(super) async fn come_and_go(bench: Bench) {
         }
         Consumer::new(&bench, &topic).compare_all().await;
         bench.pause(5_000).await;
+        if trim(&bench, &topic).await.is_err() {
+            return;
+        }
         if delete(&bench, &topic).await.is_err() {
             return;
         }

@@ -18,8 +18,8 @@ use ringlog_storage::Log;
 use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::{Message, Reader};
 
+use crate::checkpoints;
 use crate::metadata_source::embedded::log::MetadataLog;
-use crate::node::checkpoints;
 use crate::node::log_directories;
 use crate::replicas::apply::{self, Change};
 use crate::shard::Shard;

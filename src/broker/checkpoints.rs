@@ -5,6 +5,10 @@
 //! earlier one of its name, entries go when their topic is deleted, at the start of a node (it may
 //! have been killed in between), and once more before a topic is created. Offsets are gathered and
 //! written in one turn: entries that were gathered before a deletion are written before it.
+//!
+//! What DeleteRecords has removed stays removed: it is answered when the new start of the log
+//! survives a crash ([`settle_log_starts`]). However many wait for that, one file is written at a
+//! time, for all who asked before.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -23,6 +27,25 @@ pub(crate) async fn write(shard: &Rc<Shard>, files: &[CheckpointFile]) -> Result
     let (entries, unopened) = gather(shard).await;
     let directories = shard.node.directories();
     directories.write_some_checkpoints(&shard.rt, &entries, &unopened, files).await
+}
+
+/// Sees to it that every log starts, after a crash too, where it starts now. Returns the places in
+/// `log.dirs` of the directories of which that is not so.
+pub(crate) async fn settle_log_starts(shard: Rc<Shard>) -> Vec<usize> {
+    assert_eq!(shard.id(), CONTROLLER_SHARD, "one shard writes checkpoints");
+    let write = || async {
+        let _turn = shard.checkpoint_turn.acquire(1).await;
+        let (entries, unopened) = gather(&shard).await;
+        let files = [CheckpointFile::LogStartOffsets];
+        let directories = shard.node.directories();
+        let failed = directories.write_each(&shard.rt, &entries, &unopened, &files).await;
+        for (_, error) in &failed {
+            tracing::error!(%error, "the starts of logs were not written");
+        }
+        let offline = directories.iter().filter(|dir| dir.is_offline()).map(|dir| dir.index());
+        offline.chain(failed.iter().map(|(dir_index, _)| *dir_index)).collect()
+    };
+    shard.log_starts_run.join(write).await
 }
 
 /// The offsets of all logs, and the partitions whose logs could not be opened.
