@@ -49,6 +49,9 @@ impl Resource<'_> {
     }
 }
 
+/// What changes of access control are refused with: Kafka's words.
+pub(crate) const NO_AUTHORIZER: &str = "No Authorizer is configured.";
+
 /// Something a handler may ask about.
 pub(crate) type Ask = (Operation, ResourceKind);
 

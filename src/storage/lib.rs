@@ -38,6 +38,7 @@ pub use log::timestamps::TimestampOffset;
 pub use log::{Log, LogObserver};
 pub use log_dir::LogDir;
 pub use observer::{ReadSource, StorageObserver};
+pub use producers::describe::DescribedProducer;
 pub use read::{LogRead, ReadPlan};
 pub use recovery::open::OpenHint;
 pub use recovery::walk::{Cut, Fenced, RecoveryReport};

@@ -3,8 +3,10 @@
 //!
 //! An API without a check here, or a version that none of its checks can send, fails the test.
 
+mod cluster;
 mod configs;
 mod records;
+mod security;
 mod topics;
 
 use ringlog_record::{BatchBuilder, Compression, Header};
@@ -76,6 +78,16 @@ const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::IncrementalAlterConfigs, configs::incremental_alter_configs),
     (ApiKey::ListConfigResources, configs::list_config_resources),
     (ApiKey::DescribeLogDirs, configs::describe_log_dirs),
+    (ApiKey::ListPartitionReassignments, cluster::list_partition_reassignments),
+    (ApiKey::DescribeQuorum, cluster::describe_quorum),
+    (ApiKey::DescribeProducers, cluster::describe_producers),
+    (ApiKey::DescribeAcls, security::describe_acls),
+    (ApiKey::CreateAcls, security::create_acls),
+    (ApiKey::DeleteAcls, security::delete_acls),
+    (ApiKey::CreateDelegationToken, security::create_delegation_token),
+    (ApiKey::RenewDelegationToken, security::renew_delegation_token),
+    (ApiKey::ExpireDelegationToken, security::expire_delegation_token),
+    (ApiKey::DescribeDelegationToken, security::describe_delegation_token),
 ];
 
 /// What is advertised: API and first and last version.

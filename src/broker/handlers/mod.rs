@@ -7,22 +7,32 @@
 mod alter_configs;
 mod api_versions;
 mod authorized_operations;
+mod create_acls;
+mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
+mod describe_delegation_token;
 mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod expire_delegation_token;
 mod fetch;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod renew_delegation_token;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -116,15 +126,30 @@ pub(crate) const APIS: &[ApiRow] = &[
         later!(alter_configs),
         &[(AlterConfigs, Cluster), (AlterConfigs, Topic), (AlterConfigs, Group)],
     ),
+    row(ApiKey::DescribeAcls, (0, 3), describe_acls::handle, &[(Describe, Cluster)]),
+    row(ApiKey::CreateAcls, (0, 3), create_acls::handle, &[(Alter, Cluster)]),
+    row(ApiKey::DeleteAcls, (0, 3), delete_acls::handle, &[(Alter, Cluster)]),
     row(ApiKey::DescribeLogDirs, (0, 5), later!(describe_log_dirs), &[(Describe, Cluster)]),
     row(ApiKey::CreatePartitions, (0, 3), later!(create_partitions), &[(Alter, Topic)]),
+    row(ApiKey::CreateDelegationToken, (0, 3), create_delegation_token::handle, &[]),
+    row(ApiKey::RenewDelegationToken, (0, 2), renew_delegation_token::handle, &[]),
+    row(ApiKey::ExpireDelegationToken, (0, 2), expire_delegation_token::handle, &[]),
+    row(ApiKey::DescribeDelegationToken, (0, 3), describe_delegation_token::handle, &[]),
     row(
         ApiKey::IncrementalAlterConfigs,
         (0, 1),
         later!(incremental_alter_configs),
         &[(AlterConfigs, Cluster), (AlterConfigs, Topic), (AlterConfigs, Group)],
     ),
+    row(
+        ApiKey::ListPartitionReassignments,
+        (0, 0),
+        list_partition_reassignments::handle,
+        &[(Describe, Cluster)],
+    ),
+    row(ApiKey::DescribeQuorum, (0, 2), later!(describe_quorum), &[(Describe, Cluster)]),
     row(ApiKey::DescribeCluster, (0, 2), later!(describe_cluster), &[(Describe, Cluster)]),
+    row(ApiKey::DescribeProducers, (0, 0), later!(describe_producers), &[(Read, Topic)]),
     row(
         ApiKey::ListConfigResources,
         (0, 1),

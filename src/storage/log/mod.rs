@@ -35,6 +35,7 @@ use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 use crate::log::offsets::LogOffsets;
 use crate::log_dir::LogDir;
+use crate::producers::describe::{DescribedProducer, describe};
 use crate::producers::state::ProducerState;
 use crate::segment::{Segment, Stage};
 use crate::shard::StorageShard;
@@ -253,6 +254,11 @@ impl Log {
     /// How many idempotent producers are remembered.
     pub fn producer_count(&self) -> usize {
         self.producers.borrow().len()
+    }
+
+    /// At most `count_max` of them, by their ids.
+    pub fn describe_producers(&self, count_max: usize) -> Vec<DescribedProducer> {
+        describe(&self.producers.borrow(), count_max)
     }
 
     /// Bytes appended but not written.

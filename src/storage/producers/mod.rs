@@ -3,5 +3,6 @@
 //! Pure: decisions and bytes. What is known always follows from the batches of the log; a snapshot
 //! saves reading them again.
 
+pub(crate) mod describe;
 pub(crate) mod snapshot;
 pub(crate) mod state;

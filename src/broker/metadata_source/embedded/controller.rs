@@ -15,7 +15,7 @@ use ringlog_admin::metrics::NodeMetrics;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, Image, MetadataRecord};
 use ringlog_runtime::sync::Semaphore;
 use ringlog_storage::Log;
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{ErrorCode, LeaderEpoch, Uuid};
 use ringlog_wire::{Message, Reader};
 
 use crate::checkpoints;
@@ -48,6 +48,11 @@ impl Controller {
     /// The log of the metadata records.
     pub(crate) fn log(&self) -> &Rc<Log> {
         &self.log.log
+    }
+
+    /// The epoch in which this start writes the log.
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        self.log.leader_epoch
     }
 
     /// Whether the last change failed for want of space, which passes.

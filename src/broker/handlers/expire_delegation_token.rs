@@ -1,0 +1,22 @@
+//! ExpireDelegationToken (key 40): refused, since there are no tokens to log in with.
+
+use std::rc::Rc;
+
+use ringlog_types::ErrorCode;
+use ringlog_wire::messages::expire_delegation_token_request::ExpireDelegationTokenRequest;
+use ringlog_wire::messages::expire_delegation_token_response::ExpireDelegationTokenResponse;
+
+use crate::handlers::Work;
+use crate::network::request::Request;
+use crate::shard::Shard;
+
+pub(crate) fn handle(_shard: &Rc<Shard>, request: Request) -> Work {
+    if let Err(close) = request.decode::<ExpireDelegationTokenRequest>() {
+        return Work::Done(close);
+    }
+    Work::Done(request.respond(&ExpireDelegationTokenResponse {
+        error_code: ErrorCode::DelegationTokenAuthDisabled.code(),
+        expiry_timestamp_ms: -1,
+        ..Default::default()
+    }))
+}
