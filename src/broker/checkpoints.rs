@@ -52,10 +52,10 @@ pub(crate) async fn settle_log_starts(shard: Rc<Shard>) -> Vec<usize> {
 async fn gather(shard: &Rc<Shard>) -> (Vec<LogCheckpoint>, HashSet<TopicPartition>) {
     let of_shards = shard
         .on_every_shard(|shard| {
-            let partitions = shard.topics.local_partitions();
+            let partitions = shard.replicas.topics.local_partitions();
             let entries: Vec<LogCheckpoint> =
                 partitions.iter().map(|partition| partition.log.checkpoint()).collect();
-            std::future::ready((entries, shard.topics.unopened_partitions(shard.id())))
+            std::future::ready((entries, shard.replicas.topics.unopened_partitions(shard.id())))
         })
         .await;
     let (entries, unopened): (Vec<_>, Vec<_>) = of_shards.into_iter().unzip();

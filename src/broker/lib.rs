@@ -14,6 +14,7 @@ mod metadata_cache;
 mod metadata_source;
 mod network;
 mod node;
+mod publisher;
 mod replicas;
 mod router;
 mod shard;

@@ -27,9 +27,8 @@ use crate::network::connection_limits::ConnectionLimits;
 use crate::network::home::LastGiven;
 use crate::network::listener::Listening;
 use crate::network::request_memory::RequestMemory;
-use crate::replicas::offline::Offline;
+use crate::replicas::Replicas;
 use crate::replicas::storage_metrics::StorageMetrics;
-use crate::replicas::topics::Topics;
 use crate::shared::NodeState;
 
 /// How many versions of ApiVersions there are: 0 to 4.
@@ -45,14 +44,12 @@ pub(crate) struct Shard {
     /// What all shards of the process have in common.
     pub(crate) node: Arc<NodeState>,
     pub(crate) metrics: Arc<ShardMetrics>,
-    /// The logs of this shard.
-    pub(crate) storage: StorageShard,
+    /// The partitions of this shard.
+    pub(crate) replicas: Rc<Replicas>,
     /// The node's settings with what was set while running.
     pub(crate) config: RefCell<Arc<BrokerConfig>>,
     /// The cluster's metadata as of the last published change.
     pub(crate) image: RefCell<Image>,
-    pub(crate) topics: Topics,
-    pub(crate) offline: Offline,
     pub(crate) metadata_cache: MetadataCache,
     /// Encoded answers to ApiVersions, by version.
     pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
@@ -112,13 +109,12 @@ impl Shard {
         let storage = StorageShard::new(rt.clone(), storage);
         storage
             .set_observer(Rc::new(StorageMetrics { metrics: metrics.clone(), node: node.clone() }));
+        let replicas = Replicas::new(rt.clone(), shards, node.clone(), metrics.clone(), storage);
         Rc::new(Shard {
             metrics,
-            storage,
+            replicas: Rc::new(replicas),
             config: RefCell::new(Arc::new(config.clone())),
             image: RefCell::default(),
-            topics: Topics::default(),
-            offline: Offline::default(),
             metadata_cache: MetadataCache::default(),
             api_versions_cache: RefCell::default(),
             producer_ids: RefCell::default(),

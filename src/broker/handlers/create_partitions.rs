@@ -8,9 +8,9 @@ use ringlog_wire::messages::create_partitions_response::{
     CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 
-use crate::metadata_source::embedded::controller::{self, decode_again};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
+use crate::publisher::{self, decode_again};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
@@ -18,7 +18,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         return close;
     }
     let (body, version) = (request.body.clone(), request.version);
-    let decided = controller::change(&shard, move |decisions, random| {
+    let decided = publisher::change(&shard, move |decisions, random| {
         let asked: CreatePartitionsRequest = decode_again(&body, version);
         decisions.create_partitions(&asked, random)
     });

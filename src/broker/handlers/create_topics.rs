@@ -7,9 +7,9 @@ use ringlog_types::ErrorCode;
 use ringlog_wire::messages::create_topics_request::CreateTopicsRequest;
 use ringlog_wire::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
 
-use crate::metadata_source::embedded::controller::{self, decode_again};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
+use crate::publisher::{self, decode_again};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
@@ -20,7 +20,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Err(close) => return close,
     }
     let (body, version) = (request.body.clone(), request.version);
-    let decided = controller::change(&shard, move |decisions, random| {
+    let decided = publisher::change(&shard, move |decisions, random| {
         let asked: CreateTopicsRequest = decode_again(&body, version);
         decisions.create_topics(&asked, random)
     });

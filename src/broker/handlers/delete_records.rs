@@ -110,7 +110,7 @@ fn route(
     partition: i32,
     before: Offset,
 ) -> Result<(ShardId, Deletion), ErrorCode> {
-    let topic = shard.topics.find(&TopicRef::Name(topic.into()))?;
+    let topic = shard.replicas.topics.find(&TopicRef::Name(topic.into()))?;
     let entry = topic.partition(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if topic.is_internal() {
         return Err(ErrorCode::InvalidTopicException);
@@ -133,6 +133,7 @@ async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<De
 
 async fn delete(shard: &Shard, deletion: Deletion) -> Result<Deleted, ErrorCode> {
     let partition = shard
+        .replicas
         .topics
         .local_partition(&deletion.topic_id, deletion.partition)
         .filter(|partition| !partition.is_offline())

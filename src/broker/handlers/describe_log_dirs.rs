@@ -59,7 +59,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 }
 
 fn local_sizes(shard: &Shard) -> Vec<Size> {
-    let partitions = shard.topics.local_partitions();
+    let partitions = shard.replicas.topics.local_partitions();
     let size = |partition: &Rc<crate::replicas::partition::Partition>| Size {
         dir_index: partition.log.dir().index(),
         topic_partition: partition.topic_partition.clone(),

@@ -81,7 +81,7 @@ fn find(shard: &Shard, request: &Request, name: &str) -> Result<Rc<TopicEntry>, 
         return Err((ErrorCode::TopicAuthorizationFailed, NOT_ALLOWED.to_owned()));
     }
     let unknown = || (ErrorCode::UnknownTopicOrPartition, NOT_HERE.to_owned());
-    shard.topics.by_name(name).ok_or_else(unknown)
+    shard.replicas.topics.by_name(name).ok_or_else(unknown)
 }
 
 fn route(
@@ -139,7 +139,7 @@ async fn describe(
 
 async fn count_all(shard: Rc<Shard>, asked: Vec<(Uuid, i32)>) -> Vec<Result<usize, ErrorCode>> {
     let count = |(topic_id, partition): (Uuid, i32)| {
-        let partition = shard.topics.local_partition(&topic_id, partition);
+        let partition = shard.replicas.topics.local_partition(&topic_id, partition);
         partition
             .map(|partition| partition.log.producer_count())
             .ok_or(ErrorCode::KafkaStorageError)
@@ -154,7 +154,7 @@ async fn describe_all(
 ) -> Vec<Result<Vec<DescribedProducer>, ErrorCode>> {
     let mut results = Vec::with_capacity(asked.len());
     for (topic_id, partition, count) in asked {
-        let partition = shard.topics.local_partition(&topic_id, partition);
+        let partition = shard.replicas.topics.local_partition(&topic_id, partition);
         results.push(match partition {
             Some(partition) => Ok(partition.log.describe_producers(count)),
             None => Err(ErrorCode::KafkaStorageError),

@@ -28,7 +28,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         return request.respond(&refused(&asked));
     }
     let mut names: Vec<String> = match asked.topics.is_empty() {
-        true => shard.topics.all().iter().map(|topic| topic.name.to_string()).collect(),
+        true => shard.replicas.topics.all().iter().map(|topic| topic.name.to_string()).collect(),
         false => asked.topics.iter().map(|topic| topic.name.to_string()).collect(),
     };
     names.sort();
@@ -48,7 +48,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
                 Some(Cursor { topic_name: name.into(), partition_index: first as i32 });
             break;
         }
-        let Some(topic) = shard.topics.by_name(&name) else {
+        let Some(topic) = shard.replicas.topics.by_name(&name) else {
             response.topics.push(unknown(name));
             continue;
         };
@@ -108,7 +108,7 @@ fn described(
         is_internal: topic.is_internal(),
         partitions: partitions
             .map(|(index, partition)| {
-                let leader = offline::leader(shard, topic, index);
+                let leader = offline::leader(&shard.replicas, topic, index);
                 DescribeTopicPartitionsResponsePartition {
                     error_code: leader.error.code(),
                     partition_index: index as i32,

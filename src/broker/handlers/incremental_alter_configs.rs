@@ -9,9 +9,9 @@ use ringlog_wire::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
 
-use crate::metadata_source::embedded::controller::{self, decode_again};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
+use crate::publisher::{self, decode_again};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
@@ -19,7 +19,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         return close;
     }
     let (body, version) = (request.body.clone(), request.version);
-    let decided = controller::change(&shard, move |decisions, _random| {
+    let decided = publisher::change(&shard, move |decisions, _random| {
         let asked: IncrementalAlterConfigsRequest = decode_again(&body, version);
         decisions.incremental_alter_configs(&asked)
     });

@@ -9,9 +9,9 @@ use ringlog_wire::messages::init_producer_id_request::InitProducerIdRequest;
 use ringlog_wire::messages::init_producer_id_response::InitProducerIdResponse;
 
 use crate::authorizer::{Operation, Resource};
-use crate::metadata_source::embedded::controller;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
+use crate::publisher;
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
@@ -52,7 +52,7 @@ async fn next_producer_id(shard: &Rc<Shard>) -> Result<ProducerId, ErrorCode> {
             return Ok(id);
         }
         let node_id = shard.node.config.node_id;
-        let block = controller::change(shard, move |decisions, _| {
+        let block = publisher::change(shard, move |decisions, _| {
             let broker_epoch = decisions.image().broker(node_id).map_or(-1, |broker| broker.epoch);
             match decisions.allocate_producer_ids(node_id, broker_epoch) {
                 Ok(Decision { response, records }) => Decision { response: Ok(response), records },

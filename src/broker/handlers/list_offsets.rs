@@ -152,7 +152,7 @@ fn route(
     if !is_known(timestamp, request.version) {
         return Err(ErrorCode::UnsupportedVersion);
     }
-    let topic = shard.topics.find(&TopicRef::Name(topic.into()))?;
+    let topic = shard.replicas.topics.find(&TopicRef::Name(topic.into()))?;
     let index = partition.partition_index;
     let entry = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(partition.current_leader_epoch, entry.leader_epoch)?;
@@ -170,7 +170,7 @@ fn route(
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<Result<Answered, ErrorCode>> {
     let mut found = Vec::with_capacity(queries.len());
     for query in queries {
-        found.push(match shard.topics.local_partition(&query.topic_id, query.partition) {
+        found.push(match shard.replicas.topics.local_partition(&query.topic_id, query.partition) {
             Some(partition) if !partition.is_offline() => match query.segments_max {
                 Some(count) => {
                     let now_ms = shard.rt.wall_clock_ms();

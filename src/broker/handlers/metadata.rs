@@ -14,9 +14,9 @@ use ringlog_wire::messages::metadata_response::{
 };
 
 use crate::handlers::authorized_operations;
-use crate::metadata_source::embedded::controller;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
+use crate::publisher;
 use crate::replicas::offline;
 use crate::replicas::topics::TopicEntry;
 use crate::shard::Shard;
@@ -94,12 +94,14 @@ async fn create_missing(shard: &Rc<Shard>, asked: &MetadataRequest<'_>) {
     let topics = asked.topics.iter().flatten();
     let missing: Vec<Arc<str>> = topics
         .filter_map(|topic| topic.name.as_deref())
-        .filter(|name| validate_topic_name(name).is_ok() && shard.topics.by_name(name).is_none())
+        .filter(|name| {
+            validate_topic_name(name).is_ok() && shard.replicas.topics.by_name(name).is_none()
+        })
         .map(Arc::from)
         .collect();
     if !missing.is_empty() {
         // A failure shows in the response: the topic is still missing.
-        controller::auto_create(shard, missing).await;
+        publisher::auto_create(shard, missing).await;
     }
 }
 
@@ -133,7 +135,7 @@ fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> Met
             }
         }
         _ => {
-            let topics = shard.topics.all();
+            let topics = shard.replicas.topics.all();
             response.topics =
                 topics.iter().map(|topic| described(shard, topic, operations)).collect();
         }
@@ -142,7 +144,7 @@ fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> Met
 }
 
 fn named(shard: &Shard, name: &str, operations: i32) -> MetadataResponseTopic<'static> {
-    match shard.topics.by_name(name) {
+    match shard.replicas.topics.by_name(name) {
         Some(topic) => described(shard, &topic, operations),
         None => MetadataResponseTopic {
             error_code: match validate_topic_name(name) {
@@ -157,7 +159,7 @@ fn named(shard: &Shard, name: &str, operations: i32) -> MetadataResponseTopic<'s
 }
 
 fn identified(shard: &Shard, id: Uuid, operations: i32) -> MetadataResponseTopic<'static> {
-    match shard.topics.by_id(&id) {
+    match shard.replicas.topics.by_id(&id) {
         Some(topic) => described(shard, &topic, operations),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId.code(),
@@ -178,7 +180,7 @@ fn described(shard: &Shard, topic: &TopicEntry, operations: i32) -> MetadataResp
         is_internal: topic.is_internal(),
         partitions: partitions
             .map(|(index, partition)| {
-                let leader = offline::leader(shard, topic, index);
+                let leader = offline::leader(&shard.replicas, topic, index);
                 MetadataResponsePartition {
                     error_code: leader.error.code(),
                     partition_index: index as i32,

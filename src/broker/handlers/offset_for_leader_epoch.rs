@@ -74,7 +74,7 @@ fn route(
     topic: &str,
     partition: &OffsetForLeaderPartition,
 ) -> Result<(ShardId, Query), ErrorCode> {
-    let topic = shard.topics.find(&TopicRef::Name(topic.into()))?;
+    let topic = shard.replicas.topics.find(&TopicRef::Name(topic.into()))?;
     let index = partition.partition;
     let entry = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(partition.current_leader_epoch, entry.leader_epoch)?;
@@ -85,7 +85,11 @@ fn route(
 type EpochEnd = Result<(LeaderEpoch, Offset), ErrorCode>;
 
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<EpochEnd> {
-    let find = |query: Query| match shard.topics.local_partition(&query.topic_id, query.partition) {
+    let find = |query: Query| match shard
+        .replicas
+        .topics
+        .local_partition(&query.topic_id, query.partition)
+    {
         Some(partition) if !partition.is_offline() => {
             Ok(partition.log.epoch_end_offset(query.leader_epoch))
         }

@@ -183,7 +183,8 @@ pub(crate) async fn sweep_idle(shard: Rc<Shard>) {
     };
     loop {
         shard.rt.sleep(IDLE_SWEEP_INTERVAL.min(idle_max)).await;
-        let is_short = shard.request_memory.is_short() || shard.storage.is_short_of_memory();
+        let is_short =
+            shard.request_memory.is_short() || shard.replicas.storage.is_short_of_memory();
         let stall_max = if is_short { STALL_TIME_MAX } else { idle_max };
         shard.connections.shut_down_idle(shard.rt.now(), idle_max, stall_max);
     }

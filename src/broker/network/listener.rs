@@ -9,14 +9,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringlog_config::BrokerConfig;
 use ringlog_runtime::{Instant, Listener, Stream};
 use tokio::sync::oneshot;
 
 use crate::network::connection::{self, Arrival, Departure};
 use crate::network::connection_limits::{Admitted, Refusal};
 use crate::shard::Shard;
-use crate::shared::CONTROLLER_SHARD;
 
 /// How long to wait after a failed accept: the usual reason, too many open files, passes when
 /// connections close.
@@ -78,16 +76,6 @@ async fn before<T>(
         work.as_mut().poll(cx).map(Some)
     })
     .await
-}
-
-/// Takes over limits that were changed while running. They are the node's, so one shard does it.
-pub(crate) async fn update_limits(shard: &Rc<Shard>, config: &BrokerConfig) {
-    if shard.id() != CONTROLLER_SHARD {
-        return;
-    }
-    while let Err(Refusal::Busy) = shard.connection_limits.update(config) {
-        shard.rt.sleep(COUNT_RETRY).await;
-    }
 }
 
 /// Serves the connection as soon as the node may have one more, unless its address has too many.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringlog_storage::{CheckpointFile, LogDirs};
 
 use crate::checkpoints;
-use crate::replicas::offline;
+use crate::publisher::offline;
 use crate::shard::Shard;
 use crate::shared::CONTROLLER_SHARD;
 
@@ -43,7 +43,7 @@ async fn retention(shard: Rc<Shard>) {
     let interval = Duration::from_millis(config.log_retention_check_interval_ms.max(0) as u64);
     loop {
         shard.rt.sleep(interval.max(RETENTION_INTERVAL_MIN)).await;
-        for partition in shard.topics.local_partitions() {
+        for partition in shard.replicas.topics.local_partitions() {
             if shard.stopping.get() || partition.is_offline() {
                 continue;
             }

@@ -5,15 +5,16 @@
 //! the shard that makes the log, and recorded before the client is answered. A start compares what
 //! is recorded with what is there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 
-use ringlog_metadata::{DirectoriesAtStart, DirectoryAssignment, Image};
+use ringlog_metadata::{Controller as Decisions, DirectoriesAtStart, DirectoryAssignment, Image};
 use ringlog_storage::LogDirs;
 use ringlog_types::{ErrorCode, Uuid};
 
 use crate::error::NodeError;
 use crate::metadata_source::embedded::controller::Controller;
+use crate::publisher;
 use crate::shard::Shard;
 
 /// What the node has to look after its partitions with. To be asked before it registers: its last
@@ -61,34 +62,10 @@ pub(crate) async fn compare(
             assignments.push(DirectoryAssignment { topic_id, partition, directory });
         }
     }
-    let recorded = controller
-        .change(shard, |decisions, _| decisions.assign_directories(node_id, &assignments))
-        .await;
+    let assign = |decisions: &Decisions, _| decisions.assign_directories(node_id, &assignments);
+    let recorded = publisher::make(shard, controller, assign).await;
     let failed =
         |error: ErrorCode| format!("the directories of partitions cannot be recorded: {error}");
     recorded.map_err(|error| NodeError::Metadata(failed(error)))?;
     Ok(away)
-}
-
-/// In which directories the logs of these topics are, on all shards.
-pub(crate) async fn of_topics(
-    shard: &Rc<Shard>,
-    topics: BTreeSet<Uuid>,
-) -> Vec<DirectoryAssignment> {
-    let of_shards = shard.on_every_shard(move |shard| {
-        let topics = topics.iter().filter_map(|id| shard.topics.by_id(id));
-        let mut assignments = Vec::new();
-        for topic in topics {
-            for (index, entry) in topic.partitions.iter().enumerate() {
-                let Some(local) = &entry.local else { continue };
-                assignments.push(DirectoryAssignment {
-                    topic_id: topic.id,
-                    partition: index as i32,
-                    directory: Some(local.log.dir().id()),
-                });
-            }
-        }
-        std::future::ready(assignments)
-    });
-    of_shards.await.into_iter().flatten().collect()
 }

@@ -23,6 +23,7 @@ use ringlog_runtime::{Backend, Descriptors, IoChoice, Launch, Mesh, Poster, Runt
 
 use crate::error::NodeError;
 use crate::network::connection_limits::ConnectionLimits;
+use crate::publisher::offline;
 use crate::shard::{Job, Shard};
 use crate::shared::{CONTROLLER_SHARD, NodeState, shard_count};
 
@@ -194,6 +195,7 @@ pub(crate) async fn run_shard(
     tell: impl FnOnce(Result<SocketAddr, NodeError>) + 'static,
 ) {
     let shard = Shard::new(rt, mesh, parts.shared, parts.connection_limits);
+    shard.rt.spawn(offline::watch(shard.clone()));
     if shard.id() == CONTROLLER_SHARD {
         let shard = shard.clone();
         shard.rt.clone().spawn(async move {

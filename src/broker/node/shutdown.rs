@@ -68,8 +68,8 @@ async fn drain_connections(shard: Rc<Shard>) {
 async fn close_logs(shard: Rc<Shard>) -> HashSet<usize> {
     let deadline = shard.rt.now() + WRITES_TIME_MAX;
     // The next start must not believe files that this one has not looked at.
-    let mut unclean = shard.topics.unopened_directories();
-    for partition in shard.topics.local_partitions() {
+    let mut unclean = shard.replicas.topics.unopened_directories();
+    for partition in shard.replicas.topics.local_partitions() {
         let dir_index = partition.log.dir().index();
         if partition.is_offline() {
             unclean.insert(dir_index);

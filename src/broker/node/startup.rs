@@ -27,7 +27,8 @@ use crate::metadata_source::embedded::log::METADATA_TOPIC;
 use crate::network::listener;
 use crate::node::housekeeping;
 use crate::node::log_directories;
-use crate::replicas::apply::{self, Found, FoundPartition};
+use crate::publisher;
+use crate::replicas::apply::{Found, FoundPartition};
 use crate::shard::Shard;
 
 /// How often a node that found no space for its registration tries again.
@@ -49,7 +50,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let clean = directories.iter().all(|dir| dir.was_clean());
     shard.node.set_directories(directories);
     let directories = shard.node.directories();
-    let opened = log::open(&shard.storage, directories, config, &mut found_logs);
+    let opened = log::open(&shard.replicas.storage, directories, config, &mut found_logs);
     let (log, image) = opened.await?;
     let matched = match_directories(directories, &image, found_logs)?;
     let at_start = log_directories::at_start(directories, &image, config.node_id);
@@ -58,7 +59,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let controller = Rc::new(Controller::new(decisions, log));
     assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
 
-    let begun = controller.change(shard, |decisions, _| decisions.bootstrap()).await;
+    let begun = publisher::make(shard, &controller, |decisions, _| decisions.bootstrap()).await;
     begun.map_err(cannot_register)?;
     let mut found = settle(shard, directories, matched).await;
     let ids = found.logs.iter().map(|(place, found)| (*place, found.dir.id())).collect();
@@ -66,7 +67,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     found.away = log_directories::compare(shard, &controller, &at_start, &ids).await?;
     advertise(shard, address);
     register_when_possible(shard, &controller, clean).await?;
-    install(shard, &controller, found).await;
+    publisher::install(shard, &controller, found).await;
     for listening in shard.on_every_shard(move |shard| serve(shard.clone(), address)).await {
         let cannot = |error| NodeError::Io(format!("cannot listen on {address}"), error);
         listening.map_err(cannot)?;
@@ -206,7 +207,7 @@ async fn register(
     let (host, port) = shard.node.advertised();
     let next_offset = controller.log().log_end_offset();
     let config = &shard.node.config;
-    let registered = controller.change(shard, |decisions, random| {
+    let registered = publisher::make(shard, controller, |decisions, random| {
         let registration = Registration {
             broker_id: config.node_id,
             incarnation_id: Uuid::from_random(random),
@@ -224,13 +225,6 @@ async fn register(
     });
     registered.await?;
     Ok(())
-}
-
-/// Gives every shard the image and the directories of the partitions it owns.
-async fn install(shard: &Rc<Shard>, controller: &Controller, found: Found) {
-    let change = controller.first_image();
-    let found = Arc::new(found);
-    shard.on_every_shard(move |shard| apply::install(shard.clone(), change, found)).await;
 }
 
 /// The directories that were found, sorted out.

@@ -17,11 +17,10 @@ use ringlog_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
 use ringlog_storage::{Log, LogDir, OpenHint};
 use ringlog_types::{TopicPartition, Uuid};
 
-use crate::network::listener;
-use crate::replicas::offline::{self, OfflinePartition};
+use crate::replicas::Replicas;
+use crate::replicas::offline::OfflinePartition;
 use crate::replicas::partition::Partition;
 use crate::replicas::topics::{PartitionEntry, TopicEntry, owner_of};
-use crate::shard::Shard;
 
 /// A published change.
 #[derive(Clone)]
@@ -51,62 +50,45 @@ pub(crate) struct Found {
 }
 
 /// Serves everything in the image, with the logs that were found on disk. Run once, at start.
-pub(crate) async fn install(shard: Rc<Shard>, change: Change, found: Arc<Found>) {
+/// Returns what of it cannot be served.
+pub(crate) async fn install(
+    replicas: &Rc<Replicas>,
+    change: &Change,
+    found: &Found,
+) -> Vec<OfflinePartition> {
     let topics: Vec<Topic> = change.image.topics().cloned().collect();
-    begin(&shard, &change);
-    listener::update_limits(&shard, &change.config).await;
     let mut offline = Vec::new();
     for topic in topics {
-        put_topic(&shard, &change, &topic, &found, &mut offline).await;
+        put_topic(replicas, change, &topic, found, &mut offline).await;
     }
-    offline::tell(&shard, offline).await;
-    end(&shard);
+    offline
 }
 
-/// Applies a change to this shard.
-pub(crate) async fn apply(shard: Rc<Shard>, change: Change) {
-    begin(&shard, &change);
-    listener::update_limits(&shard, &change.config).await;
+/// Applies a change to this shard's partitions. Returns what cannot be served from now on.
+pub(crate) async fn apply(replicas: &Rc<Replicas>, change: &Change) -> Vec<OfflinePartition> {
     for (_, id) in &change.delta.removed_topics {
-        remove_topic(&shard, id).await;
+        remove_topic(replicas, id).await;
     }
     let nothing_found = Found::default();
     let mut offline = Vec::new();
-    for topic in topics_to_update(&change) {
-        put_topic(&shard, &change, &topic, &nothing_found, &mut offline).await;
+    for topic in topics_to_update(change) {
+        put_topic(replicas, change, &topic, &nothing_found, &mut offline).await;
     }
-    offline::tell(&shard, offline).await;
-    end(&shard);
+    offline
 }
 
 /// Counts the shard's partitions anew: they come, go, and fail to open.
-fn count_partitions(shard: &Shard) {
+pub(crate) fn count_partitions(replicas: &Replicas) {
     let (mut partitions, mut offline) = (0, 0);
-    for topic in shard.topics.all() {
-        for entry in topic.partitions.iter().filter(|entry| entry.owner == shard.id()) {
+    for topic in replicas.topics.all() {
+        for entry in topic.partitions.iter().filter(|entry| entry.owner == replicas.id()) {
             partitions += 1;
             let is_online = entry.local.as_ref().is_some_and(|local| !local.is_offline());
             offline += i64::from(!is_online);
         }
     }
-    shard.metrics.partitions.set(partitions);
-    shard.metrics.partitions_offline.set(offline);
-}
-
-fn begin(shard: &Shard, change: &Change) {
-    *shard.image.borrow_mut() = change.image.clone();
-    *shard.config.borrow_mut() = change.config.clone();
-    let expiration_ms = i64::from(change.config.producer_id_expiration_ms);
-    shard.storage.set_producer_id_expiration_ms(expiration_ms);
-    shard.forget_cached_answers();
-}
-
-/// Everything of the change is served now.
-fn end(shard: &Shard) {
-    // Answers given while logs were being opened and closed are of what was before.
-    shard.forget_cached_answers();
-    count_partitions(shard);
-    offline::report(shard);
+    replicas.metrics.partitions.set(partitions);
+    replicas.metrics.partitions_offline.set(offline);
 }
 
 /// The topics whose partitions or settings changed: all of them when the node's own did.
@@ -132,7 +114,7 @@ fn topics_to_update(change: &Change) -> Vec<Topic> {
 
 /// Brings one topic up to date. Adds to `offline` what of it cannot be served from now on.
 async fn put_topic(
-    shard: &Rc<Shard>,
+    replicas: &Rc<Replicas>,
     change: &Change,
     topic: &Topic,
     found: &Found,
@@ -145,17 +127,17 @@ async fn put_topic(
         tracing::warn!(topic = %topic.name, %error, "a setting is ignored");
     }
     let config = Arc::new(config);
-    let before = shard.topics.by_id(&topic.id);
+    let before = replicas.topics.by_id(&topic.id);
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for (&index, registered) in &topic.partitions {
-        let owner = owner_of(topic.id, index, shard.mesh.shards());
+        let owner = owner_of(topic.id, index, replicas.shards);
         let known = before.as_ref().and_then(|before| before.partition(index));
         let mut local = known.and_then(|entry| entry.local.clone());
         let mut unopened_in = known.and_then(|entry| entry.unopened_in);
         match &local {
             Some(partition) => partition.log.update_config(config.clone()),
-            None if owner == shard.id() && known.is_none() => {
-                match open_partition(shard, topic, index, &config, found).await {
+            None if owner == replicas.id() && known.is_none() => {
+                match open_partition(replicas, topic, index, &config, found).await {
                     Ok(partition) => local = Some(partition),
                     Err(failed) => {
                         let name = TopicPartition::new(topic.name.clone(), index);
@@ -183,7 +165,7 @@ async fn put_topic(
             unopened_in,
         });
     }
-    shard.topics.put(TopicEntry { name: topic.name.clone(), id: topic.id, config, partitions });
+    replicas.topics.put(TopicEntry { name: topic.name.clone(), id: topic.id, config, partitions });
 }
 
 /// Why a partition is not served, and in which log directory its log is, if in any.
@@ -194,7 +176,7 @@ struct Unopened {
 
 /// Opens the log that was found, or creates one.
 async fn open_partition(
-    shard: &Rc<Shard>,
+    replicas: &Rc<Replicas>,
     topic: &Topic,
     index: i32,
     config: &Arc<TopicConfig>,
@@ -206,7 +188,7 @@ async fn open_partition(
         Some(found) => {
             let FoundPartition { dir, hint } = found.clone();
             let id = Some(topic.id);
-            let opened = Log::open(&shard.storage, &dir, name.clone(), id, config.clone(), hint);
+            let opened = Log::open(&replicas.storage, &dir, name.clone(), id, config.clone(), hint);
             (opened.await.map(|(log, _)| log), dir)
         }
         None => {
@@ -214,17 +196,17 @@ async fn open_partition(
             if let Some(reason) = doubt.cloned() {
                 return Err(Unopened { reason, dir_index: None });
             }
-            let Some(dir) = shard.node.pick_directory() else {
+            let Some(dir) = replicas.shared.pick_directory() else {
                 let reason = "no log directory is online".to_owned();
                 return Err(Unopened { reason, dir_index: None });
             };
             let (id, config) = (topic.id, config.clone());
-            let created = Log::create(&shard.storage, &dir, name.clone(), id, config).await;
+            let created = Log::create(&replicas.storage, &dir, name.clone(), id, config).await;
             (created, dir)
         }
     };
     match opened {
-        Ok(log) => Ok(Partition::new(name, log, shard.metrics.topic(&topic.name), shard)),
+        Ok(log) => Ok(Partition::new(name, log, replicas.metrics.topic(&topic.name), replicas)),
         Err(error) => {
             let dir_index = Some(dir.index());
             Err(Unopened { reason: error.to_string(), dir_index })
@@ -232,14 +214,15 @@ async fn open_partition(
     }
 }
 
-async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
-    let Some(topic) = shard.topics.remove(id) else { return };
-    shard.offline.forget(id);
-    shard.metrics.remove_topic(&topic.name);
-    let owned = topic.partitions.iter().enumerate().filter(|(_, entry)| entry.owner == shard.id());
+async fn remove_topic(replicas: &Rc<Replicas>, id: &Uuid) {
+    let Some(topic) = replicas.topics.remove(id) else { return };
+    replicas.offline.forget(id);
+    replicas.metrics.remove_topic(&topic.name);
+    let owned =
+        topic.partitions.iter().enumerate().filter(|(_, entry)| entry.owner == replicas.id());
     for (index, entry) in owned {
         let Some(partition) = &entry.local else {
-            set_aside(shard, &TopicPartition::new(topic.name.clone(), index as i32)).await;
+            set_aside(replicas, &TopicPartition::new(topic.name.clone(), index as i32)).await;
             continue;
         };
         let name = &partition.topic_partition;
@@ -247,7 +230,7 @@ async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
         partition.wake_waiters();
         match partition.log.delete().await {
             Ok(()) => {
-                shard.node.discount_partition(partition.log.dir().index());
+                replicas.shared.discount_partition(partition.log.dir().index());
                 tracing::info!(partition = %name, "deleted");
             }
             Err(error) => tracing::error!(partition = %name, %error, "not deleted"),
@@ -257,10 +240,10 @@ async fn remove_topic(shard: &Rc<Shard>, id: &Uuid) {
 
 /// What is there of a partition that could not be opened, and whose topic is deleted, makes room
 /// for another topic of the name. It is kept: nobody has seen what is in it.
-async fn set_aside(shard: &Rc<Shard>, name: &TopicPartition) {
-    let directories = shard.node.directories();
-    let places = directories.find(&shard.rt, name).await;
+async fn set_aside(replicas: &Rc<Replicas>, name: &TopicPartition) {
+    let directories = replicas.shared.directories();
+    let places = directories.find(&replicas.rt, name).await;
     let strays: Vec<_> = places.into_iter().map(|dir_index| (dir_index, name.clone())).collect();
-    directories.set_aside(&shard.rt, &strays).await;
-    strays.iter().for_each(|(dir_index, _)| shard.node.discount_partition(*dir_index));
+    directories.set_aside(&replicas.rt, &strays).await;
+    strays.iter().for_each(|(dir_index, _)| replicas.shared.discount_partition(*dir_index));
 }

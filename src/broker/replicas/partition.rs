@@ -14,8 +14,8 @@ use ringlog_runtime::sync::Signal;
 use ringlog_storage::{Log, LogObserver, StorageError};
 use ringlog_types::{Offset, TopicPartition};
 
-use crate::replicas::offline::{self, OfflinePartition};
-use crate::shard::Shard;
+use crate::replicas::Replicas;
+use crate::replicas::offline::OfflinePartition;
 
 /// A fetch that waits for data. It lives on the shard of its connection; the partitions it waits
 /// for hold weak references, so that a fetch that ended leaves nothing behind.
@@ -29,7 +29,7 @@ pub(crate) struct Partition {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) log: Rc<Log>,
     pub(crate) metrics: Arc<TopicMetrics>,
-    shard: RcWeak<Shard>,
+    replicas: RcWeak<Replicas>,
     waiters: RefCell<Vec<Weak<Signal>>>,
     failed: Cell<bool>,
 }
@@ -40,13 +40,13 @@ impl Partition {
         topic_partition: TopicPartition,
         log: Rc<Log>,
         metrics: Arc<TopicMetrics>,
-        shard: &Rc<Shard>,
+        replicas: &Rc<Replicas>,
     ) -> Rc<Partition> {
         let partition = Rc::new(Partition {
             topic_partition,
             log: log.clone(),
             metrics,
-            shard: Rc::downgrade(shard),
+            replicas: Rc::downgrade(replicas),
             waiters: RefCell::default(),
             failed: Cell::new(false),
         });
@@ -114,11 +114,11 @@ impl LogObserver for Watch {
             let name = &partition.topic_partition;
             if !partition.failed.replace(true) {
                 tracing::error!(partition = %name, %error, "partition is offline");
-                if let Some(shard) = partition.shard.upgrade() {
-                    shard.metrics.partitions_offline.add(1);
+                if let Some(replicas) = partition.replicas.upgrade() {
+                    replicas.metrics.partitions_offline.add(1);
                     let (topic_id, reason) = (partition.log.topic_id(), error.to_string().into());
                     let name = name.clone();
-                    offline::notice(&shard, OfflinePartition { name, topic_id, reason });
+                    replicas.offline.notice(OfflinePartition { name, topic_id, reason });
                 }
             }
             partition.wake_waiters();

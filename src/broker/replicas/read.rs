@@ -1,22 +1,17 @@
-//! Reading many partitions for one fetch: resolving the names, asking every owning shard once,
-//! and waiting for data when there is too little.
+//! Reading partitions of this shard for one fetch, and waiting for data when there is too little.
 //!
-//! Nothing here knows the wire format; `handlers/fetch` turns requests into targets and
-//! results into a response.
+//! Nothing here knows the wire format or another shard: `handlers/fetch` turns requests into
+//! targets, asks every owning shard once, and turns the results into a response.
 
-use std::future::Future;
 use std::rc::Rc;
 
-use ringlog_config::TopicCompression;
-use ringlog_runtime::{Instant, Piece, ShardId};
+use ringlog_runtime::{Instant, Piece};
 use ringlog_storage::{AbortedTransaction, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
-use crate::fetch_session::FetchTarget;
+use crate::replicas::Replicas;
 use crate::replicas::message_sets::{self, OldReader, Room};
 use crate::replicas::partition::{FetchWaiter, Partition};
-use crate::replicas::topics::check_leader_epoch;
-use crate::shard::Shard;
 
 /// What came of one partition of a fetch.
 pub(crate) struct PartitionRead {
@@ -76,25 +71,18 @@ pub(crate) struct FetchLimits {
     pub(crate) deadline: Instant,
 }
 
-/// A target whose owner is known.
-struct Routed {
-    slot: usize,
-    owner: ShardId,
-    item: ReadItem,
-}
-
 #[derive(Clone, Copy)]
-struct ReadItem {
-    topic_id: Uuid,
-    partition: i32,
-    fetch_offset: Offset,
-    bytes_max: usize,
-    last_fetched_epoch: LeaderEpoch,
+pub(crate) struct ReadItem {
+    pub(crate) topic_id: Uuid,
+    pub(crate) partition: i32,
+    pub(crate) fetch_offset: Offset,
+    pub(crate) bytes_max: usize,
+    pub(crate) last_fetched_epoch: LeaderEpoch,
 }
 
 impl FetchLimits {
     /// Whether the client gets its answer now.
-    fn are_met(&self, reads: &[(usize, PartitionRead)], now: Instant) -> bool {
+    pub(crate) fn are_met(&self, reads: &[(usize, PartitionRead)], now: Instant) -> bool {
         let bytes = reads.iter().map(|(_, read)| read.bytes.max(read.available)).sum::<usize>();
         bytes >= self.bytes_min
             || reads.iter().any(|(_, read)| read.is_urgent())
@@ -103,171 +91,66 @@ impl FetchLimits {
 }
 
 /// What reading some partitions gave, each with its place in the request.
-type Reads = Vec<(usize, PartitionRead)>;
+pub(crate) type Reads = Vec<(usize, PartitionRead)>;
 
 /// Partitions of a fetch, each with its place in the request.
-type Items = Vec<(usize, ReadItem)>;
-
-/// What a fetch gave.
-pub(crate) struct Fetched {
-    /// In the order of the targets.
-    pub(crate) reads: Vec<PartitionRead>,
-    /// The shard that owns all of the targets, if there is one.
-    pub(crate) owner: Option<ShardId>,
-}
-
-/// Fetches the targets, waiting for `limits.bytes_min` until the deadline.
-pub(crate) async fn fetch(
-    shard: &Rc<Shard>,
-    targets: &[FetchTarget],
-    limits: FetchLimits,
-) -> Fetched {
-    loop {
-        let (failed, routed) = route_all(shard, targets, limits.takes_zstd);
-        let mut groups = by_owner(shard, &routed);
-        let owner = (failed.is_empty() && groups.len() == 1).then(|| groups[0].0);
-        let fetched = if let Some(owner) = owner {
-            // The wait happens where the partitions are: that is one message each way.
-            let (_, items) = groups.swap_remove(0);
-            shard.read_on(owner, move |shard| fetch_here(shard.clone(), items, limits)).await
-        } else {
-            fetch_there(shard, groups, failed, limits).await
-        };
-        if let Some(mut reads) = fetched {
-            reads.sort_unstable_by_key(|(slot, _)| *slot);
-            return Fetched { reads: reads.into_iter().map(|(_, read)| read).collect(), owner };
-        }
-    }
-}
+pub(crate) type Items = Vec<(usize, ReadItem)>;
 
 /// A fetch of partitions that are all here. `None` when it has to be routed again: after a wait,
 /// one of them is gone.
-async fn fetch_here(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Option<Reads> {
+pub(crate) async fn fetch_here(
+    replicas: Rc<Replicas>,
+    items: Items,
+    limits: FetchLimits,
+) -> Option<Reads> {
     loop {
-        let reads = read_items(shard.clone(), items.clone(), limits).await;
-        if limits.are_met(&reads, shard.rt.now()) {
+        let reads = read_items(replicas.clone(), items.clone(), limits).await;
+        if limits.are_met(&reads, replicas.rt.now()) {
             return Some(reads);
         }
         let waiter = FetchWaiter::default();
-        if !register(&shard, &seen_items(&items, &reads), &waiter) {
+        if !register(&replicas, &seen_items(&items, &reads), &waiter) {
             continue;
         }
-        if let Some(reads) = park(&shard, limits, &waiter, reads).await {
+        if let Some(reads) = park(&replicas, limits, &waiter, reads).await {
             return Some(reads);
         }
         let is_here =
-            |item: &ReadItem| shard.topics.local_partition(&item.topic_id, item.partition);
+            |item: &ReadItem| replicas.topics.local_partition(&item.topic_id, item.partition);
         if items.iter().any(|(_, item)| is_here(item).is_none()) {
             return None;
         }
     }
 }
 
-/// One pass of a fetch whose partitions are on several shards, and the wait if it gave too
-/// little. `None` when it has to be done again.
-async fn fetch_there(
-    shard: &Rc<Shard>,
-    groups: Vec<(ShardId, Items)>,
-    failed: Reads,
-    limits: FetchLimits,
-) -> Option<Reads> {
-    // Each shard may use its part of the limit.
-    let share = FetchLimits { bytes_max: limits.bytes_max / groups.len().max(1), ..limits };
-    let mut started = Vec::with_capacity(groups.len());
-    for (owner, items) in &groups {
-        let items = items.clone();
-        let reading = shard.start_on(*owner, move |shard| read_items(shard.clone(), items, share));
-        started.push(reading);
-    }
-    let mut reads = failed;
-    for group in started {
-        reads.extend(group.await);
-    }
-    if groups.is_empty() || limits.are_met(&reads, shard.rt.now()) {
-        return Some(reads);
-    }
-    let waiter = FetchWaiter::default();
-    match wait_on_all(shard, &groups, &reads, &waiter).await {
-        true => park(shard, limits, &waiter, reads).await,
-        false => None,
-    }
-}
-
 /// Waits until one of the partitions moves on. Returns the reads if none did and they were empty;
 /// if they were not, they have been dropped meanwhile, because they would pin buffers.
-async fn park(
-    shard: &Shard,
+pub(crate) async fn park(
+    replicas: &Replicas,
     limits: FetchLimits,
     waiter: &FetchWaiter,
     reads: Reads,
 ) -> Option<Reads> {
     let empty_handed = reads.iter().all(|(_, read)| read.bytes == 0).then_some(reads);
-    shard.metrics.fetch_parked();
-    let left = limits.deadline - shard.rt.now();
-    let woken = shard.rt.timeout(left, waiter.given()).await;
-    shard.metrics.fetch_unparked();
+    replicas.metrics.fetch_parked();
+    let left = limits.deadline - replicas.rt.now();
+    let woken = replicas.rt.timeout(left, waiter.given()).await;
+    replicas.metrics.fetch_unparked();
     match woken {
         Ok(()) => None,
         Err(_) => empty_handed,
     }
 }
 
-/// The targets that can be read, and the answers for those that cannot.
-fn route_all(shard: &Shard, targets: &[FetchTarget], takes_zstd: bool) -> (Reads, Vec<Routed>) {
-    let mut failed = Vec::new();
-    let mut routed = Vec::with_capacity(targets.len());
-    for (slot, target) in targets.iter().enumerate() {
-        match route(shard, slot, target, takes_zstd) {
-            Ok(route) => routed.push(route),
-            Err(error) => failed.push((slot, PartitionRead::failed(error))),
-        }
-    }
-    (failed, routed)
-}
-
-fn route(
-    shard: &Shard,
-    slot: usize,
-    target: &FetchTarget,
-    takes_zstd: bool,
-) -> Result<Routed, ErrorCode> {
-    let topic = shard.topics.find(&target.topic)?;
-    let entry = topic.partition(target.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if !takes_zstd && matches!(topic.config.compression, TopicCompression::Zstd(_)) {
-        return Err(ErrorCode::UnsupportedCompressionType);
-    }
-    check_leader_epoch(target.current_leader_epoch, entry.leader_epoch)?;
-    let item = ReadItem {
-        topic_id: topic.id,
-        partition: target.partition,
-        fetch_offset: target.fetch_offset,
-        bytes_max: target.partition_bytes_max,
-        last_fetched_epoch: target.last_fetched_epoch,
-    };
-    Ok(Routed { slot, owner: entry.owner, item })
-}
-
-fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Items)> {
-    let mut groups: Vec<(ShardId, Items)> = Vec::new();
-    for Routed { slot, owner, item } in routed {
-        match groups.iter_mut().find(|(group, _)| group == owner) {
-            Some((_, items)) => items.push((*slot, *item)),
-            None => groups.push((*owner, vec![(*slot, *item)])),
-        }
-    }
-    // Other shards first: they work while this one reads its own.
-    groups.sort_by_key(|(owner, _)| *owner == shard.id());
-    groups
-}
-
 /// Reads partitions that this shard owns, within a common limit: what each may take is decided one
 /// after the other, what is on disk is then read at once.
-async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Reads {
+pub(crate) async fn read_items(replicas: Rc<Replicas>, items: Items, limits: FetchLimits) -> Reads {
     let mut left = limits;
     let mut results = Vec::with_capacity(items.len());
     let mut waiting = Vec::new();
     for (slot, item) in items {
-        let Some(partition) = shard.topics.local_partition(&item.topic_id, item.partition) else {
+        let Some(partition) = replicas.topics.local_partition(&item.topic_id, item.partition)
+        else {
             results.push((slot, PartitionRead::failed(ErrorCode::KafkaStorageError)));
             continue;
         };
@@ -277,7 +160,7 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
                 true => FetchLimits { bytes_max: usize::MAX, ..left },
                 false => left,
             };
-            let read = read_messages(&shard, &partition, item, reader, room).await;
+            let read = read_messages(&replicas, &partition, item, reader, room).await;
             left.bytes_max = left.bytes_max.saturating_sub(read.bytes);
             left.whole_first_batch &= read.bytes == 0;
             results.push((slot, read));
@@ -292,7 +175,7 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
                     read_planned(&partition, plan, &mut read).await;
                     (slot, read)
                 };
-                waiting.push(shard.rt.spawn(reading));
+                waiting.push(replicas.rt.spawn(reading));
                 continue;
             }
             read_planned(&partition, plan, &mut read).await;
@@ -308,7 +191,7 @@ async fn read_items(shard: Rc<Shard>, items: Items, limits: FetchLimits) -> Read
 /// Reads a partition for a client of an old version. There is always a whole batch to convert:
 /// the client's limits are about messages.
 async fn read_messages(
-    shard: &Shard,
+    replicas: &Replicas,
     partition: &Partition,
     item: ReadItem,
     reader: OldReader,
@@ -326,7 +209,7 @@ async fn read_messages(
     match plan {
         Some(plan) => {
             let offset = item.fetch_offset;
-            message_sets::read(&shard.rt, partition, reader, offset, (read, plan), room).await
+            message_sets::read(&replicas.rt, partition, reader, offset, (read, plan), room).await
         }
         None => read,
     }
@@ -427,7 +310,7 @@ fn read_error_code(partition: &Partition, error: &ReadError) -> ErrorCode {
 }
 
 /// What a fetch has seen of each partition it waits for.
-fn seen_items(
+pub(crate) fn seen_items(
     items: &[(usize, ReadItem)],
     reads: &[(usize, PartitionRead)],
 ) -> Vec<(ReadItem, Offset)> {
@@ -439,38 +322,13 @@ fn seen_items(
     items.iter().map(seen).collect()
 }
 
-/// Registers the waiter with every partition that was read. Returns false when one of them has
-/// got some data in the meantime.
-async fn wait_on_all(
-    shard: &Rc<Shard>,
-    groups: &[(ShardId, Items)],
-    reads: &[(usize, PartitionRead)],
+pub(crate) fn register(
+    replicas: &Replicas,
+    seen: &[(ReadItem, Offset)],
     waiter: &FetchWaiter,
 ) -> bool {
-    let mut started = Vec::new();
-    for (owner, items) in groups {
-        let seen = seen_items(items, reads);
-        let waiter = waiter.clone();
-        let registered = shard.start_on(*owner, move |shard| {
-            let registered = register(shard, &seen, &waiter);
-            std::future::ready(registered)
-        });
-        started.push(registered);
-    }
-    all(started).await
-}
-
-fn register(shard: &Shard, seen: &[(ReadItem, Offset)], waiter: &FetchWaiter) -> bool {
     seen.iter().all(|(item, seen)| {
-        let partition = shard.topics.local_partition(&item.topic_id, item.partition);
+        let partition = replicas.topics.local_partition(&item.topic_id, item.partition);
         partition.is_some_and(|partition| partition.wait_beyond(*seen, waiter))
     })
-}
-
-async fn all(answers: Vec<impl Future<Output = bool>>) -> bool {
-    let mut all = true;
-    for answer in answers {
-        all &= answer.await;
-    }
-    all
 }

@@ -2,6 +2,8 @@
 //! long polls. Versions 0 to 3 get message sets of the old formats (Apache Kafka 4 hangs up on
 //! them).
 
+mod gather;
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,11 +21,12 @@ use ringlog_wire::messages::fetch_response::{
 use ringlog_wire::{EncodeError, Records, Writer};
 
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest};
+use crate::handlers::fetch::gather::{Fetched, fetch};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::request::Request;
 use crate::replicas::message_sets::OldReader;
-use crate::replicas::read::{FetchLimits, Fetched, PartitionRead, fetch};
+use crate::replicas::read::{FetchLimits, PartitionRead};
 use crate::replicas::topics::TopicRef;
 use crate::shard::Shard;
 
@@ -213,7 +216,7 @@ fn current_leader(
     if !matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
         return None;
     }
-    let topic = shard.topics.find(&target.topic).ok()?;
+    let topic = shard.replicas.topics.find(&target.topic).ok()?;
     let partition = topic.partition(target.partition)?;
     Some((partition.leader, partition.leader_epoch))
 }

@@ -235,7 +235,7 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
                 VERSION_TOPIC_IDS.. => TopicRef::Id(partition.topic.id),
                 _ => TopicRef::Name(text(partition.topic.name).into()),
             };
-            topic = Some((number, shard.topics.find(&named)));
+            topic = Some((number, shard.replicas.topics.find(&named)));
             prepared.layout.topics.push((named, Vec::new()));
         }
         let (_, entry) = topic.as_ref().expect("set above");
@@ -344,7 +344,7 @@ fn append_all(
     let now_ms = shard.rt.wall_clock_ms();
     let mut appended = Vec::with_capacity(appends.len());
     for append in appends {
-        let partition = shard.topics.local_partition(&append.topic_id, append.partition);
+        let partition = shard.replicas.topics.local_partition(&append.topic_id, append.partition);
         appended.push((append.slot, append_one(shard, partition, &append, now_ms)));
     }
     async move {

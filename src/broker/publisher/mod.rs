@@ -1,0 +1,196 @@
+//! One change of the metadata: asked of its source, and then served by all shards.
+//!
+//! 1. The source's turn is taken: one change at a time.
+//! 2. The source decides, and the checkpoints forget topics whose names are created anew.
+//! 3. The records are made durable.
+//! 4. Every shard takes over the image: it opens, updates and closes logs, and forgets answers
+//!    that were encoded from an older one.
+//! 5. The checkpoints forget deleted topics, and the directories of new logs are recorded.
+//!
+//! The one who asked is answered after that, so that its next request sees the change on any
+//! connection.
+
+pub(crate) mod offline;
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringlog_config::BrokerConfig;
+use ringlog_metadata::{Controller as Decisions, Decision, Delta, DirectoryAssignment, Image};
+use ringlog_types::{ErrorCode, Uuid};
+use ringlog_wire::{Message, Reader};
+
+use crate::checkpoints;
+use crate::metadata_source::embedded::controller::Controller;
+use crate::network::connection_limits::Refusal;
+use crate::replicas::apply::{self, Change, Found};
+use crate::shard::Shard;
+use crate::shared::CONTROLLER_SHARD;
+
+/// How long another shard may take to count a connection: far less, if its thread runs.
+const COUNT_RETRY: Duration = Duration::from_micros(50);
+
+/// Makes a change from any shard.
+pub(crate) async fn change<R: Send + 'static>(
+    shard: &Rc<Shard>,
+    decide: impl FnOnce(&Decisions, u128) -> Decision<R> + Send + 'static,
+) -> Result<R, ErrorCode> {
+    let on_controller = shard.start_on(CONTROLLER_SHARD, move |shard| {
+        let shard = shard.clone();
+        // Boxed: what a change holds while it waits would make every request's future large.
+        Box::pin(async move {
+            let controller = shard.controller.get().expect("set before connections are accepted");
+            make(&shard, controller, decide).await
+        })
+    });
+    on_controller.await
+}
+
+/// Makes one change, on the controller's shard: `decide` looks at the image and says what to write
+/// and to answer.
+pub(crate) async fn make<R>(
+    shard: &Rc<Shard>,
+    controller: &Controller,
+    decide: impl FnOnce(&Decisions, u128) -> Decision<R>,
+) -> Result<R, ErrorCode> {
+    let _turn = controller.turn().await;
+    controller.end_unfinished().await?;
+    let random = u128::from(shard.rt.random_u64()) << 64 | u128::from(shard.rt.random_u64());
+    let decision = decide(&controller.decisions(), random);
+    let created = checkpoints::created_topics(&decision.records);
+    Box::pin(checkpoints::forget_topics(shard, &created)).await.map_err(|error| {
+        tracing::error!(%error, "checkpoints may know topics of these names: none is created");
+        ErrorCode::KafkaStorageError
+    })?;
+    let delta = controller.write_all(&decision).await?;
+    shard.node.metrics.metadata_records.add(decision.records.len() as u64);
+    controller.count(&shard.node.metrics);
+    if !delta.is_empty() && controller.publishes() {
+        let topics = delta.topics.clone();
+        Box::pin(publish(shard, controller, delta)).await;
+        Box::pin(record_directories(shard, controller, topics)).await;
+    }
+    Ok(decision.response)
+}
+
+/// Hands the image to all shards and waits until they serve it.
+async fn publish(shard: &Rc<Shard>, controller: &Controller, delta: Delta) {
+    let (image, config) = controller.newest();
+    let delta = Arc::new(delta);
+    let change = Change { image, config, delta: delta.clone() };
+    shard.on_every_shard(move |shard| take_over(shard.clone(), change)).await;
+    let removed = delta.removed_topics.iter().map(|(name, _)| &**name).collect();
+    if let Err(error) = checkpoints::forget_topics(shard, &removed).await {
+        tracing::error!(%error, "checkpoints still know deleted topics");
+    }
+}
+
+/// Gives every shard the first image and the directories of the partitions it owns. From now on
+/// they get every change.
+pub(crate) async fn install(shard: &Rc<Shard>, controller: &Controller, found: Found) {
+    let (image, config) = controller.first_image();
+    let change = Change { image, config, delta: Arc::default() };
+    let found = Arc::new(found);
+    let install = move |shard: &Rc<Shard>| {
+        let shard = shard.clone();
+        async move {
+            begin(&shard, &change.image, &change.config).await;
+            let offline = apply::install(&shard.replicas, &change, &found).await;
+            offline::tell(&shard, offline).await;
+            end(&shard);
+        }
+    };
+    shard.on_every_shard(install).await;
+}
+
+/// Applies a change to one shard.
+async fn take_over(shard: Rc<Shard>, change: Change) {
+    begin(&shard, &change.image, &change.config).await;
+    let offline = apply::apply(&shard.replicas, &change).await;
+    offline::tell(&shard, offline).await;
+    end(&shard);
+}
+
+async fn begin(shard: &Shard, image: &Image, config: &Arc<BrokerConfig>) {
+    *shard.image.borrow_mut() = image.clone();
+    *shard.config.borrow_mut() = config.clone();
+    let expiration_ms = i64::from(config.producer_id_expiration_ms);
+    shard.replicas.storage.set_producer_id_expiration_ms(expiration_ms);
+    shard.forget_cached_answers();
+    update_limits(shard, config).await;
+}
+
+/// Takes over limits that were changed while running. They are the node's, so one shard does it.
+async fn update_limits(shard: &Shard, config: &BrokerConfig) {
+    if shard.id() != CONTROLLER_SHARD {
+        return;
+    }
+    while let Err(Refusal::Busy) = shard.connection_limits.update(config) {
+        shard.rt.sleep(COUNT_RETRY).await;
+    }
+}
+
+/// Everything of the change is served now.
+fn end(shard: &Shard) {
+    // Answers given while logs were being opened and closed are of what was before.
+    shard.forget_cached_answers();
+    apply::count_partitions(&shard.replicas);
+    offline::report(shard);
+}
+
+/// Records in which directories the shards have made new logs. If that fails, the next start does
+/// it, where it finds them.
+async fn record_directories(shard: &Rc<Shard>, controller: &Controller, topics: BTreeSet<Uuid>) {
+    if topics.is_empty() || shard.node.directories().iter().nth(1).is_none() {
+        return;
+    }
+    let assignments = directories_of(shard, topics).await;
+    let node_id = shard.node.config.node_id;
+    let decision = controller.decisions().assign_directories(node_id, &assignments);
+    if let Ok(delta) = controller.write_all(&decision).await
+        && !delta.is_empty()
+    {
+        publish(shard, controller, delta).await;
+    }
+}
+
+/// In which directories the logs of these topics are, on all shards.
+async fn directories_of(shard: &Rc<Shard>, topics: BTreeSet<Uuid>) -> Vec<DirectoryAssignment> {
+    let of_shards = shard.on_every_shard(move |shard| {
+        let topics = topics.iter().filter_map(|id| shard.replicas.topics.by_id(id));
+        let mut assignments = Vec::new();
+        for topic in topics {
+            for (index, entry) in topic.partitions.iter().enumerate() {
+                let Some(local) = &entry.local else { continue };
+                assignments.push(DirectoryAssignment {
+                    topic_id: topic.id,
+                    partition: index as i32,
+                    directory: Some(local.log.dir().id()),
+                });
+            }
+        }
+        std::future::ready(assignments)
+    });
+    of_shards.await.into_iter().flatten().collect()
+}
+
+/// Creates topics that were asked for by name; those that cannot be created stay missing.
+pub(crate) async fn auto_create(shard: &Rc<Shard>, names: Vec<Arc<str>>) {
+    let created = change(shard, move |decisions, random| {
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        decisions.auto_create_topics(&names, random)
+    });
+    for topic in created.await.unwrap_or_default() {
+        match topic.error {
+            ErrorCode::None => tracing::info!(topic = %topic.name, "created by being asked for"),
+            error => tracing::debug!(topic = %topic.name, %error, "asked for and not created"),
+        }
+    }
+}
+
+/// Decodes a body that the connection's shard has decoded before.
+pub(crate) fn decode_again<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
+    M::decode(&mut Reader::new(body), version).expect("decoded once before")
+}
