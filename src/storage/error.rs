@@ -70,6 +70,13 @@ pub enum StorageError {
         /// What is wrong there.
         reason: &'static str,
     },
+    /// What was waited for, or was being read, is gone: the end of the log was cut off, because
+    /// the leader's log ended otherwise.
+    #[error("the log was truncated below offset {offset}")]
+    Truncated {
+        /// The offset up to which something was waited for or read.
+        offset: Offset,
+    },
     /// An argument that does not fit the log, such as an offset beyond its end.
     #[error("offset {offset} is outside the log ({start} to {end})")]
     OffsetOutOfRange {
@@ -107,7 +114,7 @@ impl StorageError {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            StorageError::Closed => ErrorCode::NotLeaderOrFollower,
+            StorageError::Closed | StorageError::Truncated { .. } => ErrorCode::NotLeaderOrFollower,
             _ => ErrorCode::KafkaStorageError,
         }
     }

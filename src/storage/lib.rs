@@ -11,6 +11,7 @@ mod directories;
 mod error;
 mod index;
 mod leader_epoch_cache;
+mod local_offsets;
 mod log;
 mod log_dir;
 mod names;

@@ -52,7 +52,14 @@ pub(crate) async fn read_at_random(bench: Bench) {
 async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Option<i64> {
     let is_promise = bench.is_sync() && up_to <= bench.log.committed_offset();
     let is_rotten = bench.model(|model| Ok(model.is_rotten_at(offset))) == Some(true);
+    let cuts = bench.truncation.count.get();
+    let was_cut = || bench.truncation.under_way.get() || bench.truncation.count.get() != cuts;
+    let was_cut_before = was_cut();
     let result = bench.log.read(offset, max_bytes, up_to, true).await;
+    if was_cut_before || was_cut() {
+        let bytes = gather(bench, &result.ok()?.pieces).await?;
+        return check_during_cut(bench, offset, &bytes);
+    }
     let read = match result {
         Ok(read) => read,
         Err(ReadError::OffsetOutOfRange { .. }) if offset < bench.log.log_start_offset() => {
@@ -65,6 +72,9 @@ async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Optio
         }
     };
     let bytes = gather(bench, &read.pieces).await?;
+    if was_cut() {
+        return check_during_cut(bench, offset, &bytes);
+    }
     bench.shared.reads.set(bench.shared.reads.get() + 1);
     if bench.shared.rotted.get() || is_rotten {
         return check_rotted(bench, offset, &bytes);
@@ -107,6 +117,23 @@ async fn gather(bench: &Bench, pieces: &[Piece]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// While the end is cut off: a reader gets what was there before or what is there now, and never a
+/// batch of both.
+fn check_during_cut(bench: &Bench, offset: i64, bytes: &[u8]) -> Option<i64> {
+    if bench.shared.rotted.get() || bench.model(|model| Ok(model.is_rotten())) == Some(true) {
+        return None;
+    }
+    for view in ringlog_record::BatchIter::new(bytes) {
+        let Ok(view) = view else { break };
+        let is_whole = view.verify_crc().is_ok() && view.last_offset() >= offset;
+        bench.model(|_| match is_whole {
+            true => Ok(()),
+            false => Err(format!("a batch of two logs in a read at {offset}")),
+        });
+    }
+    None
+}
+
 /// On a damaged disk: whatever passes its checksum must still be what was appended there.
 fn check_rotted(bench: &Bench, offset: i64, bytes: &[u8]) -> Option<i64> {
     let mut next = offset;
@@ -139,7 +166,14 @@ async fn find_time(bench: &Bench, near: i64) {
     };
     let start = bench.log.log_start_offset();
     let end = bench.log.log_end_offset();
-    let found = match bench.log.offset_for_timestamp(timestamp).await {
+    let cuts = bench.truncation.count.get();
+    let was_cut = || bench.truncation.under_way.get() || bench.truncation.count.get() != cuts;
+    let was_cut_before = was_cut();
+    let found = bench.log.offset_for_timestamp(timestamp).await;
+    if was_cut_before || was_cut() {
+        return;
+    }
+    let found = match found {
         Ok(found) => found.map(|found| found.offset),
         Err(error) if bench.log.log_start_offset() == start => {
             return bench.failed("a look-up by time", &error);

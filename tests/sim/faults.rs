@@ -282,6 +282,7 @@ pub(crate) fn crash_everywhere(seed: u64) -> Result<(), String> {
     plan.partitions = 1;
     plan.lying_disk = false;
     plan.recreate = false;
+    plan.truncate = seed % 2 == 1;
     plan.segment_bytes = 60_000;
     plan.checkpoint_micros = 5_000;
     plan.housekeeping_micros = 5_000;

@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub segment_ms: i64,
     /// Topics are deleted and made again now and then.
     pub recreate: bool,
+    /// Ends are cut off now and then, as a follower does.
+    pub truncate: bool,
     pub rounds: Vec<Round>,
 }
 
@@ -99,6 +101,7 @@ impl Plan {
             segment_ms: *p.pick(&[i64::MAX, i64::MAX, 10, 40]),
             recreate: p.chance(0.3),
             rounds: (0..rounds).map(|i| faults::draw_round(p, i + 1 == rounds)).collect(),
+            truncate: p.chance(0.4),
         }
     }
 

@@ -103,6 +103,17 @@ fn taking_a_batch_out_of_a_payload_is_found() {
     println!("the planted bug is found by seed {seed}: {why}");
 }
 
+/// A bug in the storage code: it cuts a log whose recovery point on disk is beyond the cut. A write
+/// that a crash cuts off is then taken for damage to what was durable.
+#[test]
+fn truncating_below_the_recovery_point_is_found() {
+    let (seed, why) = find_planted(|plan| {
+        plan.planted = Some(PlantedBug::KeepRecoveryPoint);
+        plan.truncate = true;
+    });
+    println!("the planted bug is found by seed {seed}: {why}");
+}
+
 /// A disk that reports flushes it has not made.
 #[test]
 fn a_disk_that_lies_is_found() {

@@ -68,8 +68,21 @@ pub(crate) struct LogModel {
     pub generation: u32,
     /// What the metadata say of it; they are kept elsewhere, and never lost.
     pub topic: Topic,
+    /// Something is being cut off.
+    pub cutting: Option<Cut>,
+    /// Where the log ended after the last truncation.
+    pub last_cut: i64,
     /// The last stop was clean: nothing is torn.
     pub stopped_clean: bool,
+}
+
+/// What a truncation was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Everything from this offset on.
+    At(i64),
+    /// Everything; the log is to go on at this offset.
+    All(i64),
 }
 
 /// Where in its life a topic is.
@@ -132,15 +145,72 @@ impl LogModel {
 
     /// The log says that everything below `end` survives.
     pub(crate) fn promised(&mut self, end: i64) -> Result<(), String> {
-        if end > self.end() {
+        if end > self.end() && self.cutting.is_none() {
             return Err(format!("durable up to {end}, but only {} was appended", self.end()));
         }
-        self.durable_end = self.durable_end.max(end);
+        // What is being cut off may be gone or not.
+        let kept = self.cutting.map_or(i64::MAX, |cut| self.kept_by(cut));
+        self.durable_end = self.durable_end.max(end.min(kept));
+        Ok(())
+    }
+
+    /// Everything below stays.
+    fn kept_by(&self, cut: Cut) -> i64 {
+        match cut {
+            Cut::At(offset) => {
+                let entry = self.entries.get(self.position(offset));
+                entry.map_or(offset, |entry| entry.base.min(offset))
+            }
+            Cut::All(_) => 0,
+        }
+    }
+
+    /// From now on, what is to be cut off may be gone or not.
+    pub(crate) fn cut_begins(&mut self, cut: Cut) -> Result<(), String> {
+        let kept = self.kept_by(cut);
+        self.cutting = Some(cut);
+        self.durable_end = self.durable_end.min(kept);
+        self.checkpointed_end = self.checkpointed_end.min(kept);
+        self.checkpointed_start = self.checkpointed_start.min(kept);
+        if let Cut::All(offset) = cut {
+            // A start may find none of it and not even the offset.
+            self.start_asked = self.start_asked.max(offset).max(self.end());
+        }
+        Ok(())
+    }
+
+    /// The log was cut at `end`.
+    pub(crate) fn was_cut(&mut self, end: i64) -> Result<(), String> {
+        let kept = self.cutting.map_or(i64::MAX, |cut| self.kept_by(cut));
+        if end != kept {
+            return Err(format!("cut at {end}, asked was {:?}", self.cutting));
+        }
+        self.entries.truncate(self.position(end));
+        if self.entries.is_empty() {
+            self.floor = end;
+        }
+        self.last_cut = end;
+        self.start = self.start.min(end);
+        self.renumber();
+        Ok(())
+    }
+
+    /// Everything was removed, and the log goes on at `offset`.
+    pub(crate) fn was_restarted(&mut self, offset: i64) -> Result<(), String> {
+        self.entries.clear();
+        self.floor = offset;
+        self.last_cut = offset;
+        self.durable_end = offset;
+        (self.start, self.start_asked) = (offset, offset);
+        self.renumber();
         Ok(())
     }
 
     /// The start of the log only moves up while it is open, and no further than was asked.
     pub(crate) fn started_at(&mut self, start: i64) -> Result<(), String> {
+        if self.cutting.is_some() {
+            return Ok(());
+        }
         if start < self.start {
             return Err(format!("the log start went back from {} to {start}", self.start));
         }
@@ -157,6 +227,10 @@ impl LogModel {
         let promised = self.promised_end();
         if end < promised {
             return Err(format!("lost: the log ends at {end}, promised was {promised}"));
+        }
+        if matches!(self.cutting, Some(Cut::All(at)) if at == start && at == end) {
+            self.entries.clear();
+            self.floor = end;
         }
         if start == end && start > 0 && start <= self.start_asked {
             // Everything below was deleted, and what was behind lost (`flush=async`).
@@ -178,6 +252,7 @@ impl LogModel {
             return Err(format!("the log starts at {start}, checkpointed was {asked}"));
         }
         self.entries.truncate(kept);
+        self.cutting = None;
         self.stopped_clean = false;
         self.start = start;
         self.start_asked = start;

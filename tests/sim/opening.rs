@@ -103,6 +103,7 @@ impl Start<'_> {
             shared: self.shared.clone(),
             plan: Rc::clone(self.plan),
             prng: Rc::clone(&self.prng),
+            truncation: Rc::default(),
         }
     }
 

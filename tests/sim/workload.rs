@@ -3,7 +3,7 @@
 //! Each start opens what is there, compares it with the model, and goes on. Producers keep what
 //! was not acknowledged and send it again after a restart, as Kafka's do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use ringlog_storage::{AppendError, AppendOrigin, Log, LogDirs, OpenedDirs, Stora
 use crate::batches::{self, Sender};
 use crate::checkers;
 use crate::history::Plan;
-use crate::model::Shared;
+use crate::model::{Cut, Shared};
 use crate::opening;
 
 /// How long a stop waits for what is in work.
@@ -31,6 +31,16 @@ pub(crate) struct Bench {
     pub shared: Shared,
     pub plan: Rc<Plan>,
     pub prng: Rc<RefCell<Prng>>,
+    pub truncation: Rc<Truncation>,
+}
+
+/// What the tasks of a log know of its truncations.
+#[derive(Default)]
+pub(crate) struct Truncation {
+    /// One is under way: nothing may be appended.
+    pub under_way: Cell<bool>,
+    /// How many there were.
+    pub count: Cell<u64>,
 }
 
 impl Bench {
@@ -137,8 +147,17 @@ async fn wait_for_tasks(rt: &Runtime, shared: &Shared, tasks: Vec<JoinHandle<()>
 /// Sends batches until the end, keeping a few unacknowledged.
 async fn produce(bench: Bench, producer: usize, epoch: i32) {
     let mut sent = 0;
+    let mut cuts = bench.truncation.count.get();
     while !bench.is_ending() {
         bench.log.wait_writable().await;
+        if bench.truncation.under_way.get() {
+            bench.pause(1_000).await;
+            continue;
+        }
+        if cuts != bench.truncation.count.get() {
+            // Perhaps gone. What is not is known to be a duplicate, or stored twice.
+            (sent, cuts) = (0, bench.truncation.count.get());
+        }
         let pending = {
             let logs = bench.shared.logs.borrow();
             logs[bench.index].producers[producer].unacknowledged.len()
@@ -222,9 +241,25 @@ async fn wait_acknowledged(bench: &Bench, producer: usize, sent: &mut usize) -> 
         entry.map_or(0, |entry| entry.end())
     };
     let was_sync = bench.is_sync();
-    if let Err(error) = bench.log.wait_committed(end).await {
-        bench.failed("a commit", &error);
-        return Err(());
+    let cuts = bench.truncation.count.get();
+    let waited = bench.log.wait_committed(end).await;
+    let is_cut = bench.truncation.count.get() != cuts;
+    match waited {
+        Err(StorageError::Truncated { .. }) if is_cut || bench.truncation.under_way.get() => {
+            return Ok(());
+        }
+        Err(error) => {
+            bench.failed("a commit", &error);
+            return Err(());
+        }
+        Ok(()) if is_cut => {
+            bench.model(|model| match end <= model.last_cut {
+                true => Ok(()),
+                false => Err(format!("acknowledged up to {end}, which was cut off")),
+            });
+            return Ok(());
+        }
+        Ok(()) => {}
     }
     if was_sync && bench.is_sync() {
         bench.model(|model| model.promised(end));
@@ -262,13 +297,17 @@ async fn keep_house(bench: Bench) {
                 log.roll_if_old(now_ms);
                 Ok(())
             }
-            4 => log.wait_durable(log.log_end_offset()).await,
+            4 => match log.wait_durable(log.log_end_offset()).await {
+                Err(StorageError::Truncated { .. }) if bench.plan.truncate => Ok(()),
+                waited => waited,
+            },
             5 if bench.plan.change_flush => {
                 let mut config = (*log.config()).clone();
                 config.flush = if bench.below(2) == 0 { Flush::Sync } else { Flush::Async };
                 log.update_config(Arc::new(config));
                 Ok(())
             }
+            6 if bench.plan.truncate && !bench.shared.rotted.get() => truncate(&bench).await,
             _ => Ok(()),
         };
         if let Err(error) = result {
@@ -276,6 +315,42 @@ async fn keep_house(bench: Bench) {
             return;
         }
         bench.note_promises();
+    }
+}
+
+/// Cuts off the end of the log, or all of it. A full disk may refuse that.
+async fn truncate(bench: &Bench) -> Result<(), StorageError> {
+    let (start, end) = (bench.log.log_start_offset(), bench.log.log_end_offset());
+    let range = (end - start) as u64;
+    bench.truncation.under_way.set(true);
+    let result = if bench.below(4) > 0 {
+        let reach = if bench.below(4) == 0 { range } else { range / 4 };
+        let offset = end - bench.below(reach + 1) as i64;
+        bench.model(|model| model.cut_begins(Cut::At(offset)));
+        match bench.log.truncate_to(offset).await {
+            Ok(end) => bench.model(|model| model.was_cut(end)).map_or(Ok(()), Ok),
+            Err(error) => Err(error),
+        }
+    } else {
+        let offset = start + bench.below(2 * range + 2) as i64;
+        bench.model(|model| model.cut_begins(Cut::All(offset)));
+        let restarted = bench.log.truncate_fully_and_start_at(offset).await;
+        restarted.map(|()| {
+            bench.model(|model| model.was_restarted(offset));
+        })
+    };
+    if bench.log.failure().is_none() {
+        // Otherwise nobody knows what a start will find.
+        bench.model(|model| {
+            model.cutting = None;
+            Ok(())
+        });
+    }
+    bench.truncation.count.set(bench.truncation.count.get() + 1);
+    bench.truncation.under_way.set(false);
+    match result {
+        Err(error) if error.is_disk_full() => Ok(()),
+        result => result,
     }
 }
 
@@ -329,11 +404,15 @@ pub(crate) async fn write_checkpoints(
     dirs: &LogDirs,
 ) -> Result<(), StorageError> {
     let Some(first) = benches.first() else { return Ok(()) };
+    let cuts = |bench: &Bench| (bench.truncation.under_way.get(), bench.truncation.count.get());
+    let before: Vec<_> = benches.iter().map(cuts).collect();
     let checkpoints: Vec<_> = benches.iter().map(|bench| bench.log.checkpoint()).collect();
     match dirs.write_checkpoints(&first.rt, &checkpoints).await {
         Ok(()) => {
-            for (bench, checkpoint) in benches.iter().zip(&checkpoints) {
-                if bench.log.dir().is_offline() {
+            for ((bench, checkpoint), before) in benches.iter().zip(&checkpoints).zip(before) {
+                // What was cut off meanwhile goes before what the checkpoint says.
+                let is_older = before.0 || before != cuts(bench);
+                if bench.log.dir().is_offline() || is_older {
                     continue;
                 }
                 let (start, end) = (checkpoint.log_start_offset, checkpoint.recovery_point);

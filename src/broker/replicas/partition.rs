@@ -109,6 +109,13 @@ impl LogObserver for Watch {
         }
     }
 
+    /// Fetches that wait look again: what they wait behind may be gone.
+    fn truncated(&self, _end_offset: Offset) {
+        if let Some(partition) = self.0.upgrade() {
+            partition.wake_waiters();
+        }
+    }
+
     fn failed(&self, error: &StorageError) {
         if let Some(partition) = self.0.upgrade() {
             let name = &partition.topic_partition;

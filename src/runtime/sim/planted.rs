@@ -10,6 +10,8 @@
 pub enum PlantedBug {
     /// The storage counts what it appends with `flush=sync` as durable before its write returns.
     AcknowledgeBeforeWritten,
+    /// The storage cuts off the end of a log without lowering the recovery point on disk first.
+    KeepRecoveryPoint,
     /// Recovery takes the next bytes that look like a batch for one of the log, also in the payload
     /// of a damaged one.
     SearchPayloads,

@@ -365,6 +365,15 @@ pub(crate) async fn write_checkpoints(
         let text = checkpoint::encode_offsets(&offsets);
         let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
         written.map_err(StorageError::io("write", &path))?;
+        for log in &mine {
+            let superseded = match file {
+                CheckpointFile::RecoveryPoints => &log.recovery_point_files,
+                CheckpointFile::LogStartOffsets => &log.log_start_files,
+                CheckpointFile::HighWatermarks => continue,
+            };
+            let directory = dir.path().join(log.topic_partition.to_string());
+            superseded.remove(runtime, &directory).await?;
+        }
     }
     Ok(())
 }

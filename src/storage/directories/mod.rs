@@ -23,6 +23,7 @@ use ringlog_runtime::{FileLock, Runtime};
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
+use crate::local_offsets::SupersededFiles;
 use crate::log::Log;
 use crate::log_dir::LogDir;
 use crate::recovery::open::OpenHint;
@@ -47,7 +48,7 @@ pub struct FoundLog {
 }
 
 /// What the checkpoint files say about one log; collected from the shards.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LogCheckpoint {
     /// Which log directory it is in.
     pub dir_index: usize,
@@ -59,6 +60,10 @@ pub struct LogCheckpoint {
     pub log_start_offset: Offset,
     /// The high watermark.
     pub high_watermark: Offset,
+    /// Files of the log that are superfluous once the recovery point is in its checkpoint.
+    pub(crate) recovery_point_files: SupersededFiles,
+    /// The same for the log start.
+    pub(crate) log_start_files: SupersededFiles,
 }
 
 /// One of the files in which a directory keeps an offset of each of its logs.
@@ -90,6 +95,8 @@ impl Log {
             recovery_point: self.recovery_point(),
             log_start_offset: self.log_start_offset(),
             high_watermark: self.high_watermark(),
+            recovery_point_files: self.local_recovery_point.superseded(),
+            log_start_files: self.local_start.superseded(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Appended {
     /// Whether it was in the log already. The offsets are those of then; it may not be durable
     /// yet, so an acknowledgement has to wait all the same.
     pub duplicate: bool,
+    /// How often the log had been truncated.
+    pub(crate) cuts: u64,
 }
 
 impl Log {
@@ -107,6 +109,7 @@ impl Log {
             log_append_time: log_append_time.unwrap_or(-1),
             log_start_offset: self.offsets.log_start(),
             duplicate: false,
+            cuts: self.offsets.cuts(),
         })
     }
 
@@ -142,6 +145,7 @@ impl Log {
             log_append_time: if by_append_time { known.timestamp } else { -1 },
             log_start_offset: self.offsets.log_start(),
             duplicate: true,
+            cuts: self.offsets.cuts(),
         }))
     }
 

@@ -33,6 +33,8 @@ use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
+use crate::local_offsets::{LocalOffset, LocalOffsets};
+use crate::log::append::Appended;
 use crate::log::offsets::LogOffsets;
 use crate::log_dir::LogDir;
 use crate::producers::describe::{DescribedProducer, describe};
@@ -46,6 +48,8 @@ pub trait LogObserver {
     /// Everything below `end_offset` may be acknowledged, as far as this node is concerned. Called
     /// once for each write, not for each batch.
     fn committed_advanced(&self, end_offset: Offset);
+    /// Everything from `end_offset` on is gone.
+    fn truncated(&self, end_offset: Offset);
     /// The log went offline.
     fn failed(&self, error: &StorageError);
 }
@@ -70,6 +74,8 @@ pub struct Log {
     pub(crate) offsets: LogOffsets,
     /// Somebody else says how far the replicas are.
     high_watermark_is_given: Cell<bool>,
+    pub(crate) local_recovery_point: LocalOffsets,
+    pub(crate) local_start: LocalOffsets,
     pub(crate) producers: RefCell<ProducerState>,
     pub(crate) epochs: RefCell<LeaderEpochCache>,
     /// Offsets of the producer snapshots on disk.
@@ -108,6 +114,9 @@ pub(crate) struct LogParts {
     pub(crate) log_start_offset: Offset,
     pub(crate) log_end_offset: Offset,
     pub(crate) recovery_point: Offset,
+    /// The numbers of the newest files; see [`crate::local_offsets`].
+    pub(crate) newest_local_recovery_point: u64,
+    pub(crate) newest_local_start: u64,
     pub(crate) producers: ProducerState,
     pub(crate) epochs: LeaderEpochCache,
     pub(crate) snapshots: BTreeSet<Offset>,
@@ -131,6 +140,11 @@ impl Log {
                 parts.recovery_point,
             ),
             high_watermark_is_given: Cell::new(false),
+            local_recovery_point: LocalOffsets::new(
+                LocalOffset::RecoveryPoint,
+                parts.newest_local_recovery_point,
+            ),
+            local_start: LocalOffsets::new(LocalOffset::LogStart, parts.newest_local_start),
             producers: RefCell::new(parts.producers),
             epochs: RefCell::new(parts.epochs),
             snapshots: RefCell::new(parts.snapshots),
@@ -308,7 +322,7 @@ impl Log {
         if self.offsets.durable() < end_offset && self.flush() == Flush::Async {
             self.want_flush(end_offset);
         }
-        self.wait_for(end_offset, Log::durable_offset).await
+        self.wait_for(end_offset, self.offsets.cuts(), Log::durable_offset).await
     }
 
     /// Waits until everything below `end_offset` is on disk in its segment.
@@ -316,7 +330,7 @@ impl Log {
         if self.offsets.settled() < end_offset && self.flush() == Flush::Async {
             self.want_flush(end_offset);
         }
-        self.wait_for(end_offset, |log| log.offsets.settled()).await
+        self.wait_for(end_offset, self.offsets.cuts(), |log| log.offsets.settled()).await
     }
 
     fn want_flush(&self, end_offset: Offset) {
@@ -326,17 +340,29 @@ impl Log {
 
     /// Waits until everything below `end_offset` may be acknowledged.
     pub async fn wait_committed(&self, end_offset: Offset) -> Result<(), StorageError> {
-        self.wait_for(end_offset, Log::committed_offset).await
+        self.wait_for(end_offset, self.offsets.cuts(), Log::committed_offset).await
+    }
+
+    /// Waits until what was appended may be acknowledged.
+    ///
+    /// # Errors
+    /// `Truncated` if it was cut off since, also if others have its offsets by now.
+    pub async fn wait_acknowledged(&self, appended: &Appended) -> Result<(), StorageError> {
+        self.wait_for(appended.last_offset + 1, appended.cuts, Log::committed_offset).await
     }
 
     async fn wait_for(
         &self,
         end_offset: Offset,
+        cuts: u64,
         reached: impl Fn(&Log) -> Offset,
     ) -> Result<(), StorageError> {
         let mut registration = self.durable_waiters.registration();
         poll_fn(|context| {
             self.follow_directory();
+            if !self.offsets.is_same_below(end_offset, cuts) {
+                return Poll::Ready(Err(StorageError::Truncated { offset: end_offset }));
+            }
             let failure = self.failure();
             // What a failed log has only in memory is lost, also with `flush=async`.
             let is_kept = failure.is_none() || self.offsets.durable() >= end_offset;
@@ -449,6 +475,13 @@ impl Log {
         let observer = self.observer.borrow().clone();
         if let Some(observer) = observer {
             observer.committed_advanced(committed);
+        }
+    }
+
+    pub(crate) fn tell_truncated(&self, end_offset: Offset) {
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.truncated(end_offset);
         }
     }
 

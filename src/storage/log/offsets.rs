@@ -17,7 +17,8 @@
 //!   because it depends on the other replicas.
 //!
 //! Every method asserts the order of what it changes. All but the high watermark only move up; only
-//! a truncation takes them back, all at once.
+//! a truncation takes them back, all at once, after the recovery point. It is counted, so that one
+//! who waits for an offset knows whether it is still the offset of the same record.
 
 use std::cell::Cell;
 
@@ -33,6 +34,9 @@ pub(crate) struct LogOffsets {
     log_start: Cell<Offset>,
     local_log_start: Cell<Offset>,
     high_watermark: Cell<Offset>,
+    /// How often the end was cut off, and where it was the last time.
+    cuts: Cell<u64>,
+    last_cut: Cell<Offset>,
 }
 
 impl LogOffsets {
@@ -48,6 +52,8 @@ impl LogOffsets {
             log_start: Cell::new(log_start),
             local_log_start: Cell::new(log_start),
             high_watermark: Cell::new(log_end),
+            cuts: Cell::new(0),
+            last_cut: Cell::new(log_end),
         };
         offsets.check();
         offsets
@@ -151,15 +157,53 @@ impl LogOffsets {
         self.check();
     }
 
-    /// Everything from `end` on, which lies in the log, is gone.
+    /// After a crash everything from `offset` on is to be read again.
+    pub(crate) fn lower_recovery_point(&self, offset: Offset) {
+        self.recovery_point.set(offset.min(self.recovery_point.get()));
+        self.check();
+    }
+
+    /// Everything from `end` on is gone. The recovery point was lowered before.
     pub(crate) fn truncated_to(&self, end: Offset) {
-        assert!(self.log_start.get() <= end && end <= self.log_end.get(), "a cut is in the log");
-        for offset in [&self.recovery_point, &self.settled, &self.durable, &self.written] {
+        assert!(self.recovery_point.get() <= end && end <= self.log_end.get(), "a cut at {end}");
+        for offset in [&self.log_start, &self.local_log_start, &self.high_watermark] {
             offset.set(offset.get().min(end));
         }
-        self.high_watermark.set(self.high_watermark.get().min(end));
-        self.log_end.set(end);
+        self.cut_at(end);
+    }
+
+    /// Everything is gone, and the log goes on at `offset`.
+    pub(crate) fn restarted_at(&self, offset: Offset) {
+        self.log_start.set(offset);
+        self.local_log_start.set(offset);
+        self.high_watermark.set(offset);
+        self.cut_at(offset);
+        // There is nothing that could be read again.
+        self.recovery_point.set(offset);
+    }
+
+    fn cut_at(&self, end: Offset) {
+        for offset in [&self.settled, &self.durable, &self.written, &self.log_end] {
+            offset.set(end);
+        }
+        self.cuts.set(self.cuts.get() + 1);
+        self.last_cut.set(end);
         self.check();
+    }
+
+    /// How often the end of the log was cut off.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.get()
+    }
+
+    /// Whether the records below `offset` are still those that they were when there had been so
+    /// many `cuts`. After several cuts the answer may be no though they are.
+    pub(crate) fn is_same_below(&self, offset: Offset, cuts: u64) -> bool {
+        match self.cuts.get() - cuts {
+            0 => true,
+            1 => offset <= self.last_cut.get(),
+            _ => false,
+        }
     }
 
     fn check(&self) {

@@ -28,7 +28,7 @@ use crate::segment::{Segment, Stage};
 /// for long: 1 MiB writes already run at the device's speed.
 pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
 /// How long a writer waits for space before it tries again.
-const SPACE_RETRY: Duration = Duration::from_secs(1);
+pub(crate) const SPACE_RETRY: Duration = Duration::from_secs(1);
 
 /// How much is left to do.
 enum Progress {

@@ -117,6 +117,8 @@ struct Stretch {
     segment: Rc<Segment>,
     start: u64,
     end: u64,
+    /// The segment's when this was decided.
+    generation: u64,
     way: Way,
     /// Bytes in memory are copied, so that a reader who does not take them does not hold the much
     /// larger chunk they are in.
@@ -145,7 +147,12 @@ impl Log {
         up_to: Offset,
         min_one: bool,
     ) -> Result<ReadPlan, ReadError> {
+        let cuts = self.offsets.cuts();
         let result = self.find_stretch(offset, max_bytes, up_to, min_one).await;
+        if self.offsets.cuts() != cuts {
+            // What was found may be gone. The next try meets the log as it is now.
+            return Ok(ReadPlan { cut_short: true, ..ReadPlan::nothing(offset) });
+        }
         result.map_err(|error| self.explain(offset, error))
     }
 
@@ -155,8 +162,15 @@ impl Log {
         let Some(stretch) = stretch else {
             return Ok(LogRead { cut_short, ..LogRead::default() });
         };
+        let is_current = || stretch.segment.generation() == stretch.generation;
+        if !is_current() {
+            return Ok(LogRead { cut_short: true, ..LogRead::default() });
+        }
         let pieces = self.pieces(&stretch).await;
         drop(memory);
+        if !is_current() {
+            return Ok(LogRead { cut_short: true, ..LogRead::default() });
+        }
         let pieces = pieces.map_err(|error| self.explain(offset, error))?;
         let bytes: usize = pieces.iter().map(piece_len).sum();
         Ok(LogRead { pieces, bytes, first_batch_base, cut_short })
@@ -184,6 +198,7 @@ impl Log {
         if offset < start || offset > end {
             return Err(ReadError::OffsetOutOfRange { offset, start, end });
         }
+        let cuts = self.offsets.cuts();
         let up_to = up_to.min(end);
         if offset >= up_to || (max_bytes == 0 && !min_one) {
             return Ok(ReadPlan::nothing(offset));
@@ -199,8 +214,10 @@ impl Log {
             return Ok(ReadPlan { available: first_size, ..ReadPlan::nothing(offset) });
         }
         let limit = self.end_position(&segment, up_to).await?;
+        self.check_uncut(offset, cuts)?;
         let wanted = limit.min(first.position + (max_bytes as u64).max(first_size));
         let way = self.way(&segment, first.position, wanted).await?;
+        self.check_uncut(offset, cuts)?;
         let is_short = way != Way::Page && self.shard.is_short_of_memory();
         if is_short && !min_one {
             return Ok(ReadPlan { cut_short: true, ..ReadPlan::nothing(offset) });
@@ -230,11 +247,21 @@ impl Log {
         }
         let memory =
             (way == Way::Disk).then(|| self.shard.plan_memory((end - first.position) as usize));
-        let stretch = Stretch { segment, start: first.position, end, way, copied: is_short };
+        let generation = segment.generation();
+        let (start, copied) = (first.position, is_short);
+        let stretch = Stretch { segment, start, end, generation, way, copied };
         let first_batch_base = Some(first.header.base_offset);
         let available = limit - first.position;
         let stretch = Some(stretch);
         Ok(ReadPlan { offset, first_batch_base, stretch, available, cut_short, memory })
+    }
+
+    /// While a read is planned, what it goes by may be cut off.
+    fn check_uncut(&self, offset: Offset, cuts: u64) -> Result<(), ReadError> {
+        match self.offsets.cuts() == cuts {
+            true => Ok(()),
+            false => Err(StorageError::Truncated { offset }.into()),
+        }
     }
 
     /// How to read from `start` on.
@@ -291,7 +318,11 @@ impl Log {
         offset: Offset,
     ) -> Result<Option<Located>, ReadError> {
         self.load_index(segment).await?;
+        let generation = segment.generation();
         let walked = self.walk(segment, offset).await;
+        if segment.generation() != generation {
+            return Err(StorageError::Truncated { offset }.into());
+        }
         let is_wrong = match &walked {
             Err(ReadError::Corrupt { .. }) => segment.fence_at(offset).is_none(),
             // What most readers ask for: what comes after the batch they had.
@@ -454,7 +485,7 @@ impl Log {
 
     /// The bytes of a stretch.
     async fn pieces(&self, stretch: &Stretch) -> Result<Vec<Piece>, ReadError> {
-        let Stretch { segment, start, end, way, copied } = stretch;
+        let Stretch { segment, start, end, way, copied, .. } = stretch;
         let (start, end) = (*start, *end);
         let tell = |source, bytes| self.shard.tell(|observer| observer.read(source, bytes));
         if segment.stage.get() == Stage::Sealed || *way == Way::Page {
@@ -507,9 +538,14 @@ impl Log {
     }
 
     async fn open_log(&self, segment: &Segment, how: &OpenOptions) -> Result<File, ReadError> {
-        let path = segment.path(names::LOG);
+        let (path, generation) = (segment.path(names::LOG), segment.generation());
         let file = self.shard.runtime().open(&path, how).await;
-        Ok(file.map_err(StorageError::io("open", &path))?)
+        let file = file.map_err(StorageError::io("open", &path))?;
+        // By now the name may be another file's.
+        match segment.generation() == generation && !segment.is_retired() {
+            true => Ok(file),
+            false => Err(StorageError::Truncated { offset: segment.base_offset }.into()),
+        }
     }
 
     /// Whether what no cache has is read through the page cache, too.
@@ -545,8 +581,12 @@ impl Log {
         if segment.index.borrow().is_some() {
             return Ok(());
         }
+        let generation = segment.generation();
         let (offsets, offsets_are_all) = self.load_offsets(segment).await;
         let (times, times_are_all) = self.load_times(segment).await;
+        if segment.generation() != generation || segment.is_retired() {
+            return Err(StorageError::Truncated { offset: segment.base_offset }.into());
+        }
         // Nobody may believe the parts of a damaged one, so it is not shown until it is whole.
         if sealed && !(offsets_are_all && times_are_all) && self.examine(segment).await? {
             return Ok(());

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use ringlog_types::Offset;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, StorageError};
 use crate::index::offset_index::{INDEX_BYTES_MAX, OffsetIndex};
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::Log;
@@ -69,6 +69,7 @@ impl Log {
 
     async fn check_batches(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
         let runtime = self.shard.runtime();
+        let generation = segment.generation();
         let path = segment.path(names::LOG);
         let sealed = segment.stage.get() == Stage::Sealed;
         let mut scanner = Scanner::open(runtime, &path).await?;
@@ -91,6 +92,9 @@ impl Log {
             report: &mut report,
         };
         walk.run(&found, &mut scanner).await?;
+        if segment.generation() != generation {
+            return Err(StorageError::Truncated { offset: segment.base_offset }.into());
+        }
         for fenced in &report.fenced {
             tracing::error!(partition = %self.topic_partition, path = %path.display(),
                 fence = ?fenced.fence, reason = fenced.reason,

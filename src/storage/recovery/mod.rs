@@ -7,4 +7,5 @@ mod examine;
 pub(crate) mod open;
 mod opening;
 pub(crate) mod producer_replay;
+mod truncate;
 pub(crate) mod walk;

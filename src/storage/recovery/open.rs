@@ -17,6 +17,7 @@ use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
 use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::local_offsets::LocalOffset;
 use crate::log::seal::{self, LogFile};
 use crate::log::{Log, LogParts};
 use crate::log_dir::LogDir;
@@ -80,6 +81,8 @@ impl Log {
             log_start_offset: 0,
             log_end_offset: 0,
             recovery_point: 0,
+            newest_local_recovery_point: 0,
+            newest_local_start: 0,
             producers: ProducerState::default(),
             epochs: LeaderEpochCache::default(),
             snapshots: BTreeSet::new(),
@@ -101,8 +104,10 @@ impl Log {
     ) -> Result<(Rc<Log>, RecoveryReport), StorageError> {
         let path: Rc<Path> = dir.path().join(topic_partition.to_string()).into();
         let mut report = RecoveryReport::default();
-        let opening = Opening { shard, path: &path, config: &config, hint };
+        let mut opening = Opening { shard, path: &path, config: &config, hint };
         let listing = opening.list().await?;
+        opening.take_local_offsets(&listing).await?;
+        let hint = opening.hint;
         let topic_id = opening.topic_id(&listing, topic_id).await?;
         let mut epochs = opening.epochs(&listing).await?;
         let segments = opening.segments(&listing, &mut epochs, &mut report).await?;
@@ -136,6 +141,8 @@ impl Log {
             log_start_offset,
             log_end_offset,
             recovery_point: if hint.clean { log_end_offset } else { hint.recovery_point },
+            newest_local_recovery_point: listing.newest_local(LocalOffset::RecoveryPoint),
+            newest_local_start: listing.newest_local(LocalOffset::LogStart),
             producers: loaded.state,
             epochs,
             snapshots: loaded.snapshots,

@@ -13,6 +13,7 @@ use crate::error::StorageError;
 use crate::index::offset_index::OffsetIndex;
 use crate::index::time_index::TimeIndex;
 use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::local_offsets::{LocalOffset, parse_offset};
 use crate::log::seal;
 use crate::names;
 use crate::recovery::beyond::Beyond;
@@ -31,9 +32,19 @@ pub(crate) struct Listing {
     /// Base offset and size of each `.log`.
     pub(crate) segments: Vec<(Offset, u64)>,
     pub(crate) snapshots: BTreeSet<Offset>,
+    /// Files with offsets that go before the checkpoints; see [`crate::local_offsets`].
+    local_offsets: Vec<(LocalOffset, u64)>,
     has_epochs: bool,
     has_metadata: bool,
     has_fences: bool,
+}
+
+impl Listing {
+    /// The number of the newest file with one of the log's offsets; 0 if there is none.
+    pub(crate) fn newest_local(&self, which: LocalOffset) -> u64 {
+        let numbers = self.local_offsets.iter().filter(|(found, _)| *found == which);
+        numbers.map(|(_, number)| *number).max().unwrap_or(0)
+    }
 }
 
 /// What opening one log needs to know.
@@ -87,11 +98,37 @@ impl Opening<'_> {
                 _ if entry.name == names::LEADER_EPOCH_CHECKPOINT => listing.has_epochs = true,
                 _ if entry.name == names::FENCED_RANGES => listing.has_fences = true,
                 _ if entry.name == names::PARTITION_METADATA => listing.has_metadata = true,
-                _ => {}
+                _ => listing.local_offsets.extend(LocalOffset::parse(&entry.name)),
             }
         }
         listing.segments.sort_unstable();
         Ok(listing)
+    }
+
+    /// Has the offsets in the log's own directory go before the checkpoints'. A file that cannot
+    /// be read says that something was lowered, and not how far: everything is read again.
+    pub(crate) async fn take_local_offsets(
+        &mut self,
+        listing: &Listing,
+    ) -> Result<(), StorageError> {
+        for (which, number) in &listing.local_offsets {
+            let path = self.path.join(which.file_name(*number));
+            let bytes = self.runtime().read_file(&path, SMALL_FILE_BYTES_MAX).await;
+            let offset = parse_offset(&bytes.map_err(StorageError::io("read", &path))?);
+            let is_newest = *number == listing.newest_local(*which);
+            self.hint.clean = false;
+            match (which, offset) {
+                (LocalOffset::RecoveryPoint, offset) => {
+                    let offset = offset.unwrap_or(0);
+                    self.hint.recovery_point = self.hint.recovery_point.min(offset);
+                }
+                (LocalOffset::LogStart, Some(offset)) if is_newest => {
+                    self.hint.log_start_offset = offset;
+                }
+                (LocalOffset::LogStart, _) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn read_text(&self, name: &str) -> Result<String, StorageError> {

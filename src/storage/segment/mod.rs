@@ -151,6 +151,9 @@ pub(crate) struct Segment {
     /// Whether pages of the file may be on their way to a socket.
     pub(crate) lent: Cell<bool>,
     pub(crate) fences: RefCell<Vec<Fence>>,
+    /// Goes up when other bytes take the place of the segment's, or it leaves the log.
+    generation: Cell<u64>,
+    retired: Cell<bool>,
     /// Once every batch on disk was checked since the index was loaded, what seems wrong is so.
     pub(crate) examination: Cell<Examination>,
     /// Those who wait for one that is under way.
@@ -213,6 +216,8 @@ impl Segment {
             has_aborted: Cell::new(None),
             lent: Cell::new(false),
             fences: RefCell::default(),
+            generation: Cell::new(0),
+            retired: Cell::new(false),
             examination: Cell::default(),
             examination_ended: Waiters::default(),
             closing_snapshot: RefCell::new(None),
@@ -222,6 +227,29 @@ impl Segment {
     /// The path of one of the segment's files.
     pub(crate) fn path(&self, suffix: &str) -> PathBuf {
         self.directory.borrow().join(names::segment_file(self.base_offset, suffix))
+    }
+
+    /// Changes when what was known of the segment's bytes does not hold any more.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Whether the segment is out of the log. Its files may be another's by their names.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// Notes that the segment is out of the log.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.note_cut();
+    }
+
+    /// Notes that the segment's end was cut off.
+    pub(crate) fn note_cut(&self) {
+        self.generation.set(self.generation.get() + 1);
+        self.examination.set(Examination::None);
+        self.examination_ended.wake_all();
     }
 
     /// Tells the segment that its directory was renamed.

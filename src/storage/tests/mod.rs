@@ -9,4 +9,5 @@ mod recovery;
 mod reopen;
 mod shortage;
 mod sim;
+mod truncation;
 mod written;

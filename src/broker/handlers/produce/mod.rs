@@ -397,7 +397,7 @@ async fn acknowledge(partition: &Partition, appended: Appended, acks: Acks) -> O
         // bounds the leader's own disk, as in Kafka, where a `DelayedProduce` that only the leader
         // is part of is complete before it waits: an error for what is there in a moment would make
         // the client send it twice.
-        let waited = log.wait_committed(appended.last_offset + 1).await;
+        let waited = log.wait_acknowledged(&appended).await;
         if let Err(error) = waited {
             return Outcome::failed(error.error_code(), error.to_string());
         }

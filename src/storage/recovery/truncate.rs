@@ -1,0 +1,405 @@
+//! Cutting off the end of a log, as followers do whose end differs from the leader's.
+//!
+//! A loss of power at any step leaves a log that opens without complaint, and in which nothing
+//! that was appended after the truncation is ever taken for what was there before:
+//!
+//! 1. Everything is written and flushed, and the writer stopped. The place of the cut is found.
+//! 2. The recovery point on disk is lowered to the cut ([`crate::local_offsets`]). From here on a
+//!    start reads everything behind the cut again and believes no witness of what was there.
+//! 3. The log in memory is cut, in one step: readers see the old log or the new one. Who waits for
+//!    an offset that is gone is told so, and never hears of what gets that offset later.
+//! 4. What vouches for the records behind the cut goes: producer snapshots, fences, epochs, index
+//!    entries; and the directory is flushed.
+//! 5. The segments behind the cut are removed, newest first, so that there is never a gap.
+//! 6. The `.log` is cut, and flushed. Where its pages may be on their way to a consumer, a copy of
+//!    what is kept takes its place.
+//!
+//! When everything is removed, there is no `.log` to cut: once the segments are gone, the new start
+//! is written down as the recovery point was, and then the first segment is made.
+//!
+//! The caller sees to it that nothing is appended meanwhile.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ringlog_runtime::sim::PlantedBug;
+use ringlog_runtime::{Durability, File, OpenOptions, WriteBufs};
+use ringlog_types::{Offset, TimestampMs};
+
+use crate::directories::checkpoint;
+use crate::error::StorageError;
+use crate::log::Log;
+use crate::log::seal::{self, LogFile};
+use crate::log::writer::SPACE_RETRY;
+use crate::names;
+use crate::producers::state::ProducerState;
+use crate::recovery::producer_replay::{Loaded, Replay};
+use crate::segment::scan::Scanner;
+use crate::segment::tail::{BLOCK, Tail, block_floor};
+use crate::segment::{Segment, SegmentIndex, Stage};
+
+/// Where a log is cut, and what is needed to go on from there.
+struct Place {
+    segment: Rc<Segment>,
+    /// Where in its `.log`; the end of a batch.
+    position: u64,
+    end_offset: Offset,
+    /// The `.log`, open for writing.
+    file: File,
+    /// What is kept of the last block.
+    residue: Bytes,
+    max_timestamp: Option<(TimestampMs, Offset)>,
+    /// The indexes of what is kept.
+    index: SegmentIndex,
+}
+
+/// What step 3 leaves for those behind it.
+struct Remains {
+    /// Segments that are out of the log, oldest first.
+    removed: Vec<Rc<Segment>>,
+    /// Pages of the segment that is cut may be on their way to a consumer.
+    is_lent: bool,
+}
+
+impl Log {
+    /// Cuts off everything from `offset` on, which must lie in the log. If `offset` is in the
+    /// middle of a batch, the batch goes too; if that batch began below the log start, so does
+    /// the log afterwards. Returns the new end.
+    pub async fn truncate_to(&self, offset: Offset) -> Result<Offset, StorageError> {
+        self.check_cut(offset)?;
+        if offset == self.offsets.log_end() {
+            return Ok(offset);
+        }
+        self.stop_for_cut().await?;
+        let result = self.cut(offset).await;
+        self.go_on_after_cut();
+        result
+    }
+
+    /// Removes everything, and has the log start and end at `offset`, which may be anywhere.
+    pub async fn truncate_fully_and_start_at(&self, offset: Offset) -> Result<(), StorageError> {
+        if offset < 0 {
+            let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
+            return Err(StorageError::OffsetOutOfRange { offset, start, end });
+        }
+        self.stop_for_cut().await?;
+        let result = self.restart_at(offset).await;
+        self.go_on_after_cut();
+        result
+    }
+
+    fn check_cut(&self, offset: Offset) -> Result<(), StorageError> {
+        let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
+        match (start..=end).contains(&offset) {
+            true => Ok(()),
+            false => Err(StorageError::OffsetOutOfRange { offset, start, end }),
+        }
+    }
+
+    async fn stop_for_cut(&self) -> Result<(), StorageError> {
+        self.wait_settled(self.offsets.log_end()).await?;
+        self.pause_writer().await;
+        match self.failure() {
+            Some(failure) => {
+                self.go_on_after_cut();
+                Err(failure)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn go_on_after_cut(&self) {
+        self.writer_paused.set(false);
+        self.kick_writer();
+    }
+
+    async fn cut(&self, offset: Offset) -> Result<Offset, StorageError> {
+        let place = self.place_of_cut(offset).await?;
+        let end_offset = place.end_offset;
+        self.lower_recovery_point(end_offset).await?;
+        // Retention may have gone on meanwhile.
+        self.check_cut(offset)?;
+        let segment = place.segment.clone();
+        let remains = self.cut_in_memory(place);
+        self.until_there_is_space(async || {
+            self.remove_witnesses(end_offset).await?;
+            seal::rewrite_indexes(self.shard.runtime(), &segment).await?;
+            self.remove_segments(&remains.removed).await?;
+            if remains.is_lent {
+                self.copy_prefix(&segment).await?;
+            }
+            self.trim(&segment).await
+        })
+        .await?;
+        self.reload_producers(end_offset).await?;
+        assert!(self.offsets.log_end() == end_offset, "nothing is appended during a truncation");
+        Ok(end_offset)
+    }
+
+    async fn restart_at(&self, offset: Offset) -> Result<(), StorageError> {
+        self.lower_recovery_point(0).await?;
+        let directory = self.path.borrow().clone();
+        let now_ms = self.shard.runtime().wall_clock_ms();
+        let next = Rc::new(Segment::open(&directory, offset, now_ms));
+        let removed = self.segments.replace(vec![next.clone()]);
+        self.offsets.restarted_at(offset);
+        self.epochs.borrow_mut().truncate_from_end(0);
+        self.producers.replace(ProducerState::default());
+        self.let_go(&removed);
+        self.until_there_is_space(async || {
+            self.remove_witnesses(offset - 1).await?;
+            self.remove_segments(&removed).await?;
+            // Not before: what is left of the old log would start there, and hide what it gets.
+            self.local_start.write(self.shard.runtime(), &directory, offset).await?;
+            self.create_files(&next).await.map(drop)
+        })
+        .await?;
+        assert!(self.offsets.log_end() == offset, "nothing is appended during a truncation");
+        Ok(())
+    }
+
+    /// Step 1: the last batch boundary at or below `offset`.
+    async fn place_of_cut(&self, offset: Offset) -> Result<Place, StorageError> {
+        let of_offset = self.segment_for(offset).expect("the offset is in the log");
+        let unusable =
+            |segment: &Segment, why: String| StorageError::unusable(&segment.path(names::LOG), why);
+        let located = self.locate(offset).await;
+        let located = located.map_err(|error| unusable(&of_offset, error.to_string()))?;
+        let (segment, position, end_offset) = match located {
+            Some((found, at)) => (found, at.position, at.header.base_offset.min(offset)),
+            None => (of_offset.clone(), of_offset.size.get(), offset),
+        };
+        let loaded = self.load_index(&segment).await;
+        loaded.map_err(|error| unusable(&segment, error.to_string()))?;
+        // Of a sealed segment it may be forgotten at any time.
+        let mut index = segment.index.borrow().clone().expect("it was just loaded");
+        index.offsets.truncate(end_offset, position);
+        index.times.truncate(end_offset);
+        let file = seal::open_log_file(self, &segment, LogFile::Existing).await?;
+        let block = block_floor(position);
+        let runtime = self.shard.runtime();
+        let (read, buffer) =
+            runtime.read_at(&file, runtime.buffers().get(BLOCK as usize), block).await;
+        let path = segment.path(names::LOG);
+        let read = read.map_err(StorageError::io("read", &path))?;
+        let length = (position - block) as usize;
+        if read < length {
+            return Err(unusable(&segment, "it is shorter than its index says".to_owned()));
+        }
+        let residue = Bytes::copy_from_slice(&buffer[..length]);
+        let max_timestamp = self.max_timestamp_below(&segment, position, &index).await?;
+        Ok(Place { segment, position, end_offset, file, residue, max_timestamp, index })
+    }
+
+    /// The largest timestamp of a segment below a place in it. What the indexes leave out are the
+    /// batches behind the last entry.
+    async fn max_timestamp_below(
+        &self,
+        segment: &Segment,
+        position: u64,
+        index: &SegmentIndex,
+    ) -> Result<Option<(TimestampMs, Offset)>, StorageError> {
+        let mut newest = index.times.last();
+        let mut at = index.offsets.last().map_or(0, |entry| u64::from(entry.position));
+        let path = segment.path(names::LOG);
+        let mut scanner = Scanner::open(self.shard.runtime(), &path).await?;
+        while at < position {
+            let Ok(header) = scanner.header(at).await? else { break };
+            let is_newer = newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp);
+            if is_newer && header.max_timestamp >= 0 {
+                newest = Some((header.max_timestamp, header.last_offset()));
+            }
+            at += header.size as u64;
+        }
+        Ok(newest)
+    }
+
+    /// Step 2.
+    async fn lower_recovery_point(&self, offset: Offset) -> Result<(), StorageError> {
+        // A checkpoint that is collected from now on says so, too.
+        self.offsets.lower_recovery_point(offset);
+        self.pending_checkpoint.take();
+        let runtime = self.shard.runtime();
+        if runtime.planted(PlantedBug::KeepRecoveryPoint) {
+            return Ok(());
+        }
+        let directory = self.path.borrow().clone();
+        self.local_recovery_point.write(runtime, &directory, offset).await
+    }
+
+    /// Step 3, without waiting.
+    fn cut_in_memory(&self, place: Place) -> Remains {
+        let Place { segment, position, end_offset, file, residue, max_timestamp, index } = place;
+        let removed = {
+            let mut segments = self.segments.borrow_mut();
+            let at = segments.iter().position(|known| Rc::ptr_eq(known, &segment));
+            // `check_cut` has seen that the offset is not below the start.
+            segments.split_off(at.expect("the segment is in the log") + 1)
+        };
+        self.shard.tail_shrank(
+            segment.tail.replace(Tail::with_residue(block_floor(position), residue)).memory(),
+        );
+        segment.reader.take();
+        segment.direct_reader.take();
+        let is_lent = segment.lent.replace(false);
+        segment.stage.set(Stage::Open);
+        segment.closing_snapshot.take();
+        segment.index.replace(Some(index));
+        segment.max_timestamp.set(max_timestamp);
+        segment.resume_at(position, end_offset);
+        segment.fences.borrow_mut().retain(|fence| fence.end_position <= position);
+        {
+            let mut write = segment.write.borrow_mut();
+            write.file = Some(file);
+            write.written = position;
+            write.written_end = position;
+            write.written_offset = end_offset;
+        }
+        segment.note_cut();
+        self.shard.read_ahead().forget(&segment);
+        self.offsets.truncated_to(end_offset);
+        self.epochs.borrow_mut().truncate_from_end(end_offset);
+        self.let_go(&removed);
+        assert!(segment.dirty_bytes() == 0 && segment.end_offset.get() == end_offset);
+        Remains { removed, is_lent }
+    }
+
+    /// Frees what segments have that are out of the log, and tells everyone who waits.
+    fn let_go(&self, removed: &[Rc<Segment>]) {
+        for segment in removed {
+            segment.retire();
+            segment.write.borrow_mut().file = None;
+            self.shard.tail_shrank(segment.tail.borrow_mut().clear());
+            self.shard.read_ahead().forget(segment);
+        }
+        let end_offset = self.offsets.log_end();
+        self.flush_wanted.set(self.flush_wanted.get().min(end_offset));
+        self.reset_notification(self.committed_offset());
+        self.durable_waiters.wake_all();
+        self.tell_truncated(end_offset);
+    }
+
+    /// Step 4, but for the indexes.
+    async fn remove_witnesses(&self, end_offset: Offset) -> Result<(), StorageError> {
+        let runtime = self.shard.runtime();
+        let directory = self.path.borrow().clone();
+        let beyond: Vec<Offset> =
+            self.snapshots.borrow().range(end_offset + 1..).copied().collect();
+        for offset in beyond {
+            let path = directory.join(names::segment_file(offset, names::SNAPSHOT));
+            match runtime.remove_file(&path).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StorageError::io("remove", &path)(error));
+                }
+                _ => drop(self.snapshots.borrow_mut().remove(&offset)),
+            }
+        }
+        self.rewrite_fences(&directory).await?;
+        self.write_epochs().await?;
+        runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))
+    }
+
+    /// Has the file of fences say what the segments know, if there is one.
+    async fn rewrite_fences(&self, directory: &Path) -> Result<(), StorageError> {
+        let runtime = self.shard.runtime();
+        let path = directory.join(names::FENCED_RANGES);
+        if runtime.stat(&path).await.is_err() {
+            return Ok(());
+        }
+        let fences: Vec<_> = {
+            let segments = self.segments.borrow();
+            let of_segment = |segment: &Rc<Segment>| {
+                let fences = segment.fences.borrow().clone();
+                fences.into_iter().map(|fence| (segment.base_offset, fence)).collect::<Vec<_>>()
+            };
+            segments.iter().flat_map(of_segment).collect()
+        };
+        let text = checkpoint::encode_fences(&fences);
+        let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
+        written.map_err(StorageError::io("write", &path))
+    }
+
+    /// Step 5.
+    async fn remove_segments(&self, removed: &[Rc<Segment>]) -> Result<(), StorageError> {
+        let directory = self.path.borrow().clone();
+        for segment in removed.iter().rev() {
+            self.snapshots.borrow_mut().remove(&segment.base_offset);
+            self.mark_deleted(&directory, segment.base_offset).await?;
+            self.remove_later(directory.clone(), segment.base_offset);
+        }
+        Ok(())
+    }
+
+    /// Puts a copy of what is kept in the place of a segment's `.log`.
+    async fn copy_prefix(&self, segment: &Rc<Segment>) -> Result<(), StorageError> {
+        let runtime = self.shard.runtime();
+        let length = segment.size.get();
+        let path = segment.path(names::LOG);
+        let copy = segment.path(names::LOG).with_extension("log.cleaned");
+        let from = OpenOptions { read: true, ..Default::default() };
+        let from = runtime.open(&path, &from).await.map_err(StorageError::io("open", &path))?;
+        let to = OpenOptions { write: true, create: true, truncate: true, ..Default::default() };
+        let to = runtime.open(&copy, &to).await.map_err(StorageError::io("create", &copy))?;
+        let mut position = 0;
+        while position < length {
+            let buffer = runtime.buffers().get(((length - position) as usize).min(1 << 20));
+            let (read, buffer) = runtime.read_at(&from, buffer, position).await;
+            let read = read.map_err(StorageError::io("read", &path))?;
+            let useful = read.min((length - position) as usize);
+            if useful == 0 {
+                return Err(StorageError::unusable(&path, "it is shorter than its index says"));
+            }
+            let bufs = WriteBufs::from_iter([buffer.freeze().slice(..useful)]);
+            let written = runtime.write_at(&to, bufs, position, Durability::Buffered).await;
+            written.map_err(StorageError::io("write", &copy))?;
+            position += useful as u64;
+        }
+        // Should there be no space, all of it is written again.
+        let flushed = runtime.sync_data(&to).await;
+        flushed.map_err(StorageError::io("write and flush", &copy))?;
+        runtime.rename(&copy, &path).await.map_err(StorageError::io("rename", &copy))?;
+        let directory = self.path.borrow().clone();
+        runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))?;
+        let file = seal::open_log_file(self, segment, LogFile::Existing).await?;
+        segment.write.borrow_mut().file = Some(file);
+        segment.reader.take();
+        segment.direct_reader.take();
+        Ok(())
+    }
+
+    /// Producer state as it was at `end_offset`: from a snapshot and the batches behind it.
+    async fn reload_producers(&self, end_offset: Offset) -> Result<(), StorageError> {
+        let segments = self.segments.borrow().clone();
+        let known = self.snapshots.borrow().clone();
+        let directory = self.path.borrow().clone();
+        let replay = Replay { shard: &self.shard, directory: &directory, segments: &segments };
+        let loaded = replay.load(known, end_offset, false).await;
+        let Loaded { state, snapshots, .. } = loaded.inspect_err(|error| self.fail(error))?;
+        self.producers.replace(state);
+        self.snapshots.replace(snapshots);
+        Ok(())
+    }
+
+    /// Does what has to be done once the log in memory is cut, however long it takes: a full disk
+    /// passes, and with any other error nobody knows any more what a start would find.
+    async fn until_there_is_space(
+        &self,
+        step: impl AsyncFn() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        loop {
+            match step().await {
+                Err(error) if error.is_disk_full() && self.failure().is_none() => {
+                    self.dir.set_exhausted(true);
+                    tracing::error!(partition = %self.topic_partition, %error, "disk full");
+                    self.shard.runtime().sleep(SPACE_RETRY).await;
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    return Err(error);
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+}

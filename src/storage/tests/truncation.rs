@@ -1,0 +1,146 @@
+//! Cutting off the end of a log: who waits for what is gone, and what a crash leaves.
+
+use std::fs;
+use std::rc::Rc;
+
+use ringlog_config::TopicConfig;
+use ringlog_types::Offset;
+
+use crate::testing::{BatchSpec, Bench, append, on_shard, read_all};
+use crate::{Log, StorageError, names};
+
+const BATCHES: Offset = 60;
+
+/// A log of segments with some ten batches of one record.
+fn with_log<F, Fut>(test: F)
+where
+    F: Fn(Bench) -> Fut + Send + Sync + Copy + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().to_owned();
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let config = TopicConfig { segment_bytes: 10_000, ..Default::default() };
+            test(Bench::new(runtime, &path, config)).await;
+        }
+    });
+}
+
+async fn fill(log: &Log, batches: Offset) {
+    for seed in 0..batches as u8 {
+        append(log, BatchSpec { value_bytes: 900, seed, ..Default::default() }).expect("taken");
+    }
+    log.wait_durable(log.log_end_offset()).await.expect("written");
+}
+
+/// Once they were answered when others had got their offsets.
+#[test]
+fn who_waits_for_what_is_cut_off_is_told() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        let log = &opened.log;
+        fill(log, 10).await;
+        let kept = append(log, BatchSpec::default()).expect("taken");
+        let gone = append(log, BatchSpec::default()).expect("taken");
+        let waiting = {
+            let log = Rc::clone(log);
+            bench.runtime().spawn(async move { log.wait_committed(13).await })
+        };
+        bench.runtime().sleep(std::time::Duration::ZERO).await;
+        assert_eq!(log.truncate_to(11).await.expect("cut"), 11);
+        fill(log, 20).await;
+        assert_eq!(log.log_end_offset(), 31);
+        let told = waiting.await;
+        assert!(matches!(told, Err(StorageError::Truncated { offset: 13 })), "{told:?}");
+        let told = log.wait_acknowledged(&gone).await;
+        assert!(matches!(told, Err(StorageError::Truncated { .. })), "{told:?}");
+        log.wait_acknowledged(&kept).await.expect("it is there");
+
+        log.truncate_fully_and_start_at(500).await.expect("made anew");
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (500, 500));
+        assert_eq!((log.high_watermark(), log.recovery_point()), (500, 500));
+        log.wait_acknowledged(&kept).await.expect_err("it is gone, too");
+        fill(log, 15).await;
+        assert_eq!(read_all(&bench, log).await.len(), 15);
+        bench.close(opened).await;
+        let opened = bench.open().await;
+        assert_eq!((opened.log.log_start_offset(), opened.log.log_end_offset()), (500, 515));
+        assert_eq!(opened.report.fenced, []);
+    });
+}
+
+/// The checkpoint on disk says that more was durable than the log has now.
+#[test]
+fn a_write_that_a_crash_cuts_off_behind_a_truncation_is_no_damage() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        fill(&opened.log, BATCHES).await;
+        let checkpoint = opened.log.checkpoint();
+        let recovery_point = checkpoint.recovery_point;
+        let dirs = &opened.dirs.dirs;
+        dirs.write_checkpoints(bench.runtime(), &[checkpoint]).await.expect("written");
+        let cut = recovery_point - 15;
+        opened.log.truncate_to(cut).await.expect("cut");
+        fill(&opened.log, 1).await;
+        opened.log.pause_writer().await;
+        drop(opened);
+        let (newest, _) = newest_log(&bench);
+        let bytes = fs::read(&newest).expect("there");
+        let data_end = bytes.iter().rposition(|byte| *byte != 0).expect("not empty");
+        fs::write(&newest, &bytes[..data_end - 50]).expect("cut");
+
+        let opened = bench.open().await;
+        assert_eq!(opened.report.fenced, []);
+        assert_eq!(opened.report.cuts.len(), 1);
+        assert_eq!(opened.log.log_end_offset(), cut);
+        assert!(opened.log.recovery_point() <= cut);
+        // The next checkpoint says so, and the log's own file is not needed any more.
+        let checkpoint = opened.log.checkpoint();
+        let dirs = &opened.dirs.dirs;
+        dirs.write_checkpoints(bench.runtime(), &[checkpoint]).await.expect("written");
+        let left = names_in(&bench).into_iter().filter(|name| name.starts_with("ringlog-"));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
+    });
+}
+
+/// Without a truncation, the same files are damage: what was durable is missing.
+#[test]
+fn an_end_that_is_gone_is_damage_unless_it_was_cut_off() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        fill(&opened.log, BATCHES).await;
+        let checkpoint = opened.log.checkpoint();
+        let recovery_point = checkpoint.recovery_point;
+        let dirs = &opened.dirs.dirs;
+        dirs.write_checkpoints(bench.runtime(), &[checkpoint]).await.expect("written");
+        opened.log.pause_writer().await;
+        drop(opened);
+        fs::remove_file(newest_log(&bench).0).expect("removed");
+        let (newest, length) = newest_log(&bench);
+        let batch = BatchSpec { value_bytes: 900, ..Default::default() }.build().len() as u64;
+        let file = fs::File::options().write(true).open(newest).expect("there");
+        file.set_len(length - 3 * batch).expect("cut");
+
+        let opened = bench.open().await;
+        assert_eq!(opened.report.fenced.len(), 1, "{:?}", opened.report);
+        let fence = opened.report.fenced[0].fence;
+        assert_eq!((fence.first_offset, fence.end_offset), (recovery_point - 3, recovery_point));
+        assert_eq!(opened.log.log_end_offset(), recovery_point);
+    });
+}
+
+fn names_in(bench: &Bench) -> Vec<String> {
+    let entries = fs::read_dir(bench.directory()).expect("there");
+    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect()
+}
+
+/// The newest `.log` and its length.
+fn newest_log(bench: &Bench) -> (std::path::PathBuf, u64) {
+    let logs = names_in(bench).into_iter();
+    let logs = logs.filter(|name| matches!(names::parse_segment_file(name), Some((_, names::LOG))));
+    let path = bench.directory().join(logs.max().expect("there is one"));
+    let length = fs::metadata(&path).expect("there").len();
+    (path, length)
+}
