@@ -293,7 +293,10 @@ fn a_damaged_snapshot_is_made_up_for_or_refused() {
         finish_life(&mut sim, &model);
         let refused = lock(&model).refused.clone().expect("the log's beginning is gone");
         assert!(refused.contains("from a backup") && refused.contains(".checkpoint"), "{refused}");
-        assert_eq!(files(&mut sim), before, "nothing is removed");
+        // An index that the crash left out may be there again.
+        let after = files(&mut sim);
+        let gone: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
+        assert!(gone.is_empty(), "{gone:?} are removed");
     }
 }
 
