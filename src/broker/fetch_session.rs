@@ -8,10 +8,11 @@
 //! served with full fetches.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringlog_runtime::Instant;
-use ringlog_types::{ErrorCode, LeaderEpoch, Offset};
+use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
 use crate::replicas::topics::TopicRef;
 
@@ -26,6 +27,9 @@ const EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FetchTarget {
     pub(crate) topic: TopicRef,
+    /// The name of a topic that is named by its id, since the id was known here first: it stays
+    /// when the topic is deleted.
+    pub(crate) known_as: Option<Arc<str>>,
     pub(crate) partition: i32,
     pub(crate) fetch_offset: Offset,
     pub(crate) partition_bytes_max: usize,
@@ -41,6 +45,14 @@ pub(crate) struct LastSent {
 }
 
 const NEVER_SENT: LastSent = LastSent { high_watermark: -1, log_start_offset: -1 };
+
+impl FetchTarget {
+    fn note_name(&mut self, name_of: impl Fn(&Uuid) -> Option<Arc<str>>) {
+        if let (TopicRef::Id(id), None) = (&self.topic, &self.known_as) {
+            self.known_as = name_of(id);
+        }
+    }
+}
 
 struct SessionPartition {
     target: FetchTarget,
@@ -105,7 +117,7 @@ impl SessionCache {
 
     /// Applies a request to its session and says what to fetch.
     ///
-    /// `random_id` proposes the id of a new session. Errors are
+    /// `random_id` proposes the id of a new session, `name_of` knows the topics there are. Errors are
     /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH` and
     /// `FETCH_SESSION_TOPIC_ID_ERROR`; the client answers all of them with a full fetch.
     pub(crate) fn plan(
@@ -113,8 +125,11 @@ impl SessionCache {
         request: SessionRequest,
         now: Instant,
         random_id: u32,
+        name_of: impl Fn(&Uuid) -> Option<Arc<str>>,
     ) -> Result<FetchPlan, ErrorCode> {
-        let request = SessionRequest { targets: without_repeats(request.targets), ..request };
+        let mut targets = without_repeats(request.targets);
+        targets.iter_mut().for_each(|target| target.note_name(&name_of));
+        let request = SessionRequest { targets, ..request };
         if request.epoch == FINAL_EPOCH || request.epoch == INITIAL_EPOCH {
             // A full request that names a session ends it.
             self.sessions.remove(&request.session_id);
@@ -136,6 +151,8 @@ impl SessionCache {
             self.sessions.remove(&request.session_id);
             return Ok(sessionless(Vec::new()));
         }
+        let targets = session.partitions.iter_mut().map(|partition| &mut partition.target);
+        targets.for_each(|target| target.note_name(&name_of));
         session.epoch = next_epoch(session.epoch);
         session.last_used = now;
         Ok(FetchPlan {
@@ -233,7 +250,11 @@ impl Session {
             }
             for target in targets {
                 match index.get(&(target.topic.clone(), target.partition)) {
-                    Some(&position) => self.partitions[position].target = target,
+                    Some(&position) => {
+                        let earlier = &mut self.partitions[position].target;
+                        let known_as = target.known_as.clone().or(earlier.known_as.take());
+                        *earlier = FetchTarget { known_as, ..target };
+                    }
                     None => {
                         self.partitions.push(SessionPartition { target, last_sent: NEVER_SENT })
                     }
@@ -287,6 +308,7 @@ mod tests {
     fn target(partition: i32, fetch_offset: Offset) -> FetchTarget {
         FetchTarget {
             topic: TopicRef::Name("logs".into()),
+            known_as: None,
             partition,
             fetch_offset,
             partition_bytes_max: 1 << 20,
@@ -304,17 +326,40 @@ mod tests {
     #[test]
     fn a_session_remembers_what_was_asked() {
         let mut cache = SessionCache::new(2);
-        let full = cache.plan(request(0, 0, vec![target(0, 0), target(1, 0)]), T0, 14).unwrap();
+        let full =
+            cache.plan(request(0, 0, vec![target(0, 0), target(1, 0)]), T0, 14, |_| None).unwrap();
         assert_eq!((full.session_id, full.incremental, full.targets.len()), (7, false, 2));
 
-        let plan = cache.plan(request(7, 1, vec![target(1, 9)]), T0, 0).unwrap();
+        let plan = cache.plan(request(7, 1, vec![target(1, 9)]), T0, 0, |_| None).unwrap();
         assert_eq!(plan.targets, [target(0, 0), target(1, 9)]);
         assert!(plan.incremental);
 
         let mut forget = request(7, 2, vec![target(2, 5)]);
         forget.forgotten = vec![(TopicRef::Name("logs".into()), 0)];
-        let plan = cache.plan(forget, T0, 0).unwrap();
+        let plan = cache.plan(forget, T0, 0, |_| None).unwrap();
         assert_eq!(plan.targets, [target(1, 9), target(2, 5)]);
+    }
+
+    /// A deleted topic is told apart from one that was never known.
+    #[test]
+    fn the_name_behind_an_id_is_kept() {
+        let id = Uuid::from_u128(7);
+        let by_id = |partition| FetchTarget { topic: TopicRef::Id(id), ..target(partition, 0) };
+        let by_ids = |session_id, epoch, targets| SessionRequest {
+            uses_topic_ids: true,
+            ..request(session_id, epoch, targets)
+        };
+        let mut cache = SessionCache::new(2);
+        let names = |plan: Result<FetchPlan, _>| -> Vec<_> {
+            plan.unwrap().targets.into_iter().map(|target| target.known_as).collect()
+        };
+        let known = |asked: &Uuid| (*asked == id).then(|| Arc::from("logs"));
+        let full = cache.plan(by_ids(0, 0, vec![by_id(0)]), T0, 14, |_| None);
+        assert_eq!(names(full), [None]);
+        let created = cache.plan(by_ids(7, 1, vec![]), T0, 0, known);
+        assert_eq!(names(created), [Some("logs".into())]);
+        let deleted = cache.plan(by_ids(7, 2, vec![by_id(0), by_id(1)]), T0, 0, |_| None);
+        assert_eq!(names(deleted), [Some("logs".into()), None]);
     }
 
     #[test]
@@ -322,12 +367,12 @@ mod tests {
         let mut cache = SessionCache::new(2);
         let targets = vec![target(0, 0), target(1, 0), target(0, 8)];
         let expected = [target(0, 8), target(1, 0)];
-        let sessionless = cache.plan(request(0, -1, targets.clone()), T0, 14).unwrap();
+        let sessionless = cache.plan(request(0, -1, targets.clone()), T0, 14, |_| None).unwrap();
         assert_eq!(sessionless.targets, expected);
-        let full = cache.plan(request(0, 0, targets), T0, 14).unwrap();
+        let full = cache.plan(request(0, 0, targets), T0, 14, |_| None).unwrap();
         assert_eq!(full.targets, expected);
         let more = vec![target(2, 0), target(2, 3)];
-        let plan = cache.plan(request(7, 1, more), T0, 0).unwrap();
+        let plan = cache.plan(request(7, 1, more), T0, 0, |_| None).unwrap();
         assert_eq!(plan.targets, [target(0, 8), target(1, 0), target(2, 3)]);
     }
 
@@ -338,14 +383,14 @@ mod tests {
             plan.targets.iter().map(|target| target.partition).collect()
         };
         let targets = (0..3).map(|p| target(p, 0)).collect();
-        let full = cache.plan(request(0, 0, targets), T0, 14).unwrap();
+        let full = cache.plan(request(0, 0, targets), T0, 14, |_| None).unwrap();
         let sent = LastSent { high_watermark: 4, log_start_offset: 0 };
         assert!(cache.note_sent(&full, 0, sent, true), "first time is news");
-        let second = cache.plan(request(7, 1, vec![]), T0, 0).unwrap();
+        let second = cache.plan(request(7, 1, vec![]), T0, 0, |_| None).unwrap();
         assert_eq!(order(&second), [1, 2, 0]);
         assert!(!cache.note_sent(&second, 2, sent, false), "second time is not");
         assert!(cache.note_sent(&second, 1, sent, true));
-        let third = cache.plan(request(7, 2, vec![]), T0, 0).unwrap();
+        let third = cache.plan(request(7, 2, vec![]), T0, 0, |_| None).unwrap();
         assert_eq!(order(&third), [0, 1, 2]);
     }
 
@@ -353,7 +398,7 @@ mod tests {
     fn wrong_ids_and_epochs_are_refused() {
         let mut cache = SessionCache::new(2);
         let plan = |cache: &mut SessionCache, id, epoch, targets| {
-            cache.plan(request(id, epoch, targets), T0, 14).map(|plan| plan.session_id)
+            cache.plan(request(id, epoch, targets), T0, 14, |_| None).map(|plan| plan.session_id)
         };
         assert_eq!(plan(&mut cache, 5, 3, vec![]), Err(ErrorCode::FetchSessionIdNotFound));
         assert_eq!(plan(&mut cache, 0, 0, vec![target(0, 0)]), Ok(7));
@@ -361,7 +406,7 @@ mod tests {
         assert_eq!(plan(&mut cache, 7, 1, vec![]), Ok(7));
         let mut by_id = request(7, 2, vec![]);
         by_id.uses_topic_ids = true;
-        assert_eq!(cache.plan(by_id, T0, 0), Err(ErrorCode::FetchSessionTopicIdError));
+        assert_eq!(cache.plan(by_id, T0, 0, |_| None), Err(ErrorCode::FetchSessionTopicIdError));
         assert_eq!(plan(&mut cache, 7, -1, vec![target(0, 0)]), Ok(0), "closes");
         assert_eq!(cache.len(), 0);
     }
@@ -369,16 +414,16 @@ mod tests {
     #[test]
     fn a_session_goes_on_in_another_cache() {
         let (mut here, mut there) = (SessionCache::new(1), SessionCache::new(1));
-        here.plan(request(0, 0, vec![target(3, 5)]), T0, 14).unwrap();
+        here.plan(request(0, 0, vec![target(3, 5)]), T0, 14, |_| None).unwrap();
         assert!(here.take(8).is_none());
         there.put(here.take(7).unwrap(), T0);
         assert_eq!(here.len(), 0);
-        let plan = there.plan(request(7, 1, vec![]), T0, 0).unwrap();
+        let plan = there.plan(request(7, 1, vec![]), T0, 0, |_| None).unwrap();
         assert_eq!(plan.targets, [target(3, 5)]);
 
-        here.plan(request(0, 0, vec![target(0, 0)]), T0, 14).unwrap();
+        here.plan(request(0, 0, vec![target(0, 0)]), T0, 14, |_| None).unwrap();
         there.put(here.take(7).unwrap(), T0);
-        let plan = there.plan(request(7, 2, vec![]), T0, 0).unwrap();
+        let plan = there.plan(request(7, 2, vec![]), T0, 0, |_| None).unwrap();
         assert_eq!(plan.targets, [target(3, 5)], "the id was taken, or there was no room");
     }
 
@@ -386,11 +431,11 @@ mod tests {
     fn the_cache_is_bounded() {
         let mut cache = SessionCache::new(2);
         for id in [2, 4, 6] {
-            cache.plan(request(0, 0, vec![target(0, 0)]), T0, id).unwrap();
+            cache.plan(request(0, 0, vec![target(0, 0)]), T0, id, |_| None).unwrap();
         }
         assert_eq!(cache.len(), 2, "the third gets no session");
         let later = T0 + EVICTION_AGE_MIN;
-        let plan = cache.plan(request(0, 0, vec![target(0, 0)]), later, 20).unwrap();
+        let plan = cache.plan(request(0, 0, vec![target(0, 0)]), later, 20, |_| None).unwrap();
         assert_eq!((plan.session_id, cache.len()), (10, 2), "an old one made room");
     }
 }

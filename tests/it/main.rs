@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod clients;
 mod control_answers;
+mod deleted_topics;
 mod delivery;
 mod fetches;
 mod leftovers;

@@ -132,12 +132,8 @@ async fn delete_all(shard: Rc<Shard>, deletions: Vec<Deletion>) -> Vec<Result<De
 }
 
 async fn delete(shard: &Shard, deletion: Deletion) -> Result<Deleted, ErrorCode> {
-    let partition = shard
-        .replicas
-        .topics
-        .local_partition(&deletion.topic_id, deletion.partition)
-        .filter(|partition| !partition.is_offline())
-        .ok_or(ErrorCode::KafkaStorageError)?;
+    let partition =
+        shard.replicas.topics.serving_partition(&deletion.topic_id, deletion.partition)?;
     let high_watermark = partition.high_watermark();
     let before = match deletion.before {
         TO_HIGH_WATERMARK => high_watermark,

@@ -170,17 +170,20 @@ fn route(
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<Result<Answered, ErrorCode>> {
     let mut found = Vec::with_capacity(queries.len());
     for query in queries {
-        found.push(match shard.replicas.topics.local_partition(&query.topic_id, query.partition) {
-            Some(partition) if !partition.is_offline() => match query.segments_max {
-                Some(count) => {
-                    let now_ms = shard.rt.wall_clock_ms();
-                    let offsets = segments_before(&partition, query.timestamp, count, now_ms).await;
-                    Ok(Answered::Segments(offsets))
-                }
-                None => find(&partition, &query).await.map(Answered::One),
+        found.push(
+            match shard.replicas.topics.serving_partition(&query.topic_id, query.partition) {
+                Ok(partition) => match query.segments_max {
+                    Some(count) => {
+                        let now_ms = shard.rt.wall_clock_ms();
+                        let offsets =
+                            segments_before(&partition, query.timestamp, count, now_ms).await;
+                        Ok(Answered::Segments(offsets))
+                    }
+                    None => find(&partition, &query).await.map(Answered::One),
+                },
+                Err(error) => Err(error),
             },
-            _ => Err(ErrorCode::KafkaStorageError),
-        });
+        );
     }
     found
 }

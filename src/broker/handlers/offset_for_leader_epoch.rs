@@ -85,15 +85,10 @@ fn route(
 type EpochEnd = Result<(LeaderEpoch, Offset), ErrorCode>;
 
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<EpochEnd> {
-    let find = |query: Query| match shard
-        .replicas
-        .topics
-        .local_partition(&query.topic_id, query.partition)
-    {
-        Some(partition) if !partition.is_offline() => {
-            Ok(partition.log.epoch_end_offset(query.leader_epoch))
-        }
-        _ => Err(ErrorCode::KafkaStorageError),
+    let find = |query: Query| {
+        let partition =
+            shard.replicas.topics.serving_partition(&query.topic_id, query.partition)?;
+        Ok(partition.log.epoch_end_offset(query.leader_epoch))
     };
     queries.into_iter().map(find).collect()
 }

@@ -151,7 +151,8 @@ pub(crate) async fn read_items(replicas: Rc<Replicas>, items: Items, limits: Fet
     for (slot, item) in items {
         let Some(partition) = replicas.topics.local_partition(&item.topic_id, item.partition)
         else {
-            results.push((slot, PartitionRead::failed(ErrorCode::KafkaStorageError)));
+            let error = replicas.topics.why_not_local(&item.topic_id, item.partition);
+            results.push((slot, PartitionRead::failed(error)));
             continue;
         };
         if let Some(reader) = limits.old_reader {

@@ -95,6 +95,28 @@ impl Topics {
         }
     }
 
+    /// Why [`Topics::local_partition`] has none on the shard that owns it. Where the topic is not
+    /// known, it was deleted a moment ago, or will be known in one.
+    pub(crate) fn why_not_local(&self, topic_id: &Uuid, partition: i32) -> ErrorCode {
+        match self.by_id(topic_id).and_then(|topic| topic.partition(partition).map(|_| ())) {
+            Some(()) => ErrorCode::KafkaStorageError,
+            None => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
+
+    /// The partition, if this shard owns it and can serve it.
+    pub(crate) fn serving_partition(
+        &self,
+        topic_id: &Uuid,
+        partition: i32,
+    ) -> Result<Rc<Partition>, ErrorCode> {
+        match self.local_partition(topic_id, partition) {
+            Some(partition) if partition.is_offline() => Err(ErrorCode::KafkaStorageError),
+            Some(partition) => Ok(partition),
+            None => Err(self.why_not_local(topic_id, partition)),
+        }
+    }
+
     /// The partition, if this shard owns it and its log is open.
     pub(crate) fn local_partition(&self, topic_id: &Uuid, partition: i32) -> Option<Rc<Partition>> {
         self.by_id(topic_id)?.partition(partition)?.local.clone()

@@ -14,7 +14,7 @@ use crate::replicas::read::{
     self, FetchLimits, Items, PartitionRead, ReadItem, Reads, fetch_here, park, read_items,
     seen_items,
 };
-use crate::replicas::topics::check_leader_epoch;
+use crate::replicas::topics::{TopicEntry, check_leader_epoch};
 use crate::shard::Shard;
 
 /// What a fetch gave.
@@ -108,7 +108,7 @@ fn route(
     target: &FetchTarget,
     takes_zstd: bool,
 ) -> Result<Routed, ErrorCode> {
-    let topic = shard.replicas.topics.find(&target.topic)?;
+    let topic = find_topic(shard, target)?;
     let entry = topic.partition(target.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !takes_zstd && matches!(topic.config.compression, TopicCompression::Zstd(_)) {
         return Err(ErrorCode::UnsupportedCompressionType);
@@ -122,6 +122,20 @@ fn route(
         last_fetched_epoch: target.last_fetched_epoch,
     };
     Ok(Routed { slot, owner: entry.owner, item })
+}
+
+/// The topic of a target. One whose id was known once is missed by its name, and if another has
+/// that name now, the id is the wrong one (`ReplicaManager.readFromLog`).
+fn find_topic(shard: &Shard, target: &FetchTarget) -> Result<Rc<TopicEntry>, ErrorCode> {
+    let topics = &shard.replicas.topics;
+    let found = topics.find(&target.topic);
+    match (&found, &target.known_as) {
+        (Err(ErrorCode::UnknownTopicId), Some(name)) => Err(match topics.by_name(name).is_some() {
+            true => ErrorCode::InconsistentTopicId,
+            false => ErrorCode::UnknownTopicOrPartition,
+        }),
+        _ => found,
+    }
 }
 
 fn by_owner(shard: &Shard, routed: &[Routed]) -> Vec<(ShardId, Items)> {

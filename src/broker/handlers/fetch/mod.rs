@@ -61,7 +61,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     drop(asked);
     let planned = {
         let random = shard.rt.random_u64() as u32;
-        shard.fetch_sessions.borrow_mut().plan(session, shard.rt.now(), random)
+        let name_of = |id: &Uuid| shard.replicas.topics.by_id(id).map(|topic| topic.name.clone());
+        shard.fetch_sessions.borrow_mut().plan(session, shard.rt.now(), random, name_of)
     };
     let plan = match planned {
         Ok(plan) => plan,
@@ -131,6 +132,7 @@ fn session_request(asked: &FetchRequest<'_>, version: i16) -> SessionRequest {
         };
         targets.extend(topic.partitions.iter().map(|partition| FetchTarget {
             topic: named.clone(),
+            known_as: None,
             partition: partition.partition,
             fetch_offset: partition.fetch_offset,
             partition_bytes_max: partition.partition_max_bytes.max(0) as usize,

@@ -344,7 +344,7 @@ fn append_all(
     let now_ms = shard.rt.wall_clock_ms();
     let mut appended = Vec::with_capacity(appends.len());
     for append in appends {
-        let partition = shard.replicas.topics.local_partition(&append.topic_id, append.partition);
+        let partition = shard.replicas.topics.serving_partition(&append.topic_id, append.partition);
         appended.push((append.slot, append_one(shard, partition, &append, now_ms)));
     }
     async move {
@@ -362,13 +362,11 @@ fn append_all(
 
 fn append_one(
     shard: &Shard,
-    partition: Option<Rc<Partition>>,
+    partition: Result<Rc<Partition>, ErrorCode>,
     append: &Append,
     now_ms: TimestampMs,
 ) -> Result<(Rc<Partition>, Appended), Outcome> {
-    let partition = partition
-        .filter(|partition| !partition.is_offline())
-        .ok_or_else(|| Outcome::failed(ErrorCode::KafkaStorageError, None))?;
+    let partition = partition.map_err(|error| Outcome::failed(error, None))?;
     let log = &partition.log;
     let origin = AppendOrigin::Client;
     let appended = log.append(&append.batch, &append.summary, origin, append.leader_epoch, now_ms);
