@@ -35,6 +35,7 @@ pub(crate) enum ResourceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource<'a> {
     Topic(&'a str),
+    Group(&'a str),
     Cluster,
     TransactionalId(&'a str),
 }
@@ -43,6 +44,7 @@ impl Resource<'_> {
     pub(crate) fn kind(&self) -> ResourceKind {
         match self {
             Resource::Topic(_) => ResourceKind::Topic,
+            Resource::Group(_) => ResourceKind::Group,
             Resource::Cluster => ResourceKind::Cluster,
             Resource::TransactionalId(_) => ResourceKind::TransactionalId,
         }

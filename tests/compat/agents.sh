@@ -1,4 +1,5 @@
-# Sourced by the log agents' scripts, which define start_agent TOPIC FILE (it sets agent_pid).
+# Sourced by the log agents' scripts, which define start_agent TOPIC FILE (it sets agent_pid) and
+# agent_codec.
 #
 # The lines are those of /var/log/dpkg.log, a real log of this machine, where it is long enough,
 # and of tests/compat/log-lines otherwise; each carries its number either way.
@@ -46,6 +47,7 @@ agent_checks() {
     fail "only $(read_back "$topic" | wc -l) of $agent_lines lines came"
   }
   end_agent
+  codec_on_disk "$topic" "$agent_codec"
   read_back "$topic" > "$work/got"
   same "$work/in.log" "$work/got" "$agent_lines lines, in order, by kcat"
   if [ -x "$ringlog" ]; then

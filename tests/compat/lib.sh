@@ -203,6 +203,36 @@ dump_log() {
   fi
 }
 
+# codec_on_disk TOPIC CODEC: most of the topic's records lie in batches of that codec. A client that
+# believes that the broker does not know it sends them as they are, and does not say so; what would
+# grow, as a record alone does, is sent as it is by all.
+codec_on_disk() {
+  owns_broker && [ -x "$ringlog" ] || return 0
+  "$ringlog" storage dump "$data/$1"-[0-9]*/*.log > "$work/dump"
+  awk -v codec="$2" '
+    {
+      for (i = 1; i < NF; i++) {
+        if ($i == "count") count = $(i + 1)
+        if ($i == "codec") { all += count; right += $(i + 1) == codec ? count : 0 }
+      }
+    }
+    END { exit !(right * 2 > all) }' "$work/dump" ||
+    { grep -m 3 codec "$work/dump" >&2; fail "$1 is not stored as $2"; }
+  ok "$1 is stored as $2"
+}
+
+# codecs_on_disk: the same for every topic that is named after a codec.
+codecs_on_disk() {
+  owns_broker || return 0
+  local topic codec
+  for topic in "$data"/*-0; do
+    topic=$(basename "${topic%-0}")
+    for codec in none gzip snappy lz4 zstd; do
+      [[ .$topic. != *.$codec.* ]] || codec_on_disk "$topic" "$codec"
+    done
+  done
+}
+
 # run_client COMMAND…: a client that prints `ok …` for each of its checks.
 run_client() {
   local status=0 seen

@@ -60,7 +60,7 @@ fn fetch_all(id: Uuid) -> FetchRequest<'static> {
 }
 
 /// The session that an answer is of, and the error of each partition in it.
-fn errors(frame: &crate::raw_client::Frame) -> (i32, Vec<i16>) {
+fn errors(frame: &crate::raw_client::Answer) -> (i32, Vec<i16>) {
     let answer = frame.decode::<FetchResponse<'_>>();
     assert_eq!(answer.error_code, 0);
     let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod configs;
+mod groups;
 mod records;
 mod security;
 mod topics;
@@ -88,6 +89,9 @@ const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::RenewDelegationToken, security::renew_delegation_token),
     (ApiKey::ExpireDelegationToken, security::expire_delegation_token),
     (ApiKey::DescribeDelegationToken, security::describe_delegation_token),
+    (ApiKey::FindCoordinator, groups::find_coordinator),
+    (ApiKey::ListGroups, groups::list_groups),
+    (ApiKey::DescribeGroups, groups::describe_groups),
 ];
 
 /// What is advertised: API and first and last version.

@@ -18,15 +18,18 @@ mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
 mod describe_delegation_token;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod expire_delegation_token;
 mod fetch;
+mod find_coordinator;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
@@ -156,6 +159,14 @@ pub(crate) const APIS: &[ApiRow] = &[
         later!(list_config_resources),
         &[(DescribeConfigs, Cluster)],
     ),
+    row(
+        ApiKey::FindCoordinator,
+        (0, 6),
+        find_coordinator::handle,
+        &[(Describe, Group), (Describe, TransactionalId), (ClusterAction, Cluster)],
+    ),
+    row(ApiKey::ListGroups, (0, 5), list_groups::handle, &[]),
+    row(ApiKey::DescribeGroups, (0, 6), describe_groups::handle, &[(Describe, Group)]),
     row(
         ApiKey::DescribeTopicPartitions,
         (0, 0),
