@@ -5,6 +5,7 @@
 
 mod addresses;
 mod administration;
+mod attacks;
 mod bad_input;
 mod cli;
 mod clients;

@@ -77,7 +77,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let known =
         Known { image: shard.image.borrow().clone(), config: shard.config.borrow().clone() };
     match encode(&shard, &request, &known, &resources, detail).await {
-        Ok(body) => request.respond_encoded(body),
+        Ok(body) => request.respond_with_body(body),
         Err(error) => request.unencodable(&error),
     }
 }

@@ -39,9 +39,20 @@ struct Places {
     /// The number of the place at the front.
     front: u64,
     waiting: VecDeque<Option<(Answer, Option<Claim>)>>,
-    /// The writer is at what it took last.
-    sending: bool,
+    /// What the writer took last and is still at.
+    sending: Option<Sending>,
+    /// How often it took something.
+    sends: u64,
     closed: bool,
+}
+
+/// What is on its way to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sending {
+    /// Each send of a connection has its own.
+    pub(crate) number: u64,
+    /// Bytes in memory. Pieces of files hold none.
+    pub(crate) bytes: usize,
 }
 
 /// The queue between the request handlers of a connection and its writer.
@@ -90,9 +101,14 @@ impl AnswerQueue {
         self.ready.notify_one();
     }
 
+    /// Whether another request may be taken up.
+    pub(crate) fn has_room(&self) -> bool {
+        self.places.borrow().waiting.len() < REQUESTS_IN_FLIGHT_MAX
+    }
+
     /// Waits until another request may be taken up.
     pub(crate) async fn wait_for_room(&self) {
-        while self.places.borrow().waiting.len() >= REQUESTS_IN_FLIGHT_MAX {
+        while !self.has_room() {
             self.room.notified().await;
         }
     }
@@ -107,17 +123,17 @@ impl AnswerQueue {
     /// Whether every request is answered and every answer sent.
     pub(crate) fn is_idle(&self) -> bool {
         let places = self.places.borrow();
-        places.waiting.is_empty() && !places.sending
+        places.waiting.is_empty() && places.sending.is_none()
     }
 
-    /// Whether answers are on their way to the peer.
-    pub(crate) fn is_sending(&self) -> bool {
+    /// What is on its way to the peer.
+    pub(crate) fn sending(&self) -> Option<Sending> {
         self.places.borrow().sending
     }
 
     /// Waits until the answer at the front is there, and takes it with those ready behind it.
     pub(crate) async fn next(&self) -> Next {
-        self.places.borrow_mut().sending = false;
+        self.places.borrow_mut().sending = None;
         loop {
             if let Some(next) = self.take_ready() {
                 return next;
@@ -146,7 +162,13 @@ impl AnswerQueue {
         }
         self.room.notify_one();
         if !pieces.is_empty() {
-            places.sending = true;
+            let in_memory = pieces.iter().map(|piece| match piece {
+                Piece::Bytes(bytes) => bytes.len(),
+                Piece::File { .. } => 0,
+            });
+            let (number, bytes) = (places.sends, in_memory.sum());
+            places.sending = Some(Sending { number, bytes });
+            places.sends += 1;
             return Some(Next::Send(pieces, claims));
         }
         (places.closed && places.waiting.is_empty()).then_some(Next::Finished)
@@ -158,10 +180,9 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    use bytes::Bytes;
-    use ringlog_runtime::sync::Semaphore;
-
     use super::*;
+    use crate::network::request_memory::RequestMemory;
+    use bytes::Bytes;
 
     fn poll_now<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -218,18 +239,20 @@ mod tests {
 
     #[test]
     fn an_answer_holds_its_memory_until_it_is_sent() {
-        let memory = Semaphore::new(10);
+        let memory = RequestMemory::new(1 << 20);
+        let held = || memory.held().iter().sum::<usize>();
         let queue = AnswerQueue::default();
         let place = queue.take_place();
-        assert!(!queue.is_idle() && !queue.is_sending());
-        queue.fill(place, frame(1), memory.try_acquire(10));
+        assert!(!queue.is_idle() && queue.sending().is_none());
+        queue.fill(place, frame(1), Some(memory.force(10)));
         let next = poll_now(queue.next());
         assert!(matches!(&next, Some(Next::Send(_, claims)) if claims.len() == 1));
-        assert!(!queue.is_idle() && queue.is_sending() && memory.available() == 0);
+        assert!(!queue.is_idle() && held() == 10);
+        assert_eq!(queue.sending(), Some(Sending { number: 0, bytes: 1 }));
         assert!(poll_now(queue.wait_until_idle()).is_none());
         drop(next);
         assert!(poll_now(queue.next()).is_none());
         assert!(poll_now(queue.wait_until_idle()).is_some());
-        assert_eq!(memory.available(), 10);
+        assert_eq!(held(), 0);
     }
 }

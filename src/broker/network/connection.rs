@@ -4,7 +4,7 @@
 //! Both run on the shard that accepted the connection, until it moves to a better one between two
 //! requests (`home`). Back-pressure is by bytes (`request_memory`): a request claims memory that
 //! its answer holds until it is sent, and a connection whose requests do not fit is simply not
-//! read from.
+//! read from. The peer's end is noticed meanwhile (`registry`).
 //!
 //! Requests that bring records are worked on concurrently, so that one write carries several of
 //! them. Any other is taken up when everything before it is answered and sent, as in Kafka, where a
@@ -14,12 +14,10 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
-use ringlog_runtime::{HandedOver, Instant, Piece, Progress, ShardId, Stream};
-use slab::Slab;
+use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream};
 use smallvec::SmallVec;
 
 use crate::authorizer::Principal;
@@ -28,12 +26,11 @@ use crate::handlers::{self, Work};
 use crate::network::answers::{Answer, AnswerQueue, Next};
 use crate::network::frames::{Frame, FrameError, FrameReader};
 use crate::network::home::Home;
+use crate::network::pace::Record;
+use crate::network::registry::Open;
 use crate::network::request::Held;
-use crate::network::request_memory::{self, STALL_TIME_MAX};
+use crate::network::request_memory;
 use crate::shard::Shard;
-
-/// How often idle connections are looked for, at least.
-const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the handlers may know of the connection a request came from, and tell about it.
 pub(crate) struct Peer {
@@ -44,16 +41,22 @@ pub(crate) struct Peer {
     pub(crate) fetch_session: Cell<i32>,
     /// Set when nothing more comes from it: what waits for news need not wait any longer.
     pub(crate) ended: Event,
+    /// How it moves what is sent to it and what it sends.
+    pub(crate) record: Rc<Record>,
+    /// Nothing is received from it just now: its end would not be noticed.
+    pub(crate) is_unread: Cell<bool>,
     home: RefCell<Home>,
 }
 
 impl Peer {
-    fn new(software: Option<String>, fetch_session: i32) -> Peer {
+    fn new(software: Option<String>, fetch_session: i32, record: Record) -> Peer {
         Peer {
             principal: Principal::anonymous(),
             software: RefCell::new(software),
             fetch_session: Cell::new(fetch_session),
             ended: Event::new(),
+            record: Rc::new(record),
+            is_unread: Cell::new(false),
             home: RefCell::default(),
         }
     }
@@ -81,17 +84,19 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     pub(crate) fn accepted(stream: Stream, address: SocketAddr) -> Arrival {
-        Arrival { stream, address, peer: Peer::new(None, 0), frame: None }
+        let peer = Peer::new(None, 0, Record::default());
+        Arrival { stream, address, peer, frame: None }
     }
 
     /// Unpacks what left another shard.
     pub(crate) fn moved(shard: &Shard, departure: Departure) -> std::io::Result<Arrival> {
-        let Departure { connection, address, software, fetch_session, session, frame } = departure;
+        let Departure { connection, address, software, fetch_session, session, record, frame } =
+            departure;
         let stream = shard.rt.take_over(connection)?;
         if let Some(session) = session {
             shard.fetch_sessions.borrow_mut().put(session, shard.rt.now());
         }
-        let peer = Peer::new(software, fetch_session);
+        let peer = Peer::new(software, fetch_session, record);
         Ok(Arrival { stream, address, peer, frame: Some(frame) })
     }
 }
@@ -103,91 +108,9 @@ pub(crate) struct Departure {
     software: Option<String>,
     fetch_session: i32,
     session: Option<TakenSession>,
+    record: Record,
     /// The request that arrived last and was not taken up.
     frame: Bytes,
-}
-
-struct Open {
-    stream: Stream,
-    last_used: Rc<Cell<Instant>>,
-    answers: Rc<AnswerQueue>,
-    /// How far it had come when it was last looked at.
-    progress: Cell<Progress>,
-}
-
-impl Open {
-    /// How long nothing has happened on it. Bytes that have moved count as something.
-    fn idle(&self, now: Instant) -> Duration {
-        let progress = self.stream.progress();
-        if self.progress.replace(progress) != progress {
-            self.last_used.set(now);
-        }
-        now - self.last_used.get()
-    }
-}
-
-/// The open connections of one shard.
-#[derive(Default)]
-pub(crate) struct Connections {
-    open: RefCell<Slab<Open>>,
-}
-
-impl Connections {
-    pub(crate) fn len(&self) -> usize {
-        self.open.borrow().len()
-    }
-
-    /// Takes no more requests; what is in work is answered, and then the connections end.
-    pub(crate) fn shut_down_reading(&self) {
-        for (_, connection) in self.open.borrow().iter() {
-            connection.stream.shutdown_read();
-        }
-    }
-
-    /// Shuts every connection down; their tasks end by themselves.
-    pub(crate) fn shut_down_all(&self) {
-        for (_, connection) in self.open.borrow().iter() {
-            connection.stream.shutdown();
-        }
-    }
-
-    /// Shuts down what was not used for `idle_max` and waits for nothing of ours, and what does
-    /// not take its answers for `stall_max`.
-    fn shut_down_idle(&self, now: Instant, idle_max: Duration, stall_max: Duration) {
-        for (_, connection) in self.open.borrow().iter() {
-            let sending = connection.answers.is_sending();
-            let limit = if sending { idle_max.min(stall_max) } else { idle_max };
-            // What is being sent is looked at each time, so that what moves is known.
-            if !sending && now - connection.last_used.get() <= limit {
-                continue;
-            }
-            let idle = connection.idle(now);
-            if idle <= limit || !(sending || connection.answers.is_idle()) {
-                continue;
-            }
-            if sending {
-                let peer = connection.stream.peer_addr();
-                tracing::warn!(%peer, ?idle, "hung up on a peer that does not take its answers");
-            }
-            connection.stream.shutdown();
-        }
-    }
-}
-
-/// Closes connections after `connections.max.idle.ms`, and, while memory is short, those that hold
-/// it and do not move; runs as long as the shard.
-pub(crate) async fn sweep_idle(shard: Rc<Shard>) {
-    let idle_max = match shard.node.config.connections_max_idle_ms {
-        ..=0 => Duration::MAX,
-        idle_ms => Duration::from_millis(idle_ms as u64),
-    };
-    loop {
-        shard.rt.sleep(IDLE_SWEEP_INTERVAL.min(idle_max)).await;
-        let is_short =
-            shard.request_memory.is_short() || shard.replicas.storage.is_short_of_memory();
-        let stall_max = if is_short { STALL_TIME_MAX } else { idle_max };
-        shard.connections.shut_down_idle(shard.rt.now(), idle_max, stall_max);
-    }
 }
 
 /// Serves one connection until it ends here. If it then goes on elsewhere, says where and how.
@@ -196,20 +119,17 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
     let peer = Rc::new(peer);
     let answers = Rc::new(AnswerQueue::default());
     let last_used = Rc::new(Cell::new(shard.rt.now()));
-    let key = shard.connections.open.borrow_mut().insert(Open {
-        stream: stream.clone(),
-        last_used: last_used.clone(),
-        answers: answers.clone(),
-        progress: Cell::default(),
-    });
-    let writer = write_answers(shard.clone(), stream.clone(), answers.clone(), address);
+    let open = Open::new(stream.clone(), last_used.clone(), answers.clone(), peer.clone());
+    let key = shard.connections.insert(open);
+    let writer = write_answers(shard.clone(), stream.clone(), answers.clone(), peer.clone());
     let writer = shard.rt.spawn(writer);
-    let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
-    let memory = shard.request_memory.clone();
-    let mut frames = FrameReader::new(shard.rt.clone(), stream.clone(), memory, frame_bytes_max);
+    let mut frames = frames_of(&shard, &stream, &peer);
     let mut departure = None;
     loop {
-        answers.wait_for_room().await;
+        if !answers.has_room() {
+            frames.keep_unread();
+            unread(&peer, answers.wait_for_room()).await;
+        }
         // Bytes that have arrived can still be received; a client that goes on sending would
         // otherwise be served on.
         if shard.stopping.get() {
@@ -217,7 +137,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
         }
         let next = match frame_before.take() {
             Some(bytes) => Ok(Some(Frame { bytes, claim: None })),
-            None => frames.next().await,
+            None => next_frame(&mut frames, &answers, &peer).await,
         };
         let frame = match next {
             Ok(Some(frame)) => frame,
@@ -245,12 +165,43 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
     peer.ended.set();
     answers.close();
     writer.await;
-    shard.connections.open.borrow_mut().remove(key);
-    let (to, connection, frame) = departure?;
+    shard.connections.remove(key);
     let fetch_session = peer.fetch_session.get();
+    // With the connection its session ends, unless it goes along.
     let session = shard.fetch_sessions.borrow_mut().take(fetch_session);
-    let software = peer.software.take();
-    Some((to, Departure { connection, address, software, fetch_session, session, frame }))
+    let (to, connection, frame) = departure?;
+    let (software, record) = (peer.software.take(), Record::clone(&peer.record));
+    let luggage =
+        Departure { connection, address, software, fetch_session, session, record, frame };
+    Some((to, luggage))
+}
+
+fn frames_of(shard: &Shard, stream: &Stream, peer: &Peer) -> FrameReader {
+    let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
+    let (memory, record) = (shard.request_memory.clone(), peer.record.clone());
+    FrameReader::new(shard.rt.clone(), stream.clone(), memory, record, frame_bytes_max)
+}
+
+/// The next frame. One that has to wait for the answers before it is not received meanwhile: it
+/// would hold memory for as long as they take.
+async fn next_frame(
+    frames: &mut FrameReader,
+    answers: &AnswerQueue,
+    peer: &Peer,
+) -> Result<Option<Frame>, FrameError> {
+    let Some(begun) = frames.begin().await? else { return Ok(None) };
+    if !request_memory::brings_records(begun.api_key) && !answers.is_idle() {
+        frames.keep_unread();
+        unread(peer, answers.wait_until_idle()).await;
+    }
+    frames.finish(begun).await.map(Some)
+}
+
+/// Waits while nothing is received.
+async fn unread(peer: &Peer, wait: impl Future<Output = ()>) {
+    peer.is_unread.set(true);
+    wait.await;
+    peer.is_unread.set(false);
 }
 
 /// The connection for another shard, if it should go there now. Nothing of it is in work.
@@ -283,20 +234,24 @@ async fn take_up(
     if !brings_records {
         answers.wait_until_idle().await;
     }
+    let standing = peer.record.standing();
     let claim = match claim {
-        Some(claim) => claim,
-        None => shard.request_memory.claim(api_key, bytes.len()).await,
+        Some(claim) => {
+            claim.grow_to_need(api_key, bytes.len(), standing).await;
+            claim
+        }
+        None => shard.request_memory.claim(api_key, bytes.len(), standing).await,
     };
-    let held = Held::new(claim);
+    let held = Held::new(claim, peer.record.clone());
     let place = answers.take_place();
     let counted = Counted::begin(shard, api_key);
     let mut work = handlers::dispatch(shard, peer, bytes, &held);
     if let Work::First(preparation) = work {
         work = preparation.await;
     }
-    let answer_is_small = brings_records;
+    let memory = shard.request_memory.clone();
     let finish = move |answers: &AnswerQueue, answer: Answer| {
-        let claim = held.take().filter(|_| !answer_is_small);
+        let claim = held.into_claim_of_answer(&memory);
         counted.end(&answer);
         answers.fill(place, answer, claim);
     };
@@ -341,20 +296,20 @@ impl Counted {
 }
 
 /// Sends the answers as they become ready, until the reader has closed the queue.
-async fn write_answers(
-    shard: Rc<Shard>,
-    stream: Stream,
-    answers: Rc<AnswerQueue>,
-    address: SocketAddr,
-) {
+async fn write_answers(shard: Rc<Shard>, stream: Stream, answers: Rc<AnswerQueue>, peer: Rc<Peer>) {
+    let address = stream.peer_addr();
     let mut broken = false;
     loop {
         match answers.next().await {
             Next::Send(..) if broken => {}
             Next::Send(pieces, _claims) => {
                 let bytes = pieces.iter().map(Piece::len).sum();
+                let begun = shard.rt.now();
                 match stream.send(pieces).await {
-                    Ok(()) => shard.metrics.sent(bytes),
+                    Ok(()) => {
+                        shard.metrics.sent(bytes);
+                        peer.record.note(bytes, shard.rt.now() - begun);
+                    }
                     Err(error) => {
                         tracing::debug!(peer = %address, %error, "the peer is gone");
                         // The reader ends too; what is in work is waited for, not sent.

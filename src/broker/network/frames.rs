@@ -1,34 +1,36 @@
 //! Cutting a connection's byte stream into request frames.
 //!
-//! A frame is a 4-byte big-endian length and that many bytes. Small frames are copied out of the
-//! shard's receive buffer; a frame that is not whole in it is received straight into its own
-//! pooled buffer. Memory follows the bytes that have arrived, not the length that is claimed: only
-//! a peer that has sent a frame as large before gets the buffer for it at once. A large frame is
-//! received when there is memory for all of it (`request_memory`), and one that brings no records
-//! is not received if it is larger than any such request has reason to be.
+//! A frame is a 4-byte big-endian length and that many bytes. A frame that has arrived whole is
+//! copied out of the shard's receive buffer; any other is received straight into a pooled buffer of
+//! its own, which doubles as its bytes arrive. Its memory is claimed before each step
+//! (`request_memory`), so a length that was only announced holds nothing and keeps nobody waiting.
+//! Only a peer that has sent a frame as large before, in good time, gets the buffer for it at once.
+//! One that brings no records is not received if it is larger than any such request has reason to
+//! be.
 
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringlog_runtime::{RecvBuf, Runtime, Stream};
+use ringlog_runtime::{BufferPool, Instant, RecvBuf, Runtime, Stream};
 
-use crate::network::request_memory::{
-    self, CONTROL_BYTES_MAX, Claim, RequestMemory, SMALL_BYTES_MAX, STALL_TIME_MAX,
-};
+use crate::network::lane::Standing;
+use crate::network::pace::{self, Record};
+use crate::network::request_memory::{self, CONTROL_BYTES_MAX, Claim, RequestMemory};
 
-/// A large frame's buffer starts at this size and doubles as its bytes arrive.
-const FRAME_BUFFER_BYTES_FIRST: usize = 1 << 20;
-
+/// The first buffer of a frame whose peer is not known to move.
+const FRAME_BUFFER_BYTES_FIRST: usize = 16 << 10;
+/// The same for one that is.
+const FRAME_BUFFER_BYTES_KNOWN: usize = 1 << 20;
 /// However large its frames were: no peer gets more than this before it has sent as much.
-const FRAME_BUFFER_BYTES_TRUSTED_MAX: usize = 8 << 20;
+const FRAME_BUFFER_BYTES_KNOWN_MAX: usize = 8 << 20;
 
-/// With this much of a large frame at hand, it is received at once; with less, some of it first.
-const HEAD_BYTES_MIN: usize = 8 << 10;
-
-/// How long a started frame may take, plus a second for each MiB of it.
+/// How long a started frame may take, plus a second for each MiB of it. Time in which it waits for
+/// memory does not count.
 const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often a frame that is arriving is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a connection ends while a frame is being read.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +47,9 @@ pub(crate) enum FrameError {
     /// The frame did not arrive in time.
     #[error("a frame of {0} bytes did not arrive within {1:?}")]
     TooSlow(usize, Duration),
-    /// Nothing of the frame has arrived for a while, and others need its memory.
-    #[error("nothing came of a frame of {0} bytes for {STALL_TIME_MAX:?} while others waited")]
-    Stalled(usize),
+    /// Others need its memory, and it does not move on.
+    #[error("a frame of {0} bytes came too slowly while others waited for memory")]
+    TooSlowForOthers(usize),
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -56,8 +58,25 @@ pub(crate) enum FrameError {
 /// A request as it came, without its length prefix.
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
-    /// The memory it has claimed, if it is a large one.
+    /// The memory it has claimed, if it did not arrive at once.
     pub(crate) claim: Option<Claim>,
+}
+
+/// A frame of which little is known yet: its length, and what it is.
+pub(crate) struct Begun {
+    length: usize,
+    /// -1 if it is too short to have one.
+    pub(crate) api_key: i16,
+    /// The key's bytes, if they were taken out of the stream: the frame is not here whole.
+    key: Option<[u8; 2]>,
+}
+
+/// Bytes received and not yet consumed.
+enum Unread {
+    /// In a buffer that belongs to all connections of the shard.
+    Lent(RecvBuf),
+    /// In memory of their own.
+    Kept(Bytes, #[expect(dead_code, reason = "it is held")] Claim),
 }
 
 /// Reads the frames of one connection.
@@ -65,12 +84,13 @@ pub(crate) struct FrameReader {
     rt: Runtime,
     stream: Stream,
     memory: Rc<RequestMemory>,
+    record: Rc<Record>,
     frame_bytes_max: usize,
-    /// Bytes received and not yet consumed, from `unread_at`.
-    unread: Option<RecvBuf>,
+    unread: Option<Unread>,
+    /// Of `unread`, so many were consumed.
     unread_at: usize,
-    /// What the next large frame's buffer starts at.
-    buffer_bytes_first: usize,
+    /// What the next frame's buffer starts at, if the peer is known to move.
+    buffer_bytes_known: usize,
 }
 
 impl FrameReader {
@@ -78,16 +98,18 @@ impl FrameReader {
         rt: Runtime,
         stream: Stream,
         memory: Rc<RequestMemory>,
+        record: Rc<Record>,
         frame_bytes_max: usize,
     ) -> FrameReader {
         FrameReader {
             rt,
             stream,
             memory,
+            record,
             frame_bytes_max,
             unread: None,
             unread_at: 0,
-            buffer_bytes_first: FRAME_BUFFER_BYTES_FIRST,
+            buffer_bytes_known: FRAME_BUFFER_BYTES_KNOWN,
         }
     }
 
@@ -96,21 +118,47 @@ impl FrameReader {
         self.unread.is_none()
     }
 
-    /// The next frame, or `None` when the peer closed between frames.
-    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
-        let Some(length) = self.length().await? else { return Ok(None) };
-        if request_memory::is_large(length) {
-            return self.large(length).await.map(Some);
+    /// Gives back the shard's buffer before a wait: what is unread moves to memory of its own.
+    pub(crate) fn keep_unread(&mut self) {
+        if matches!(self.unread, Some(Unread::Lent(_))) {
+            let bytes = Bytes::copy_from_slice(self.unread_bytes());
+            let claim = self.memory.force(bytes.len());
+            self.unread = Some(Unread::Kept(bytes, claim));
+            self.unread_at = 0;
         }
+    }
+
+    /// What the next frame is; `None` when the peer closed between frames.
+    pub(crate) async fn begin(&mut self) -> Result<Option<Begun>, FrameError> {
+        let Some(length) = self.length().await? else { return Ok(None) };
         let unread = self.unread_bytes();
-        let bytes = if unread.len() >= length {
+        let begun = if unread.len() >= length || length < 2 {
+            let api_key = unread.first_chunk().filter(|_| length >= 2);
+            let api_key = api_key.map_or(-1, |key| i16::from_be_bytes(*key));
+            Begun { length, api_key, key: None }
+        } else {
+            let deadline = self.rt.now() + time_max(length);
+            let key = self.before(deadline, length, async |frames| frames.fixed().await).await?;
+            let Some(key) = key else { return Err(FrameError::CutShort(0, length)) };
+            Begun { length, api_key: i16::from_be_bytes(key), key: Some(key) }
+        };
+        if length > CONTROL_BYTES_MAX && !request_memory::brings_records(begun.api_key) {
+            return Err(FrameError::LengthOfApi(length, begun.api_key));
+        }
+        Ok(Some(begun))
+    }
+
+    /// The whole of a frame that has begun.
+    pub(crate) async fn finish(&mut self, begun: Begun) -> Result<Frame, FrameError> {
+        let length = begun.length;
+        let unread = self.unread_bytes();
+        if begun.key.is_none() && unread.len() >= length {
             let bytes = Bytes::copy_from_slice(&unread[..length]);
             self.consume(length);
-            bytes
-        } else {
-            self.in_time(length, async |frames| frames.rest_of_frame(&[], length).await).await?
-        };
-        Ok(Some(Frame { bytes, claim: None }))
+            self.record.note(length, Duration::ZERO);
+            return Ok(Frame { bytes, claim: None });
+        }
+        self.receive(begun).await
     }
 
     /// Reads the length prefix and checks it.
@@ -136,7 +184,7 @@ impl FrameReader {
                         _ => Err(FrameError::CutShort(filled, LEN)),
                     };
                 }
-                self.unread = Some(received);
+                self.unread = Some(Unread::Lent(received));
                 self.unread_at = 0;
             }
             let unread = self.unread_bytes();
@@ -148,64 +196,30 @@ impl FrameReader {
         Ok(Some(bytes))
     }
 
-    /// A large frame, whose length was read: first what it is, then the memory for it.
-    async fn large(&mut self, length: usize) -> Result<Frame, FrameError> {
-        let key = self.in_time(length, async |frames| frames.fixed::<2>().await).await?;
-        let Some(key) = key else { return Err(FrameError::CutShort(0, length)) };
-        let api_key = i16::from_be_bytes(key);
-        if length > CONTROL_BYTES_MAX && !request_memory::brings_records(api_key) {
-            return Err(FrameError::LengthOfApi(length, api_key));
-        }
-        let mut head = Bytes::copy_from_slice(&key);
-        if self.unread_bytes().len() < HEAD_BYTES_MIN {
-            let receive =
-                async |frames: &mut FrameReader| frames.rest_of_frame(&key, SMALL_BYTES_MAX).await;
-            head = self.in_time(length, receive).await?;
-        }
-        let claim = self.memory.clone().claim(api_key, length).await;
-        let bytes = self.in_time(length, async |frames| frames.rest_of_frame(&head, length).await);
-        Ok(Frame { bytes: bytes.await?, claim: Some(claim) })
-    }
-
-    /// Receives something of a frame of that length, but waits neither too long nor, while others
-    /// wait for memory, for a peer that has stopped.
-    async fn in_time<T>(
-        &mut self,
-        length: usize,
-        receive: impl AsyncFnOnce(&mut FrameReader) -> Result<T, FrameError>,
-    ) -> Result<T, FrameError> {
-        let limit = FRAME_TIME_MAX + Duration::from_secs((length >> 20) as u64);
-        let (rt, stream, memory) = (self.rt.clone(), self.stream.clone(), self.memory.clone());
-        let deadline = rt.now() + limit;
-        let mut received = None;
-        let mut receiving = pin!(receive(self));
-        loop {
-            let wait = (STALL_TIME_MAX / 2).min(deadline - rt.now());
-            if let Ok(result) = rt.timeout(wait, receiving.as_mut()).await {
-                return result;
-            }
-            if rt.now() >= deadline {
-                return Err(FrameError::TooSlow(length, limit));
-            }
-            let received_now = stream.progress().received;
-            if memory.is_short() && received == Some(received_now) {
-                return Err(FrameError::Stalled(length));
-            }
-            received = Some(received_now);
-        }
-    }
-
-    /// Receives what is missing of a frame that has begun with `head`.
-    async fn rest_of_frame(&mut self, head: &[u8], length: usize) -> Result<Bytes, FrameError> {
-        let mut buffer = self.rt.buffers().get(length.min(self.buffer_bytes_first));
+    /// Receives a frame as it comes, into memory that is claimed step by step.
+    async fn receive(&mut self, begun: Begun) -> Result<Frame, FrameError> {
+        let Begun { length, api_key, key } = begun;
+        let standing = self.record.standing();
+        let claim = self.memory.arriving(api_key, length, standing);
+        let head = key.as_ref().map_or(&[][..], |key| &key[..]);
+        let here = head.len() + self.unread_bytes().len();
+        let first = match standing {
+            Standing::Known if !self.memory.is_short() => self.buffer_bytes_known,
+            _ => FRAME_BUFFER_BYTES_FIRST.max(here.next_power_of_two()),
+        };
+        let mut capacity = length.min(first);
+        claim.grow(BufferPool::block_bytes(capacity), standing).await;
+        let mut buffer = self.rt.buffers().get(capacity);
         buffer.extend_from_slice(head);
-        let unread = self.unread_bytes();
-        let taken = unread.len().min(length - head.len());
-        buffer.extend_from_slice(&unread[..taken]);
+        let taken = self.unread_bytes().len().min(capacity - head.len());
+        buffer.extend_from_slice(&self.unread_bytes()[..taken]);
         self.consume(taken);
+        let mut arrival = Arrival::begin(length, self.rt.now());
         loop {
-            let until = length.min(buffer.capacity());
-            let (outcome, filled) = self.stream.recv_into(buffer, until).await;
+            let (outcome, filled) = {
+                let receiving = self.stream.recv_into(buffer, length.min(capacity));
+                self.watch(&mut arrival, &claim, standing, receiving).await?
+            };
             buffer = filled;
             if let Err(error) = outcome {
                 return Err(match error.kind() {
@@ -214,26 +228,115 @@ impl FrameReader {
                 });
             }
             if buffer.len() == length {
-                let trusted = length.min(FRAME_BUFFER_BYTES_TRUSTED_MAX);
-                self.buffer_bytes_first = self.buffer_bytes_first.max(trusted);
-                return Ok(buffer.freeze());
+                break;
             }
-            let mut larger = self.rt.buffers().get(length.min(buffer.capacity() * 2));
+            capacity = length.min(capacity * 2);
+            let begun = self.rt.now();
+            claim.grow(BufferPool::block_bytes(capacity), standing).await;
+            arrival.waited_for_us(self.rt.now() - begun);
+            let mut larger = self.rt.buffers().get(capacity);
             larger.extend_from_slice(&buffer);
             buffer = larger;
         }
+        self.record.note(length, arrival.time(self.rt.now()));
+        let known = length.min(FRAME_BUFFER_BYTES_KNOWN_MAX);
+        self.buffer_bytes_known = self.buffer_bytes_known.max(known);
+        Ok(Frame { bytes: buffer.freeze(), claim: Some(claim) })
+    }
+
+    /// Waits for a receive, but neither too long nor, while others wait for memory, for a peer
+    /// that hardly moves.
+    async fn watch<T>(
+        &self,
+        arrival: &mut Arrival,
+        claim: &Claim,
+        standing: Standing,
+        receiving: impl Future<Output = T>,
+    ) -> Result<T, FrameError> {
+        let mut receiving = pin!(receiving);
+        loop {
+            if let Ok(received) = self.rt.timeout(LOOK_INTERVAL, receiving.as_mut()).await {
+                return Ok(received);
+            }
+            let now = self.rt.now();
+            let received = self.stream.progress().received;
+            let (held_for, moved) = arrival.look(now, received);
+            let is_slow = pace::is_too_slow(standing, claim.bytes(), held_for, moved);
+            if is_slow && self.memory.is_short() {
+                return Err(FrameError::TooSlowForOthers(arrival.length));
+            }
+            if arrival.time(now) >= time_max(arrival.length) {
+                return Err(FrameError::TooSlow(arrival.length, time_max(arrival.length)));
+            }
+        }
+    }
+
+    /// Receives something of a frame of that length before the deadline.
+    async fn before<T>(
+        &mut self,
+        deadline: Instant,
+        length: usize,
+        receive: impl AsyncFnOnce(&mut FrameReader) -> Result<T, FrameError>,
+    ) -> Result<T, FrameError> {
+        let rt = self.rt.clone();
+        let received = rt.timeout(deadline - rt.now(), pin!(receive(self))).await;
+        received.unwrap_or(Err(FrameError::TooSlow(length, time_max(length))))
     }
 
     fn unread_bytes(&self) -> &[u8] {
-        self.unread.as_ref().map_or(&[], |unread| &unread[self.unread_at..])
+        let bytes: &[u8] = match &self.unread {
+            Some(Unread::Lent(bytes)) => bytes,
+            Some(Unread::Kept(bytes, _)) => bytes,
+            None => &[],
+        };
+        &bytes[self.unread_at..]
     }
 
     fn consume(&mut self, bytes: usize) {
         self.unread_at += bytes;
         // The buffer belongs to all connections of the shard: give it back when it is empty.
-        if self.unread.as_ref().is_some_and(|unread| unread.len() == self.unread_at) {
+        if self.unread_bytes().is_empty() {
             self.unread = None;
             self.unread_at = 0;
         }
+    }
+}
+
+/// How long a frame of so many bytes may take.
+fn time_max(length: usize) -> Duration {
+    FRAME_TIME_MAX + Duration::from_secs((length >> 20) as u64)
+}
+
+/// How a frame comes along, without the time in which it waited for us.
+struct Arrival {
+    length: usize,
+    begun: Instant,
+    /// In which it waited for memory.
+    waited: Duration,
+    /// When it was first looked at, and what had come over the connection by then.
+    first_look: Option<(Instant, u64)>,
+}
+
+impl Arrival {
+    fn begin(length: usize, now: Instant) -> Arrival {
+        Arrival { length, begun: now, waited: Duration::ZERO, first_look: None }
+    }
+
+    fn waited_for_us(&mut self, waited: Duration) {
+        self.waited += waited;
+        // What came before says nothing of how it comes now.
+        if waited >= LOOK_INTERVAL {
+            self.first_look = None;
+        }
+    }
+
+    /// Since the first look: how long it had, and how many bytes have come.
+    fn look(&mut self, now: Instant, received: u64) -> (Duration, u64) {
+        let (first, had) = *self.first_look.get_or_insert((now, received));
+        (now - first, received.saturating_sub(had))
+    }
+
+    fn time(&self, now: Instant) -> Duration {
+        (now - self.begun).saturating_sub(self.waited)
     }
 }

@@ -13,32 +13,64 @@ use ringlog_wire::{
 use crate::authorizer::{Ask, Authorizer, Operation, Resource};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
-use crate::network::request_memory::{Claim, RequestMemory};
+use crate::network::pace::Record;
+use crate::network::request_memory::{ANSWER_BYTES_UNCOUNTED, Claim, RequestMemory};
 
 /// The memory a request has claimed, held by its handler and its connection.
 #[derive(Clone)]
-pub(crate) struct Held(Rc<Cell<Option<Claim>>>);
+pub(crate) struct Held(Rc<HeldMemory>);
+
+struct HeldMemory {
+    claim: Cell<Option<Claim>>,
+    /// What was encoded as its answer. Records are counted where their buffers come from, and a
+    /// body that is kept for others is nobody's.
+    answer_bytes: Cell<usize>,
+    /// How its peer moves.
+    record: Rc<Record>,
+}
 
 impl Held {
-    pub(crate) fn new(claim: Claim) -> Held {
-        Held(Rc::new(Cell::new(Some(claim))))
+    pub(crate) fn new(claim: Claim, record: Rc<Record>) -> Held {
+        let claim = Cell::new(Some(claim));
+        Held(Rc::new(HeldMemory { claim, answer_bytes: Cell::new(0), record }))
     }
 
     /// Sees to it that this much is claimed for the answer. Who has to wait for it holds nothing
     /// meanwhile.
     pub(crate) async fn claim_answer(&self, memory: &RequestMemory, bytes: usize) {
-        let claim = self.0.take();
-        if claim.as_ref().is_some_and(|claim| claim.permits() >= bytes) {
-            self.0.set(claim);
+        let claim = self.0.claim.take();
+        if claim.as_ref().is_some_and(|claim| claim.bytes() >= bytes) {
+            self.0.claim.set(claim);
             return;
         }
         drop(claim);
-        self.0.set(Some(memory.claim_answer(bytes).await));
+        self.0.claim.set(Some(memory.claim_answer(bytes, self.0.record.standing()).await));
     }
 
-    /// Takes the claim, if it was not given back before.
-    pub(crate) fn take(&self) -> Option<Claim> {
-        self.0.take()
+    /// Gives the claim back: hardly anything is held from now on.
+    pub(crate) fn release(&self) {
+        drop(self.0.claim.take());
+    }
+
+    /// What the answer holds until it is sent; nothing if that is little.
+    pub(crate) fn into_claim_of_answer(self, memory: &RequestMemory) -> Option<Claim> {
+        let bytes = self.0.answer_bytes.get();
+        let claim = self.0.claim.take();
+        if bytes <= ANSWER_BYTES_UNCOUNTED {
+            return None;
+        }
+        match claim {
+            Some(claim) => {
+                claim.force(bytes);
+                Some(claim)
+            }
+            None => Some(memory.force(bytes)),
+        }
+    }
+
+    /// Counts bytes that the answer takes, until it is sent.
+    pub(crate) fn count_answer(&self, bytes: usize) {
+        self.0.answer_bytes.set(self.0.answer_bytes.get() + bytes);
     }
 }
 
@@ -132,7 +164,7 @@ impl Request {
             write(writer, &mut records)
         });
         match frame {
-            Ok(chunks) => Answer::Frame(pieces(chunks, &records)),
+            Ok(chunks) => self.answer(chunks, &records),
             Err(error) => self.unencodable(&error),
         }
     }
@@ -144,9 +176,19 @@ impl Request {
         version: i16,
     ) -> Answer {
         match frame::encode_response(self.api, version, self.correlation_id, response) {
-            Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
+            Ok(chunks) => self.answer(chunks, &[]),
             Err(error) => self.unencodable(&error),
         }
+    }
+
+    /// An answer that has memory of its own.
+    fn answer(&self, chunks: Vec<Chunk>, records: &[Vec<Piece>]) -> Answer {
+        let bytes = chunks.iter().map(|chunk| match chunk {
+            Chunk::Bytes(bytes) => bytes.len(),
+            Chunk::External { .. } => 0,
+        });
+        self.held.count_answer(bytes.sum());
+        Answer::Frame(pieces(chunks, records))
     }
 
     /// The body of a response, to be kept and sent more than once.
@@ -156,6 +198,12 @@ impl Request {
             Ok(()) => Ok(writer.into_bytes()),
             Err(error) => Err(self.unencodable(&error)),
         }
+    }
+
+    /// The frame of a body that is of this answer alone.
+    pub(crate) fn respond_with_body(&self, body: Bytes) -> Answer {
+        self.held.count_answer(body.len());
+        self.respond_encoded(body)
     }
 
     /// The frame of a body from [`Request::encode_body`].

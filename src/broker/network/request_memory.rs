@@ -1,61 +1,99 @@
 //! The memory that requests and their answers may take on one shard
 //! (`ringlog.request.memory.bytes`).
 //!
-//! A large request claims memory before it is received, a small one before it is taken up, and the
-//! claim lasts until its answer is sent, or until the handler says that nothing much is held any
-//! more (a fetch that waits for news); an answer that is known to be larger than its request stands
-//! for claims its own. A Produce claims its size. Any other request claims
-//! [`ANSWER_FACTOR`] times as much, because what is decoded from it and answered to it is larger
-//! than itself.
+//! One rule for all: memory is claimed before it is taken. A frame that does not arrive at once
+//! claims what its bytes take, as they come; its length alone claims nothing. A whole request
+//! claims what it stands for: a Produce its size, any other request [`ANSWER_FACTOR`] times as much,
+//! because what is decoded from it and answered to it is larger than itself. The claim lasts until
+//! the answer is sent, or until the handler says that nothing much is held any more (a fetch that
+//! waits for news). If a handler knows that its answer will be larger than that estimate, it claims
+//! the answer's size instead; what an answer has turned out to take is counted in any case.
 //!
-//! Small requests have a quarter of the memory to themselves: large ones, or some whose senders
-//! stall in the middle, do not keep them waiting. Whoever keeps others waiting and moves no byte
-//! for [`STALL_TIME_MAX`] is hung up on (`frames` for what comes in, `connection` for what goes
-//! out).
+//! Small requests have a quarter of the memory to themselves: up to about a megabyte, the largest
+//! that a producer sends unless told otherwise, so that large ones never keep them waiting. Frames
+//! that arrive in pieces from peers that are not known to move have an eighth for small ones and an
+//! eighth for large ones, and nothing else: who only begins keeps nobody waiting who goes on. Who
+//! waits, who goes first and what keeps frames from waiting for each other is decided in `lane`;
+//! who has to give way because it holds memory and does not move, in `pace`.
 
-use std::time::Duration;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use ringlog_runtime::sync::{Permit, Semaphore};
+use ringlog_runtime::BufferPool;
+use ringlog_runtime::sync::Notify;
 use ringlog_wire::ApiKey;
 
-/// A request up to this size (in bytes) is small. A large one claims its memory when so much of it
-/// is here, if not earlier: who only says that it will be large gets none.
-pub(crate) const SMALL_BYTES_MAX: usize = 64 << 10;
+use crate::network::lane::{ClaimId, Lane, Standing};
+
+/// A request that stands for up to so many bytes is small: a megabyte of records and their topics'
+/// names, or 64 KiB that bring none.
+const SMALL_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 
 /// How much more than its own size a request stands for that brings no records: a topic's name of
 /// a few bytes is answered with a hundred.
 const ANSWER_FACTOR: usize = 16;
 
+/// What a request takes besides its bytes, about, while it is worked on.
+const REQUEST_BYTES: usize = 1 << 10;
+
+/// Answers up to this size (in bytes) are not counted: a connection has hardly more than a hundred.
+pub(crate) const ANSWER_BYTES_UNCOUNTED: usize = 256;
+
 /// The largest request (in bytes) that brings no records: the names of 60,000 topics, or a full
 /// fetch of as many partitions.
 pub(crate) const CONTROL_BYTES_MAX: usize = 2 << 20;
-
-/// How long nothing may move on a connection that keeps others from memory.
-pub(crate) const STALL_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// A claim on a shard's memory. Dropping it gives the memory back.
-pub(crate) type Claim = Permit;
 
 /// What requests and answers may take on one shard.
 pub(crate) struct RequestMemory {
     small: Share,
     large: Share,
+    /// Of peers that are not known to move, while they arrive.
+    small_arriving: Share,
+    large_arriving: Share,
+    /// Given when somebody begins to wait.
+    shortage: Rc<Notify>,
 }
 
+/// One lane, with those who wait for it.
+#[derive(Clone)]
 struct Share {
-    bytes: usize,
-    free: Semaphore,
+    lane: Rc<RefCell<Lane<Rc<Waiting>>>>,
+    shortage: Rc<Notify>,
+}
+
+struct Waiting {
+    served: Cell<bool>,
+    waker: RefCell<Waker>,
 }
 
 impl Share {
-    fn new(bytes: usize) -> Share {
-        Share { bytes, free: Semaphore::new(bytes) }
+    fn new(bytes: usize, shortage: &Rc<Notify>) -> Share {
+        Share { lane: Rc::new(RefCell::new(Lane::new(bytes))), shortage: shortage.clone() }
     }
-}
 
-/// Whether a request of this size claims its memory before it is received.
-pub(crate) fn is_large(frame_bytes: usize) -> bool {
-    frame_bytes > SMALL_BYTES_MAX
+    fn bytes_max(&self) -> usize {
+        self.lane.borrow().bytes_max()
+    }
+
+    fn open(&self, need: usize) -> Claim {
+        let id = self.lane.borrow_mut().open(need);
+        Claim { share: self.clone(), id }
+    }
+
+    /// Wakes those who need not wait any longer.
+    fn serve(&self) {
+        if !self.lane.borrow().is_waited_for() {
+            return;
+        }
+        loop {
+            // Waking may run foreign code, so nothing is borrowed meanwhile.
+            let Some(served) = self.lane.borrow_mut().next_served() else { return };
+            served.served.set(true);
+            served.waker.borrow().wake_by_ref();
+        }
+    }
 }
 
 /// Whether requests with this key bring records.
@@ -63,44 +101,202 @@ pub(crate) fn brings_records(api_key: i16) -> bool {
     api_key == ApiKey::Produce as i16
 }
 
+/// What a request stands for, all in all.
+fn need(api_key: i16, frame_bytes: usize) -> usize {
+    match brings_records(api_key) {
+        true => BufferPool::block_bytes(frame_bytes),
+        false => frame_bytes.saturating_mul(ANSWER_FACTOR) + REQUEST_BYTES,
+    }
+}
+
 impl RequestMemory {
     pub(crate) fn new(bytes: usize) -> RequestMemory {
-        let small = bytes / 4;
-        RequestMemory { small: Share::new(small), large: Share::new(bytes - small) }
+        let shortage = Rc::<Notify>::default();
+        let eighths = |count: usize| Share::new(bytes / 8 * count, &shortage);
+        RequestMemory {
+            small: eighths(2),
+            large: eighths(4),
+            small_arriving: eighths(1),
+            large_arriving: eighths(1),
+            shortage,
+        }
     }
 
-    /// Waits for the memory of a request. One that stands for more than there is in all waits for
-    /// all of it.
-    pub(crate) async fn claim(&self, api_key: i16, frame_bytes: usize) -> Claim {
-        let share = if is_large(frame_bytes) { &self.large } else { &self.small };
-        let factor = if brings_records(api_key) { 1 } else { ANSWER_FACTOR };
-        let bytes = frame_bytes.saturating_mul(factor).min(share.bytes);
-        share.free.acquire(bytes).await
+    fn share(&self, need: usize) -> &Share {
+        match need <= SMALL_BYTES_MAX {
+            true => &self.small,
+            false => &self.large,
+        }
+    }
+
+    /// The claim of a frame whose length is known and whose bytes are to come. It holds nothing
+    /// until it grows.
+    pub(crate) fn arriving(&self, api_key: i16, frame_bytes: usize, standing: Standing) -> Claim {
+        let need = need(api_key, frame_bytes);
+        let share = match (standing, need <= SMALL_BYTES_MAX) {
+            (Standing::Other, true) => &self.small_arriving,
+            (Standing::Other, false) if need <= self.large_arriving.bytes_max() => {
+                &self.large_arriving
+            }
+            _ => self.share(need),
+        };
+        share.open(need)
+    }
+
+    fn shares(&self) -> [&Share; 4] {
+        [&self.small, &self.large, &self.small_arriving, &self.large_arriving]
+    }
+
+    /// Waits for the memory of a whole request.
+    pub(crate) async fn claim(
+        &self,
+        api_key: i16,
+        frame_bytes: usize,
+        standing: Standing,
+    ) -> Claim {
+        let need = match brings_records(api_key) {
+            // It was copied to memory of its own size.
+            true => frame_bytes + REQUEST_BYTES,
+            false => need(api_key, frame_bytes),
+        };
+        self.claim_bytes(need, standing).await
     }
 
     /// Waits for the memory of an answer that is larger than its request stands for.
-    pub(crate) async fn claim_answer(&self, bytes: usize) -> Claim {
-        let share = match bytes > SMALL_BYTES_MAX * ANSWER_FACTOR {
-            true => &self.large,
-            false => &self.small,
-        };
-        share.free.acquire(bytes.min(share.bytes)).await
+    pub(crate) async fn claim_answer(&self, bytes: usize, standing: Standing) -> Claim {
+        self.claim_bytes(bytes, standing).await
+    }
+
+    async fn claim_bytes(&self, bytes: usize, standing: Standing) -> Claim {
+        let claim = self.share(bytes).open(bytes);
+        claim.grow(bytes, standing).await;
+        claim
+    }
+
+    /// Counts memory that is taken already.
+    pub(crate) fn force(&self, bytes: usize) -> Claim {
+        let claim = self.share(bytes).open(bytes);
+        claim.force(bytes);
+        claim
     }
 
     /// Whether a request waits for memory that others hold.
     pub(crate) fn is_short(&self) -> bool {
-        self.small.free.is_waited_for() || self.large.free.is_waited_for()
+        self.shares().iter().any(|share| share.lane.borrow().is_waited_for())
+    }
+
+    /// Waits until somebody has to wait.
+    pub(crate) async fn shortage(&self) {
+        self.shortage.notified().await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> [usize; 4] {
+        self.shares().map(|share| share.lane.borrow().held())
+    }
+}
+
+/// A claim on a shard's memory. Dropping it gives the memory back.
+pub(crate) struct Claim {
+    share: Share,
+    id: ClaimId,
+}
+
+impl Claim {
+    /// What it holds. One that needs more than there is in all holds all of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.share.lane.borrow().bytes(self.id)
+    }
+
+    /// Waits until it may hold `to` bytes; what it holds by then it keeps.
+    pub(crate) fn grow(&self, to: usize, standing: Standing) -> Grow<'_> {
+        Grow { claim: self, to, standing, waiting: None }
+    }
+
+    /// Waits until it holds all that its request stands for.
+    pub(crate) async fn grow_to_need(&self, api_key: i16, frame_bytes: usize, standing: Standing) {
+        self.grow(need(api_key, frame_bytes), standing).await;
+        self.share.lane.borrow_mut().complete(self.id);
+        self.share.serve();
+    }
+
+    /// Holds this much, whether there is room or not: more or less than before.
+    pub(crate) fn force(&self, bytes: usize) {
+        self.share.lane.borrow_mut().force(self.id, bytes);
+        self.share.serve();
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Claim({} bytes)", self.bytes())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.share.lane.borrow_mut().close(self.id);
+        self.share.serve();
+    }
+}
+
+/// Waits until a claim may hold more.
+pub(crate) struct Grow<'c> {
+    claim: &'c Claim,
+    to: usize,
+    standing: Standing,
+    waiting: Option<Rc<Waiting>>,
+}
+
+impl Future for Grow<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Claim { share, id } = self.claim;
+        if let Some(waiting) = &self.waiting {
+            if waiting.served.get() {
+                self.waiting = None;
+                return Poll::Ready(());
+            }
+            waiting.waker.borrow_mut().clone_from(cx.waker());
+            return Poll::Pending;
+        }
+        if share.lane.borrow_mut().grow_now(*id, self.to) {
+            return Poll::Ready(());
+        }
+        let waiting =
+            Rc::new(Waiting { served: Cell::new(false), waker: cx.waker().clone().into() });
+        share.lane.borrow_mut().wait(*id, self.to, self.standing, waiting.clone());
+        // Those before it may only be waiting for what it does not need.
+        share.serve();
+        if waiting.served.get() {
+            return Poll::Ready(());
+        }
+        share.shortage.notify_one();
+        self.waiting = Some(waiting);
+        Poll::Pending
+    }
+}
+
+impl Drop for Grow<'_> {
+    fn drop(&mut self) {
+        if self.waiting.take_if(|waiting| !waiting.served.get()).is_some() {
+            self.claim.share.lane.borrow_mut().give_up(self.claim.id);
+            self.claim.share.serve();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
 
     use super::*;
     use crate::network::request::Held;
+
+    const PRODUCE: i16 = ApiKey::Produce as i16;
+    const METADATA: i16 = ApiKey::Metadata as i16;
+    const OTHER: Standing = Standing::Other;
 
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -112,45 +308,86 @@ mod tests {
     #[test]
     fn large_requests_do_not_keep_small_ones_waiting() {
         let memory = RequestMemory::new(64 << 20);
-        let produce = ApiKey::Produce as i16;
-        let all = now(memory.claim(produce, 100 << 20)).expect("all of the large share");
-        assert!(now(memory.claim(produce, 1 << 20)).is_none());
-        let small: Vec<_> = (0..16 << 4)
-            .map(|_| now(memory.claim(produce, SMALL_BYTES_MAX)).expect("a share of their own"))
-            .collect();
-        assert!(now(memory.claim(produce, 1)).is_none());
+        let all = memory.arriving(PRODUCE, 100 << 20, OTHER);
+        now(all.grow(100 << 20, OTHER)).expect("all of the large share");
+        assert!(now(memory.claim(PRODUCE, 2 << 20, OTHER)).is_none());
+        let claim = || now(memory.claim(PRODUCE, 1 << 20, OTHER));
+        let small: Vec<Claim> = (0..15).map(|_| claim().expect("a share of their own")).collect();
+        assert!(claim().is_none() && !memory.is_short(), "nobody waits any more");
         drop((all, small));
-        assert!(!memory.is_short());
-        assert!(now(memory.claim(produce, 1 << 20)).is_some());
+        assert_eq!(memory.held(), [0; 4]);
+        assert!(now(memory.claim(PRODUCE, 2 << 20, OTHER)).is_some());
+    }
+
+    #[test]
+    fn who_only_begins_keeps_nobody_waiting_who_goes_on() {
+        let memory = RequestMemory::new(64 << 20);
+        for (bytes, unknown_max) in [(1 << 20, 8), (2 << 20, 4)] {
+            let begin = |standing| {
+                let claim = memory.arriving(PRODUCE, bytes, standing);
+                now(claim.grow(bytes, standing)).map(|()| claim)
+            };
+            let unknown: Vec<Claim> = std::iter::from_fn(|| begin(OTHER)).take(100).collect();
+            assert_eq!(unknown.len(), unknown_max);
+            assert!(begin(Standing::Known).is_some());
+            assert!(now(memory.claim(PRODUCE, bytes, OTHER)).is_some(), "it is here whole");
+        }
+    }
+
+    /// A frame of 90 MB whose sender drips holds what it has sent.
+    #[test]
+    fn what_was_announced_is_not_held() {
+        let memory = RequestMemory::new(192 << 20);
+        let slow = [(); 2].map(|()| memory.arriving(PRODUCE, 90 << 20, OTHER));
+        now(slow[0].grow(8 << 20, OTHER)).expect("free");
+        assert!(now(slow[1].grow(8 << 20, OTHER)).is_none(), "both could never be finished");
+        assert_eq!(memory.held(), [0, 8 << 20, 0, 0]);
+        let other = now(memory.claim(PRODUCE, 20 << 20, OTHER));
+        assert!(other.is_some_and(|claim| claim.bytes() > 20 << 20));
     }
 
     #[test]
     fn an_answer_may_claim_more_than_its_request() {
         let memory = RequestMemory::new(64 << 20);
-        let held = Held::new(now(memory.claim(ApiKey::DescribeConfigs as i16, 100)).expect("free"));
-        for (bytes, small_free, large_free) in [
-            (1000, (16 << 20) - 1600, 48 << 20),
-            (1 << 20, 15 << 20, 48 << 20),
-            (8 << 20, 16 << 20, 40 << 20),
-            (1 << 40, 16 << 20, 0),
+        let configs = ApiKey::DescribeConfigs as i16;
+        let claim = now(memory.claim(configs, 100, OTHER)).expect("free");
+        let held = Held::new(claim, Rc::default());
+        let all = 32 << 20;
+        for (bytes, expected) in [
+            (1000, [2624, 0]),
+            (1 << 20, [1 << 20, 0]),
+            (8 << 20, [0, 8 << 20]),
+            (1 << 40, [0, all]),
         ] {
             now(held.claim_answer(&memory, bytes)).expect("free");
-            let free = (memory.small.free.available(), memory.large.free.available());
-            assert_eq!(free, (small_free, large_free), "{bytes}");
+            assert_eq!(memory.held()[..2], expected, "{bytes}");
         }
     }
 
     #[test]
     fn what_brings_no_records_stands_for_more() {
-        let memory = RequestMemory::new(8 << 20);
-        let metadata = ApiKey::Metadata as i16;
-        let one = now(memory.claim(metadata, SMALL_BYTES_MAX)).expect("free");
-        let two = now(memory.claim(metadata, SMALL_BYTES_MAX)).expect("free");
-        assert_eq!((one.permits(), two.permits()), (1 << 20, 1 << 20));
-        let mut third = pin!(memory.claim(metadata, 1));
+        let memory = RequestMemory::new(10 << 20);
+        let one = now(memory.claim(METADATA, 64 << 10, OTHER)).expect("free");
+        let two = now(memory.claim(METADATA, 64 << 10, OTHER)).expect("free");
+        assert_eq!([one.bytes(), two.bytes()], [(1 << 20) + 1024; 2]);
+        let mut third = pin!(memory.claim(METADATA, 64 << 10, OTHER));
         let mut context = Context::from_waker(Waker::noop());
         assert!(third.as_mut().poll(&mut context).is_pending() && memory.is_short());
         drop(one);
         assert!(third.as_mut().poll(&mut context).is_ready() && !memory.is_short());
+    }
+
+    #[test]
+    fn an_answer_is_counted_as_it_turned_out() {
+        let memory = RequestMemory::new(8 << 20);
+        let claim = now(memory.claim(METADATA, 1000, OTHER)).expect("free");
+        claim.force(300);
+        assert_eq!(memory.held(), [300, 0, 0, 0]);
+        claim.force(20 << 20);
+        let other = memory.force(5 << 20);
+        assert_eq!(memory.held(), [20 << 20, 5 << 20, 0, 0]);
+        assert!(now(memory.claim(PRODUCE, 100, OTHER)).is_none());
+        drop((claim, other));
+        assert_eq!(memory.held(), [0; 4]);
     }
 }

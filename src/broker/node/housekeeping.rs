@@ -11,6 +11,7 @@ use std::time::Duration;
 use ringlog_storage::{CheckpointFile, LogDirs};
 
 use crate::checkpoints;
+use crate::network::registry::{SWEEP_INTERVAL, SWEEP_INTERVAL_SHORT};
 use crate::publisher::offline;
 use crate::shard::Shard;
 use crate::shared::CONTROLLER_SHARD;
@@ -28,11 +29,33 @@ const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Starts the shard's own chores; on shard 0 also the node's.
 pub(crate) fn start(shard: &Rc<Shard>) {
     shard.rt.spawn(retention(shard.clone()));
-    shard.rt.spawn(crate::network::connection::sweep_idle(shard.clone()));
+    shard.rt.spawn(sweep_connections(shard.clone()));
     if shard.id() == CONTROLLER_SHARD {
         shard.rt.spawn(write_checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
         shard.rt.spawn(snapshots(shard.clone()));
+    }
+}
+
+/// Closes connections that are silent, or hold memory that others wait for and do not move.
+async fn sweep_connections(shard: Rc<Shard>) {
+    let idle_max = match shard.node.config.connections_max_idle_ms {
+        ..=0 => Duration::MAX,
+        idle_ms => Duration::from_millis(idle_ms as u64),
+    };
+    let memory = &shard.request_memory;
+    let is_short = || memory.is_short() || shard.replicas.storage.is_short_of_memory();
+    loop {
+        let was_short = is_short();
+        let interval = match was_short {
+            true => SWEEP_INTERVAL_SHORT,
+            false => SWEEP_INTERVAL.min(idle_max),
+        };
+        // Whoever begins to wait for memory has it looked for at once.
+        if shard.rt.timeout(interval, memory.shortage()).await.is_ok() && was_short {
+            shard.rt.sleep(interval).await;
+        }
+        shard.connections.sweep(shard.rt.now(), idle_max, is_short());
     }
 }
 

@@ -28,8 +28,8 @@ rows! {
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
         "Memory for requests being received or served, and for answers until they are sent, for \
          the whole node. Connections wait, unread, beyond it, and a peer that keeps others \
-         waiting and moves nothing for 5 s is hung up on. A request that brings no records has \
-         2 MiB at most.";
+         waiting and hardly moves for 1 s (3 s if it moved in good time before) is hung up on. A \
+         request that brings no records has 2 MiB at most.";
     "socket.listen.backlog.size", Int, Some("50"), AtLeast(1), Medium, ReadOnly, Accepted,
         "Connections that may wait to be accepted.";
     "socket.receive.buffer.bytes", Int, Some("102400"), Any, High, ReadOnly, Accepted,

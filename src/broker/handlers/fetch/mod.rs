@@ -71,7 +71,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     request.peer.fetch_session.set(plan.session_id);
     // What is left of the request is the plan; it may wait for long.
     let request = request.without_body();
-    drop(request.held.take());
+    request.held.release();
     let reads = if replica_id >= 0 {
         // No other broker is a replica of anything here.
         plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
