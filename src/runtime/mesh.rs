@@ -296,6 +296,10 @@ impl<M: 'static> TurnHook for Inner<M> {
         self.has_received() && self.wake_receiver()
     }
 
+    fn has_last_words(&self) -> bool {
+        self.outgoing.iter().flatten().any(|outgoing| !outgoing.is_done())
+    }
+
     fn close(&self) {
         // Whoever waits for room here sees that there will be none.
         self.incoming.borrow_mut().clear();

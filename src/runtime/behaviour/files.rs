@@ -9,15 +9,18 @@ use super::{TestDir, on_each_backend, pattern};
 use crate::{Durability, File, IoBuf, OpenOptions, Runtime};
 
 on_each_backend!(
-    what_was_written_is_read,
-    direct_and_durable_writes,
-    direct_writes_are_seen_through_the_page_cache,
-    many_parts_and_odd_positions,
-    space_and_length,
-    names_and_directories,
-    whole_files,
-    locks,
-    errors_come_back,
+    everywhere:
+        what_was_written_is_read,
+        direct_and_durable_writes,
+        direct_writes_are_seen_through_the_page_cache,
+        many_parts_and_odd_positions,
+        space_and_length,
+        names_and_directories,
+        whole_files,
+        locks,
+        errors_come_back;
+    in_order:;
+    real:;
 );
 
 const CREATE: OpenOptions = OpenOptions {
@@ -36,7 +39,7 @@ async fn read(rt: &Runtime, file: &File, capacity: usize, pos: u64) -> Vec<u8> {
 }
 
 async fn what_was_written_is_read(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let file = rt.open(&dir.path("f"), &CREATE).await.unwrap();
     let bytes = pattern(10_000, 1);
     let parts = smallvec![Bytes::from(bytes[..7].to_vec()), Bytes::from(bytes[7..].to_vec())];
@@ -53,7 +56,7 @@ async fn what_was_written_is_read(rt: Runtime) {
 }
 
 async fn direct_and_durable_writes(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let options = OpenOptions { direct: true, ..CREATE };
     let file = rt.open(&dir.path("f"), &options).await.unwrap();
     rt.allocate(&file, 0, 8 << 20).await.unwrap();
@@ -91,7 +94,7 @@ async fn direct_and_durable_writes(rt: Runtime) {
 /// written yet, as reading ahead leaves them, are gone when the write has completed.
 async fn direct_writes_are_seen_through_the_page_cache(rt: Runtime) {
     const PART: usize = 64 << 10;
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let file = rt.open(&dir.path("f"), &OpenOptions { direct: true, ..CREATE }).await.unwrap();
     rt.allocate(&file, 0, 4 << 20).await.unwrap();
     let options = OpenOptions { read: true, ..OpenOptions::default() };
@@ -112,7 +115,7 @@ async fn direct_writes_are_seen_through_the_page_cache(rt: Runtime) {
 }
 
 async fn many_parts_and_odd_positions(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let file = rt.open(&dir.path("f"), &CREATE).await.unwrap();
     let parts: Vec<Bytes> =
         (0..3_000u32).map(|i| Bytes::from(vec![i as u8; (i % 5) as usize])).collect();
@@ -125,7 +128,7 @@ async fn many_parts_and_odd_positions(rt: Runtime) {
 }
 
 async fn space_and_length(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let path = dir.path("f");
     let file = rt.open(&path, &CREATE).await.unwrap();
     rt.allocate(&file, 4096, 1 << 20).await.unwrap();
@@ -142,7 +145,7 @@ async fn space_and_length(rt: Runtime) {
 }
 
 async fn names_and_directories(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let deep = dir.path("a/b/c");
     rt.create_dir_all(&deep).await.unwrap();
     rt.create_dir_all(&deep).await.unwrap();
@@ -158,11 +161,11 @@ async fn names_and_directories(rt: Runtime) {
     rt.remove_file(&deep.join("y")).await.unwrap();
     assert_eq!(rt.stat(&deep.join("y")).await.unwrap_err().kind(), ErrorKind::NotFound);
     rt.remove_dir_all(&dir.path("a")).await.unwrap();
-    assert_eq!(rt.read_dir(&dir.0).await.unwrap(), []);
+    assert_eq!(rt.read_dir(&dir.path).await.unwrap(), []);
 }
 
 async fn whole_files(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let path = dir.path("meta.properties");
     for len in [0, 1, 5_000, (1 << 20) + 1] {
         let bytes = pattern(len, 3);
@@ -171,11 +174,11 @@ async fn whole_files(rt: Runtime) {
     }
     let error = rt.read_file(&path, 1 << 20).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FileTooLarge);
-    assert_eq!(rt.read_dir(&dir.0).await.unwrap().len(), 1, "no temporary file stays");
+    assert_eq!(rt.read_dir(&dir.path).await.unwrap().len(), 1, "no temporary file stays");
 }
 
 async fn locks(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let path = dir.path(".lock");
     let held = rt.lock_file(&path).await.unwrap();
     assert_eq!(rt.lock_file(&path).await.unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -184,7 +187,7 @@ async fn locks(rt: Runtime) {
 }
 
 async fn errors_come_back(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let path = dir.path("f");
     let kind = |result: std::io::Result<File>| result.map(|_| ()).unwrap_err().kind();
     let only_read = OpenOptions { read: true, ..OpenOptions::default() };

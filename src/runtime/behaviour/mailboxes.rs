@@ -4,24 +4,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::sockets::{pair, piece, recv_exact};
-use super::{CpuUse, PATIENCE};
-use crate::{HandedOver, IoChoice, Launch, Mesh, Runtime, ShardId, launch};
+use super::{CpuUse, On, PATIENCE, run_shards};
+use crate::{HandedOver, IoChoice, Launch, Mesh, ShardId, launch};
 
-fn with_shards<M, Fut>(
-    io: IoChoice,
-    shards: usize,
-    main: impl Fn(Runtime, Mesh<M>) -> Fut + Send + Sync + 'static,
-) where
-    M: Send + 'static,
-    Fut: Future<Output = ()> + 'static,
-{
-    let how = Launch { shards, io, pin: false, name: "mesh".into() };
-    launch(how, main).unwrap().join().unwrap();
-}
-
-fn ping_pong(io: IoChoice) {
+fn ping_pong(on: On) {
     const MESSAGES: u64 = 100_000;
-    with_shards(io, 2, |_rt, mesh: Mesh<u64>| async move {
+    run_shards(on, 2, |_rt, mesh: Mesh<u64>| async move {
         assert_eq!(mesh.shards(), 2);
         let other = ShardId(1 - mesh.shard().0);
         if mesh.shard() == ShardId(0) {
@@ -37,9 +25,9 @@ fn ping_pong(io: IoChoice) {
     });
 }
 
-fn floods_arrive_in_order(io: IoChoice) {
+fn floods_arrive_in_order(on: On) {
     const MESSAGES: u32 = 100_000;
-    with_shards(io, 3, |rt, mesh: Mesh<(u16, u32)>| async move {
+    run_shards(on, 3, |rt, mesh: Mesh<(u16, u32)>| async move {
         let me = mesh.shard().0;
         let sending = mesh.clone();
         let sender = rt.clone().spawn(async move {
@@ -63,8 +51,8 @@ fn floods_arrive_in_order(io: IoChoice) {
 }
 
 /// A connection that shard 0 accepted goes on on shard 1, in both directions and to its end.
-fn connections_are_handed_over(io: IoChoice) {
-    with_shards(io, 2, |rt, mesh: Mesh<Option<HandedOver>>| async move {
+fn connections_are_handed_over(on: On) {
+    run_shards(on, 2, |rt, mesh: Mesh<Option<HandedOver>>| async move {
         if mesh.shard() == ShardId(1) {
             let there = rt.take_over(mesh.recv().await.unwrap()).unwrap();
             assert_eq!(recv_exact(&there, 5).await, b"later");
@@ -131,59 +119,80 @@ fn waiting_is_free(io: IoChoice) {
 }
 
 mod uring {
-    use crate::IoChoice::Uring;
+    use crate::IoChoice;
+    use crate::behaviour::On;
 
     #[test]
     fn ping_pong() {
-        super::ping_pong(Uring);
+        super::ping_pong(On::Uring);
     }
 
     #[test]
     fn floods_arrive_in_order() {
-        super::floods_arrive_in_order(Uring);
+        super::floods_arrive_in_order(On::Uring);
     }
 
     #[test]
     fn other_threads_post() {
-        super::other_threads_post(Uring);
+        super::other_threads_post(IoChoice::Uring);
     }
 
     #[test]
     fn connections_are_handed_over() {
-        super::connections_are_handed_over(Uring);
+        super::connections_are_handed_over(On::Uring);
     }
 
     #[test]
     fn waiting_is_free() {
-        super::waiting_is_free(Uring);
+        super::waiting_is_free(IoChoice::Uring);
     }
 }
 
 mod fallback {
-    use crate::IoChoice::Fallback;
+    use crate::IoChoice;
+    use crate::behaviour::On;
 
     #[test]
     fn ping_pong() {
-        super::ping_pong(Fallback);
+        super::ping_pong(On::Fallback);
     }
 
     #[test]
     fn floods_arrive_in_order() {
-        super::floods_arrive_in_order(Fallback);
+        super::floods_arrive_in_order(On::Fallback);
     }
 
     #[test]
     fn other_threads_post() {
-        super::other_threads_post(Fallback);
+        super::other_threads_post(IoChoice::Fallback);
     }
 
     #[test]
     fn connections_are_handed_over() {
-        super::connections_are_handed_over(Fallback);
+        super::connections_are_handed_over(On::Fallback);
     }
 
     #[test]
     fn waiting_is_free() {
-        super::waiting_is_free(Fallback);
+        super::waiting_is_free(IoChoice::Fallback);
+    }
+}
+
+/// Where connections do not change shards, and no other thread posts.
+mod simulation {
+    use crate::behaviour::{On, SEEDS};
+
+    fn worlds() -> impl Iterator<Item = On> {
+        (0..SEEDS).map(|seed| On::Simulation { seed, in_order: false })
+    }
+
+    #[test]
+    fn ping_pong() {
+        worlds().for_each(super::ping_pong);
+    }
+
+    #[test]
+    fn floods_arrive_in_order() {
+        worlds().for_each(super::floods_arrive_in_order);
     }
 }

@@ -11,13 +11,16 @@ use super::{PATIENCE, TestDir, on_each_backend, pattern};
 use crate::{Durability, OpenOptions, Piece, Runtime};
 
 on_each_backend!(
-    a_receive_given_up_loses_nothing,
-    a_receive_given_up_then_one_into_a_buffer,
-    operations_given_up_shut_the_stream_down,
-    an_accept_given_up_loses_no_connection,
-    an_idle_connection_given_up_is_closed,
-    writes_given_up_still_happen_whole,
-    files_given_up_are_harmless,
+    everywhere:
+        a_receive_given_up_loses_nothing,
+        a_receive_given_up_then_one_into_a_buffer,
+        operations_given_up_shut_the_stream_down,
+        an_accept_given_up_loses_no_connection,
+        an_idle_connection_given_up_is_closed,
+        writes_given_up_still_happen_whole,
+        files_given_up_are_harmless;
+    in_order:;
+    real:;
 );
 
 const SOON: Duration = Duration::from_micros(200);
@@ -63,7 +66,7 @@ async fn a_receive_given_up_then_one_into_a_buffer(rt: Runtime) {
 
 async fn operations_given_up_shut_the_stream_down(rt: Runtime) {
     let (here, there) = pair(&rt).await;
-    let large = pattern(64 << 20, 3);
+    let large = pattern(16 << 20, 3);
     let sent = here.send(piece(&large));
     assert!(rt.timeout(Duration::from_millis(20), sent).await.is_err());
     assert!(here.send(piece(b"x")).await.is_err());
@@ -132,7 +135,7 @@ async fn an_idle_connection_given_up_is_closed(rt: Runtime) {
 }
 
 async fn writes_given_up_still_happen_whole(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let options = OpenOptions { read: true, write: true, create: true, ..Default::default() };
     let path = dir.path("f");
     let file = rt.open(&path, &options).await.unwrap();
@@ -145,7 +148,7 @@ async fn writes_given_up_still_happen_whole(rt: Runtime) {
     rt.sync_data(&file).await.unwrap();
     let deadline = rt.now() + PATIENCE;
     // Those that were given up may still be at it.
-    while let Some(round) = torn_round(&std::fs::read(&path).unwrap()) {
+    while let Some(round) = torn_round(&rt.read_file(&path, 50 * 100_000).await.unwrap()) {
         assert!(rt.now() < deadline, "round {round} is torn");
         rt.sleep(Duration::from_millis(5)).await;
     }
@@ -159,10 +162,10 @@ fn torn_round(written: &[u8]) -> Option<usize> {
 }
 
 async fn files_given_up_are_harmless(rt: Runtime) {
-    let dir = TestDir::new();
+    let dir = TestDir::new(&rt).await;
     let path = dir.path("f");
     let bytes = pattern(2 << 20, 4);
-    std::fs::write(&path, &bytes).unwrap();
+    rt.write_file_atomic(&path, &bytes).await.unwrap();
     let options = OpenOptions { read: true, ..Default::default() };
     let file = rt.open(&path, &options).await.unwrap();
     for round in 0..100u64 {

@@ -9,13 +9,16 @@ use crate::sync::{Notify, oneshot};
 use crate::{Elapsed, Runtime};
 
 on_each_backend!(
-    timers_fire_in_order,
-    timeouts,
-    tasks_take_turns,
-    results_and_cancelling,
-    wakes_from_other_threads,
-    an_idle_shard_uses_no_cpu,
-    a_busy_shard_still_sees_timers,
+    everywhere:
+        timeouts,
+        results_and_cancelling,
+        a_busy_shard_still_sees_timers;
+    in_order:
+        timers_fire_in_order,
+        tasks_take_turns;
+    real:
+        wakes_from_other_threads,
+        an_idle_shard_uses_no_cpu;
 );
 
 async fn timers_fire_in_order(rt: Runtime) {

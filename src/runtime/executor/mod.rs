@@ -34,6 +34,12 @@ pub(crate) trait TurnHook {
     /// Does what is due. True if that may have made a task ready, or if there is more to do.
     fn turn(&self) -> bool;
 
+    /// Whether there is something to do before the shard may end. The simulation asks, which
+    /// cannot wait in `close`.
+    fn has_last_words(&self) -> bool {
+        false
+    }
+
     /// Says goodbye: the shard ends.
     fn close(&self) {}
 }
@@ -137,6 +143,11 @@ impl Executor {
             any |= hook.turn();
             index += 1;
         }
+    }
+
+    /// Whether a hook has something to do before the shard may end.
+    pub(crate) fn has_last_words(&self) -> bool {
+        self.hooks.borrow().iter().any(|hook| hook.has_last_words())
     }
 
     /// When the next timer fires.

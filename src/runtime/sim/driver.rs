@@ -98,7 +98,7 @@ impl SimDriver {
     }
 }
 
-/// Waits for a connection; given up, it leaves none behind.
+/// Waits for a connection. Given up, a connect leaves none behind, and an accept takes none.
 struct Establish<'a> {
     driver: &'a SimDriver,
     answer: Answer<io::Result<(EndpointId, SocketAddr)>>,
@@ -121,7 +121,11 @@ impl Drop for Establish<'_> {
     fn drop(&mut self) {
         if !self.done {
             let got = self.answer.take().and_then(Result::ok).map(|(endpoint, _)| endpoint);
-            self.driver.world.borrow_mut().cancel_establish(self.listener, self.token, got);
+            let mut world = self.driver.world.borrow_mut();
+            match self.listener {
+                Some(listener) => world.cancel_accept(listener, self.token, got),
+                None => world.cancel_connect(self.token, got),
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{DirEntry, DiskSpace, Durability, FileStat, IoBuf, OpenOptions, short
 impl SimDriver {
     pub(crate) async fn open(&self, path: &Path, o: &OpenOptions) -> io::Result<Arc<OpenFile>> {
         let how = OpenHow {
+            read: o.read,
             write: o.write,
             create: o.create,
             create_new: o.create_new,

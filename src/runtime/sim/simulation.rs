@@ -46,11 +46,16 @@ impl Shard {
         executor.awake();
         let ready = executor.ready_len();
         let mut chosen = 0;
-        if ready > 0 {
+        if ready > 0 && !self.main.is_finished() {
             chosen = choose(ready);
             executor.run_one(chosen);
         }
-        if self.main.is_finished() {
+        // What it has sent and others have not taken keeps a shard from ending, but only that.
+        let has_ended = self.main.is_finished() && {
+            executor.run_hooks();
+            !executor.has_last_words()
+        };
+        if has_ended {
             if !std::mem::replace(&mut self.ended, true) {
                 self.runtime.close();
             }

@@ -73,6 +73,8 @@ struct InFlight {
 pub(crate) enum NetWait {
     /// An accept or a connect.
     Establish(Reply<io::Result<(EndpointId, SocketAddr)>>),
+    /// Nobody any more: what this accept gets goes back to its listener.
+    AcceptGivenUp(ListenerId),
     Recv(EndpointId, Reply<io::Result<Bytes>>),
     Send(Reply<io::Result<()>>),
 }
@@ -320,7 +322,12 @@ impl World {
             (Some(NetWait::Establish(reply)), Done::Failed(why)) => reply.give(Err(why.into())),
             (Some(NetWait::Recv(_, reply)), Done::Failed(why)) => reply.give(Err(why.into())),
             (Some(NetWait::Send(reply)), Done::Failed(why)) => reply.give(Err(why.into())),
-            // Nobody waits any more: a connection nobody took is closed.
+            (Some(NetWait::AcceptGivenUp(listener)), Done::Established(id, _)) => {
+                self.with_network(|network| network.give_back(listener, id));
+                None
+            }
+            (Some(NetWait::AcceptGivenUp(_)), _) => None,
+            // Nobody waits for a connect any more: its connection is closed.
             (None, Done::Established(id, _)) => {
                 self.with_network(|network| network.close(id));
                 None
@@ -343,19 +350,27 @@ impl World {
         });
     }
 
-    /// An accept or a connect was given up; a connection it got is closed.
-    pub(crate) fn cancel_establish(
+    /// A connect was given up; a connection it got is closed.
+    pub(crate) fn cancel_connect(&mut self, token: Token, got: Option<EndpointId>) {
+        self.net_waits.remove(&token);
+        if let Some(id) = got {
+            self.with_network(|network| network.close(id));
+        }
+    }
+
+    /// An accept was given up. A connection it got, or will get, is for the next one.
+    pub(crate) fn cancel_accept(
         &mut self,
-        listener: Option<ListenerId>,
+        listener: ListenerId,
         token: Token,
         got: Option<EndpointId>,
     ) {
-        self.net_waits.remove(&token);
-        if let Some(id) = listener {
-            self.network.cancel_accept(id, token);
-        }
         if let Some(id) = got {
-            self.with_network(|network| network.close(id));
+            self.with_network(|network| network.give_back(listener, id));
+        } else if self.network.cancel_accept(listener, token) {
+            self.net_waits.remove(&token);
+        } else if let Some((_, wait)) = self.net_waits.get_mut(&token) {
+            *wait = NetWait::AcceptGivenUp(listener);
         }
     }
 }

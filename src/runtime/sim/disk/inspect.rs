@@ -16,7 +16,7 @@ pub struct SimDisk<'a>(pub(crate) RefMut<'a, Disk>);
 impl SimDisk<'_> {
     /// The bytes of a file.
     pub fn read(&mut self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-        let file = self.0.open(path.as_ref(), OpenHow::default(), 0)?;
+        let file = self.0.open(path.as_ref(), OpenHow::READ, 0)?;
         let mut out = vec![0; self.0.len(&file)? as usize];
         self.0.read(&file, 0, &mut out)?;
         Ok(out)
@@ -24,7 +24,7 @@ impl SimDisk<'_> {
 
     /// Only what is durable of a file: its bytes after the unluckiest crash.
     pub fn read_durable(&mut self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-        let file = self.0.open(path.as_ref(), OpenHow::default(), 0)?;
+        let file = self.0.open(path.as_ref(), OpenHow::READ, 0)?;
         let image = self.0.content(&file)?.durable_image();
         let mut out = vec![0; image.len() as usize];
         image.read(0, &mut out);
@@ -69,7 +69,7 @@ impl SimDisk<'_> {
 
     /// Flips the bits of `mask` in one stored byte, as a failing medium does.
     pub fn corrupt(&mut self, path: impl AsRef<Path>, pos: u64, mask: u8) -> io::Result<()> {
-        let file = self.0.open(path.as_ref(), OpenHow::default(), 0)?;
+        let file = self.0.open(path.as_ref(), OpenHow::READ, 0)?;
         let content = self.0.content(&file)?;
         if pos >= content.current().len() {
             return Err(Errno::INVAL.into());

@@ -78,25 +78,38 @@ struct Inode {
 pub(crate) struct OpenFile {
     inode: InodeId,
     incarnation: u64,
-    direct: bool,
+    access: OpenHow,
     _open: Arc<()>,
 }
 
 impl OpenFile {
     /// Whether both are direct handles of one file.
     pub(crate) fn same_direct(&self, other: &OpenFile) -> bool {
-        self.direct && other.direct && self.inode == other.inode
+        self.access.direct && other.access.direct && self.inode == other.inode
     }
 }
 
 /// What `open` was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OpenHow {
+    pub(crate) read: bool,
     pub(crate) write: bool,
     pub(crate) create: bool,
     pub(crate) create_new: bool,
     pub(crate) truncate: bool,
     pub(crate) direct: bool,
+}
+
+impl OpenHow {
+    /// To look at a file that is there.
+    pub(crate) const READ: OpenHow = OpenHow {
+        read: true,
+        write: false,
+        create: false,
+        create_new: false,
+        truncate: false,
+        direct: false,
+    };
 }
 
 pub(crate) struct Disk {
@@ -143,9 +156,17 @@ impl Disk {
         self.seq
     }
 
-    fn handle(&self, inode: InodeId, direct: bool) -> OpenFile {
+    fn handle(&self, inode: InodeId, access: OpenHow) -> OpenFile {
         let open = self.inodes[inode].open.clone();
-        OpenFile { inode, incarnation: self.incarnation, direct, _open: open }
+        OpenFile { inode, incarnation: self.incarnation, access, _open: open }
+    }
+
+    /// The check Linux makes before it changes a file.
+    fn check_writable(file: &OpenFile) -> io::Result<()> {
+        match file.access.write {
+            true => Ok(()),
+            false => Err(Errno::BADF.into()),
+        }
     }
 
     fn content(&mut self, file: &OpenFile) -> io::Result<&mut FileContent> {
@@ -170,7 +191,7 @@ impl Disk {
         // Memory need only be aligned as the device demands: 512 is the most that is asked.
         let odd_part =
             |p: &&[u8]| odd(p.len() as u64) || !(p.as_ptr() as usize).is_multiple_of(512);
-        match file.direct && (odd(pos) || parts.iter().any(odd_part)) {
+        match file.access.direct && (odd(pos) || parts.iter().any(odd_part)) {
             true => Err(Errno::INVAL.into()),
             false => Ok(()),
         }
@@ -189,14 +210,20 @@ impl Disk {
         pos: u64,
         out: &mut [u8],
     ) -> io::Result<usize> {
+        if !file.access.read {
+            return Err(Errno::BADF.into());
+        }
         let image = self.content(file)?.current();
         let n = image.len().saturating_sub(pos).min(out.len() as u64) as usize;
-        image.read(pos, &mut out[..n]);
+        if n > 0 {
+            image.read(pos, &mut out[..n]);
+        }
         Ok(n)
     }
 
     /// Writes all the parts or fails; `submitted` is [`Disk::sequence`] at the submission.
     pub(crate) fn write(&mut self, file: &OpenFile, w: Write<'_>, now_ms: i64) -> io::Result<()> {
+        Disk::check_writable(file)?;
         let views: Vec<&[u8]> = w.parts.iter().map(|b| b.as_ref()).collect();
         self.check_direct(file, w.pos, &views)?;
         let len: u64 = w.parts.iter().map(|b| b.len() as u64).sum();
@@ -249,6 +276,7 @@ impl Disk {
     }
 
     pub(crate) fn allocate(&mut self, file: &OpenFile, pos: u64, len: u64) -> io::Result<()> {
+        Disk::check_writable(file)?;
         let missing = self.content(file)?.current().missing_pages(pos, len);
         self.reserve(missing)?;
         let seq = self.next_seq();
@@ -256,6 +284,7 @@ impl Disk {
     }
 
     pub(crate) fn set_len(&mut self, file: &OpenFile, len: u64, now_ms: i64) -> io::Result<()> {
+        Disk::check_writable(file)?;
         let seq = self.next_seq();
         self.changing(file, now_ms, |content| content.apply(seq, Change::SetLen(len)))
     }

@@ -9,8 +9,14 @@ use bytes::Bytes;
 use super::{Disk, DiskModel, OpenHow, Write};
 use crate::sim::Prng;
 
-const CREATE: OpenHow =
-    OpenHow { write: true, create: true, create_new: false, truncate: false, direct: false };
+const CREATE: OpenHow = OpenHow {
+    read: true,
+    write: true,
+    create: true,
+    create_new: false,
+    truncate: false,
+    direct: false,
+};
 
 fn disk() -> Disk {
     Disk::new(DiskModel::default())
@@ -64,7 +70,7 @@ fn a_full_disk_refuses_and_deleting_makes_room_when_closed() {
     put(&mut disk, "/a", 1, 3 * 4096, true).unwrap();
     assert_eq!(kind(put(&mut disk, "/b", 1, 2 * 4096, true)), io::ErrorKind::StorageFull);
     put(&mut disk, "/a", 2, 3 * 4096, true).expect("overwriting needs no room");
-    let open = disk.open(Path::new("/a"), OpenHow::default(), 1).unwrap();
+    let open = disk.open(Path::new("/a"), OpenHow::READ, 1).unwrap();
     disk.remove_file(Path::new("/a")).unwrap();
     assert_eq!(disk.space(), (4 * 4096, 4096), "an open file keeps its pages");
     let mut out = [0; 4];
@@ -126,7 +132,7 @@ fn an_atomic_replacement_leaves_the_old_or_the_new_file() {
         put(&mut disk, "/c.tmp", 2, 700, true).unwrap();
         disk.rename(Path::new("/c.tmp"), Path::new("/c")).unwrap();
         disk.crash(Vec::new(), &mut Prng::new(seed));
-        let file = disk.open(Path::new("/c"), OpenHow::default(), 1).unwrap();
+        let file = disk.open(Path::new("/c"), OpenHow::READ, 1).unwrap();
         let mut out = [0; 800];
         let n = disk.read(&file, 0, &mut out).unwrap();
         assert!(out[..n] == [1; 600] || out[..n] == [2; 700], "{n}");
@@ -159,7 +165,7 @@ fn a_lying_disk_loses_what_it_reported_durable() {
         disk.model.lying = true;
         put(&mut disk, "/a", 7, 512, true).unwrap();
         disk.crash(Vec::new(), &mut Prng::new(seed));
-        let file = disk.open(Path::new("/a"), OpenHow::default(), 1).unwrap();
+        let file = disk.open(Path::new("/a"), OpenHow::READ, 1).unwrap();
         let mut out = [0; 512];
         disk.read(&file, 0, &mut out).unwrap();
         lost += u32::from(out != [7; 512]);
@@ -181,7 +187,7 @@ fn what_a_failed_flush_lost_is_gone_after_a_crash_also_when_nothing_else_waits()
         disk.fail_sync(&file, submitted, &mut prng);
         disk.sync(&file, submitted).unwrap();
         disk.crash(Vec::new(), &mut prng);
-        let file = disk.open(Path::new("/a"), OpenHow::default(), 1).unwrap();
+        let file = disk.open(Path::new("/a"), OpenHow::READ, 1).unwrap();
         let mut out = [0; 512];
         disk.read(&file, 0, &mut out).unwrap();
         lost += u32::from(out == [0; 512]);

@@ -202,10 +202,23 @@ impl Network {
         self.out.push_back(Output::At(at, NetEvent::Request { token, from, to }));
     }
 
-    /// Gives an accept up: it must not take a connection any more.
-    pub(crate) fn cancel_accept(&mut self, id: ListenerId, token: Token) {
-        if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.waiting.retain(|t| *t != token);
+    /// Gives an accept up. False if it was not waiting any more: a connection, or the news that
+    /// there will be none, is on its way to it.
+    pub(crate) fn cancel_accept(&mut self, id: ListenerId, token: Token) -> bool {
+        let Some(listener) = self.listeners.get_mut(&id) else { return false };
+        let before = listener.waiting.len();
+        listener.waiting.retain(|t| *t != token);
+        listener.waiting.len() < before
+    }
+
+    /// Takes back a connection that an accept got which was given up: the next one gets it.
+    pub(crate) fn give_back(&mut self, id: ListenerId, endpoint: EndpointId) {
+        match self.listeners.get_mut(&id) {
+            Some(listener) => {
+                listener.backlog.push_front(endpoint);
+                self.match_accepts(id);
+            }
+            None => self.vanish(endpoint),
         }
     }
 
