@@ -9,34 +9,30 @@ use ringlog_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
+use crate::handlers::forwarded::forward;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::publisher::{self, decode_again};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     if let Err(close) = request.decode::<AlterConfigsRequest>() {
         return close;
     }
-    let (body, version) = (request.body.clone(), request.version);
-    let decided = publisher::change(&shard, move |decisions, _random| {
-        let asked: AlterConfigsRequest = decode_again(&body, version);
-        decisions.alter_configs(&asked)
-    });
-    match decided.await {
-        Ok(response) => request.respond(&response),
-        Err(error) => request.respond(&failed(&request, error)),
-    }
+    let body = request.body.clone();
+    forward(&shard, &request, body, |error| failed(&request, error)).await
 }
 
 /// Nothing could be written.
-fn failed(request: &Request, error: ErrorCode) -> AlterConfigsResponse<'static> {
-    let asked: AlterConfigsRequest = decode_again(&request.body, request.version);
+fn failed(request: &Request, error: ErrorCode) -> Answer {
+    let asked = match request.decode::<AlterConfigsRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
     let responses = asked.resources.iter().map(|resource| AlterConfigsResourceResponse {
         error_code: error.code(),
         error_message: None,
         resource_type: resource.resource_type,
-        resource_name: resource.resource_name.to_string().into(),
+        resource_name: resource.resource_name.clone(),
     });
-    AlterConfigsResponse { responses: responses.collect(), ..Default::default() }
+    request.respond(&AlterConfigsResponse { responses: responses.collect(), ..Default::default() })
 }

@@ -8,33 +8,29 @@ use ringlog_wire::messages::create_partitions_response::{
     CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 
+use crate::handlers::forwarded::forward;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::publisher::{self, decode_again};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     if let Err(close) = request.decode::<CreatePartitionsRequest>() {
         return close;
     }
-    let (body, version) = (request.body.clone(), request.version);
-    let decided = publisher::change(&shard, move |decisions, random| {
-        let asked: CreatePartitionsRequest = decode_again(&body, version);
-        decisions.create_partitions(&asked, random)
-    });
-    match decided.await {
-        Ok(response) => request.respond(&response),
-        Err(error) => request.respond(&failed(&request, error)),
-    }
+    let body = request.body.clone();
+    forward(&shard, &request, body, |error| failed(&request, error)).await
 }
 
 /// Nothing could be written.
-fn failed(request: &Request, error: ErrorCode) -> CreatePartitionsResponse<'static> {
-    let asked: CreatePartitionsRequest = decode_again(&request.body, request.version);
+fn failed(request: &Request, error: ErrorCode) -> Answer {
+    let asked = match request.decode::<CreatePartitionsRequest>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
     let results = asked.topics.iter().map(|topic| CreatePartitionsTopicResult {
-        name: topic.name.to_string().into(),
+        name: topic.name.clone(),
         error_code: error.code(),
         ..Default::default()
     });
-    CreatePartitionsResponse { results: results.collect(), ..Default::default() }
+    request.respond(&CreatePartitionsResponse { results: results.collect(), ..Default::default() })
 }

@@ -1,14 +1,18 @@
 //! InitProducerId (key 22): ids for idempotent producers (KIP-98), from blocks that the
 //! controller hands out, so that no id is given twice, whatever crashes.
 
+use std::ops::Range;
 use std::rc::Rc;
 
-use ringlog_metadata::Decision;
 use ringlog_types::{ErrorCode, ProducerId};
+use ringlog_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
+use ringlog_wire::messages::allocate_producer_ids_response::AllocateProducerIdsResponse;
 use ringlog_wire::messages::init_producer_id_request::InitProducerIdRequest;
 use ringlog_wire::messages::init_producer_id_response::InitProducerIdResponse;
+use ringlog_wire::{ApiKey, Message, Reader, Writer};
 
 use crate::authorizer::{Operation, Resource};
+use crate::metadata_source::{AskError, Asked};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::publisher;
@@ -51,16 +55,32 @@ async fn next_producer_id(shard: &Rc<Shard>) -> Result<ProducerId, ErrorCode> {
         if let Some(id) = shard.producer_ids.borrow_mut().next() {
             return Ok(id);
         }
-        let node_id = shard.node.config.node_id;
-        let block = publisher::change(shard, move |decisions, _| {
-            let broker_epoch = decisions.image().broker(node_id).map_or(-1, |broker| broker.epoch);
-            match decisions.allocate_producer_ids(node_id, broker_epoch) {
-                Ok(Decision { response, records }) => Decision { response: Ok(response), records },
-                Err(error) => Decision { response: Err(error), records: Vec::new() },
-            }
-        });
-        let block = block.await??;
-        // Another request may have fetched one meanwhile: then that block is given up.
-        *shard.producer_ids.borrow_mut() = block.first..block.first + block.len;
+        // Another request may fetch one meanwhile: then that block is given up.
+        *shard.producer_ids.borrow_mut() = allocate_block(shard).await?;
+    }
+}
+
+async fn allocate_block(shard: &Rc<Shard>) -> Result<Range<ProducerId>, ErrorCode> {
+    let broker_id = shard.node.config.node_id;
+    let broker_epoch = shard.image.borrow().broker(broker_id).map_or(-1, |broker| broker.epoch);
+    let asked = AllocateProducerIdsRequest { broker_id, broker_epoch };
+    let version = AllocateProducerIdsRequest::MAX_VERSION;
+    let mut writer = Writer::new();
+    asked.encode(&mut writer, version).expect("two numbers have a form");
+    let (api, body) = (ApiKey::AllocateProducerIds, writer.into_bytes());
+    let answered = publisher::ask(shard, Asked { api, version, body }).await;
+    let body = answered.map_err(|error| match error {
+        AskError::Refused(error) => error,
+        AskError::Unencodable(_) => ErrorCode::UnknownServerError,
+    })?;
+    let block = AllocateProducerIdsResponse::decode(&mut Reader::new(&body), version)
+        .map_err(|_| ErrorCode::UnknownServerError)?;
+    match ErrorCode::from_code(block.error_code) {
+        Some(ErrorCode::None) => {
+            let (first, len) = (block.producer_id_start, i64::from(block.producer_id_len));
+            Ok(first..first + len)
+        }
+        Some(error) => Err(error),
+        None => Err(ErrorCode::UnknownServerError),
     }
 }

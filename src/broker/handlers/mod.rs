@@ -26,6 +26,7 @@ mod describe_topic_partitions;
 mod expire_delegation_token;
 mod fetch;
 mod find_coordinator;
+mod forwarded;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;

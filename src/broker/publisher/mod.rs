@@ -17,13 +17,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, DirectoryAssignment, Image};
 use ringlog_types::{ErrorCode, Uuid};
-use ringlog_wire::{Message, Reader};
 
 use crate::checkpoints;
 use crate::metadata_source::embedded::controller::Controller;
+use crate::metadata_source::embedded::requests::decide;
+use crate::metadata_source::{AskError, Asked};
 use crate::network::connection_limits::Refusal;
 use crate::replicas::apply::{self, Change, Found};
 use crate::shard::Shard;
@@ -32,8 +34,15 @@ use crate::shared::CONTROLLER_SHARD;
 /// How long another shard may take to count a connection: far less, if its thread runs.
 const COUNT_RETRY: Duration = Duration::from_micros(50);
 
+/// Asks the metadata source from any shard. Returns the body of its response, in the version of
+/// the request, when every shard serves what was changed.
+pub(crate) async fn ask(shard: &Rc<Shard>, asked: Asked) -> Result<Bytes, AskError> {
+    let answered = change(shard, move |decisions, random| decide(decisions, random, &asked)).await;
+    answered.map_err(AskError::Refused)?.map_err(AskError::Unencodable)
+}
+
 /// Makes a change from any shard.
-pub(crate) async fn change<R: Send + 'static>(
+async fn change<R: Send + 'static>(
     shard: &Rc<Shard>,
     decide: impl FnOnce(&Decisions, u128) -> Decision<R> + Send + 'static,
 ) -> Result<R, ErrorCode> {
@@ -188,9 +197,4 @@ pub(crate) async fn auto_create(shard: &Rc<Shard>, names: Vec<Arc<str>>) {
             error => tracing::debug!(topic = %topic.name, %error, "asked for and not created"),
         }
     }
-}
-
-/// Decodes a body that the connection's shard has decoded before.
-pub(crate) fn decode_again<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
-    M::decode(&mut Reader::new(body), version).expect("decoded once before")
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod controller;
 pub(crate) mod log;
+pub(crate) mod requests;
 pub(crate) mod snapshots;
 pub(crate) mod spare_file;

@@ -1,0 +1,28 @@
+//! Requests that the metadata source answers: what the handlers of all of them share.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ringlog_types::ErrorCode;
+
+use crate::metadata_source::{AskError, Asked};
+use crate::network::answers::Answer;
+use crate::network::request::Request;
+use crate::publisher;
+use crate::shard::Shard;
+
+/// Asks the metadata source what `body` says, which the client asked or a part of it, and answers
+/// with what it says. `failed` is the answer when nothing could be changed.
+pub(crate) async fn forward(
+    shard: &Rc<Shard>,
+    request: &Request,
+    body: Bytes,
+    failed: impl FnOnce(ErrorCode) -> Answer,
+) -> Answer {
+    let asked = Asked { api: request.api, version: request.version, body };
+    match publisher::ask(shard, asked).await {
+        Ok(response) => request.respond_encoded(response),
+        Err(AskError::Refused(error)) => failed(error),
+        Err(AskError::Unencodable(error)) => request.unencodable(&error),
+    }
+}
