@@ -2,11 +2,13 @@
 //!
 //! This crate knows all the others. Decisions are theirs; here they meet clients, time and disks.
 //! Its rooms: `network` (bytes of connections), `replicas` (the partitions of a shard),
-//! `metadata_source` (where the cluster's metadata comes from), `handlers` (one file for each API)
-//! and `node` (start, stop and upkeep of the whole). `node/mod.rs` is where to begin reading.
+//! `coordinators` (groups, on their partitions), `metadata_source` (where the cluster's metadata
+//! comes from), `handlers` (one file for each API) and `node` (start, stop and upkeep of the
+//! whole). `node/mod.rs` is where to begin reading.
 
 mod authorizer;
 mod checkpoints;
+mod coordinators;
 mod error;
 mod fetch_session;
 mod handlers;

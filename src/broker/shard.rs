@@ -19,6 +19,7 @@ use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
 use ringlog_types::ProducerId;
 
+use crate::coordinators::Coordinators;
 use crate::fetch_session::SessionCache;
 use crate::metadata_cache::MetadataCache;
 use crate::metadata_source::embedded::controller::Controller;
@@ -50,6 +51,7 @@ pub(crate) struct Shard {
     pub(crate) config: RefCell<Arc<BrokerConfig>>,
     /// The cluster's metadata as of the last published change.
     pub(crate) image: RefCell<Image>,
+    pub(crate) coordinators: Coordinators,
     pub(crate) metadata_cache: MetadataCache,
     /// Encoded answers to ApiVersions, by version.
     pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
@@ -115,6 +117,7 @@ impl Shard {
             replicas: Rc::new(replicas),
             config: RefCell::new(Arc::new(config.clone())),
             image: RefCell::default(),
+            coordinators: Coordinators::new(rt.clone(), config),
             metadata_cache: MetadataCache::default(),
             api_versions_cache: RefCell::default(),
             producer_ids: RefCell::default(),

@@ -84,6 +84,18 @@ pub struct BrokerConfig {
     pub metadata_max_retention_bytes: i64,
     pub metadata_max_retention_ms: i64,
     pub producer_id_expiration_ms: i32,
+    pub group_min_session_timeout_ms: i32,
+    pub group_max_session_timeout_ms: i32,
+    pub group_max_size: i32,
+    pub group_initial_rebalance_delay_ms: i32,
+    pub offset_metadata_max_bytes: i32,
+    pub offsets_retention_minutes: i32,
+    pub offsets_retention_check_interval_ms: i64,
+    pub offsets_topic_num_partitions: i32,
+    /// `offsets.topic.replication.factor`; `None` where it is not set: three, or as many as there
+    /// are brokers.
+    pub offsets_topic_replication_factor: Option<i16>,
+    pub offsets_topic_segment_bytes: i32,
     /// What a topic has that overrides nothing.
     pub topic_defaults: TopicConfig,
     /// Everything that was set, as text, for DescribeConfigs.
@@ -216,6 +228,22 @@ impl BrokerConfig {
             metadata_max_retention_bytes: layers.long("metadata.max.retention.bytes")?,
             metadata_max_retention_ms: layers.long("metadata.max.retention.ms")?,
             producer_id_expiration_ms: layers.int("producer.id.expiration.ms")?,
+            group_min_session_timeout_ms: layers.int("group.min.session.timeout.ms")?,
+            group_max_session_timeout_ms: layers.int("group.max.session.timeout.ms")?,
+            group_max_size: layers.int("group.max.size")?,
+            group_initial_rebalance_delay_ms: layers.int("group.initial.rebalance.delay.ms")?,
+            offset_metadata_max_bytes: layers.int("offset.metadata.max.bytes")?,
+            offsets_retention_minutes: layers.int("offsets.retention.minutes")?,
+            offsets_retention_check_interval_ms: layers
+                .long("offsets.retention.check.interval.ms")?,
+            offsets_topic_num_partitions: layers.int("offsets.topic.num.partitions")?,
+            offsets_topic_replication_factor: layers
+                .file
+                .contains_key("offsets.topic.replication.factor")
+                .then(|| layers.int("offsets.topic.replication.factor"))
+                .transpose()?
+                .map(|replicas| i16::try_from(replicas).unwrap_or(i16::MAX)),
+            offsets_topic_segment_bytes: layers.int("offsets.topic.segment.bytes")?,
             topic_defaults: TopicConfig::of_broker(&layers)?,
             layers,
         })

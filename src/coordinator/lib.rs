@@ -10,12 +10,14 @@
 //! such as OffsetFetch sees is committed; a machine keeps at most one deadline for each [`Timers`]
 //! key.
 
+mod coordinator;
 mod error;
 pub mod group;
 mod outcome;
 mod timers;
 mod versioned;
 
+pub use coordinator::Coordinator;
 pub use error::CoordinatorError;
 pub use outcome::{Effects, Now, Outcome, Record, ReplyTo};
 pub use timers::Timers;

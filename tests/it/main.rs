@@ -13,6 +13,7 @@ mod control_answers;
 mod deleted_topics;
 mod delivery;
 mod fetches;
+mod groups;
 mod leftovers;
 mod leniency;
 mod limits;

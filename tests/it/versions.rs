@@ -10,6 +10,8 @@ mod records;
 mod security;
 mod topics;
 
+use std::sync::Arc;
+
 use ringlog_record::{BatchBuilder, Compression, Header};
 use ringlog_types::Uuid;
 use ringlog_wire::ApiKey;
@@ -35,11 +37,13 @@ struct World {
 
 impl World {
     async fn new() -> World {
-        let node = Node::start();
+        let flags = ["--shards", "2", "--set", "group.initial.rebalance.delay.ms=0"];
+        let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags);
         node.create(TOPIC, 2, &[("retention.ms", RETENTION_MS)]).await;
         let mut wire = RawClient::connect(&node);
         fill(&mut wire, TOPIC);
         let topic_id = topics::id_of(&mut wire, TOPIC);
+        groups::prepare(&mut wire);
         World { node, wire, topic_id }
     }
 }
@@ -67,6 +71,17 @@ const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::OffsetForLeaderEpoch, records::offset_for_leader_epoch),
     (ApiKey::DeleteRecords, records::delete_records),
     (ApiKey::InitProducerId, records::init_producer_id),
+    (ApiKey::FindCoordinator, groups::find_coordinator),
+    (ApiKey::JoinGroup, groups::join_group),
+    (ApiKey::SyncGroup, groups::sync_group),
+    (ApiKey::Heartbeat, groups::heartbeat),
+    (ApiKey::LeaveGroup, groups::leave_group),
+    (ApiKey::OffsetCommit, groups::offset_commit),
+    (ApiKey::OffsetFetch, groups::offset_fetch),
+    (ApiKey::OffsetDelete, groups::offset_delete),
+    (ApiKey::DescribeGroups, groups::describe_groups),
+    (ApiKey::ListGroups, groups::list_groups),
+    (ApiKey::DeleteGroups, groups::delete_groups),
     (ApiKey::ApiVersions, api_versions),
     (ApiKey::Metadata, topics::metadata),
     (ApiKey::CreateTopics, topics::create_topics),
@@ -89,9 +104,6 @@ const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::RenewDelegationToken, security::renew_delegation_token),
     (ApiKey::ExpireDelegationToken, security::expire_delegation_token),
     (ApiKey::DescribeDelegationToken, security::describe_delegation_token),
-    (ApiKey::FindCoordinator, groups::find_coordinator),
-    (ApiKey::ListGroups, groups::list_groups),
-    (ApiKey::DescribeGroups, groups::describe_groups),
 ];
 
 /// What is advertised: API and first and last version.

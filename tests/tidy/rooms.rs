@@ -74,7 +74,7 @@ const STORAGE: Floors = Floors {
 const HANDLERS: Floors = Floors {
     folder: "src/broker/handlers/",
     module: "crate::handlers::",
-    rows: &[&["authorized_operations", "authorizer", "forwarded", "scatter"]],
+    rows: &[&["authorized_operations", "authorizer", "forwarded", "group_routing", "scatter"]],
     exceptions: &[],
 };
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
-use ringlog_wire::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
+use ringlog_wire::messages::list_partition_reassignments_response as list_reassignments;
 
 use crate::authorizer::{Operation, Resource};
 use crate::handlers::Work;
@@ -21,7 +21,7 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
             true => ErrorCode::None,
             false => ErrorCode::ClusterAuthorizationFailed,
         };
-    Work::Done(request.respond(&ListPartitionReassignmentsResponse {
+    Work::Done(request.respond(&list_reassignments::ListPartitionReassignmentsResponse {
         error_code: error.code(),
         error_message: None,
         ..Default::default()

@@ -12,6 +12,7 @@ mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
 mod delete_acls;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_acls;
@@ -27,16 +28,24 @@ mod expire_delegation_token;
 mod fetch;
 mod find_coordinator;
 mod forwarded;
+mod group_routing;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod renew_delegation_token;
+mod sync_group;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -97,6 +106,27 @@ pub(crate) const APIS: &[ApiRow] = &[
         later!(metadata),
         &[(Describe, Topic), (Create, Topic), (Create, Cluster), (Describe, Cluster)],
     ),
+    row(ApiKey::OffsetCommit, (2, 10), later!(offset_commit), &[(Read, Group), (Read, Topic)]),
+    row(
+        ApiKey::OffsetFetch,
+        (1, 10),
+        later!(offset_fetch),
+        &[(Describe, Group), (Describe, Topic)],
+    ),
+    row(
+        ApiKey::FindCoordinator,
+        (0, 6),
+        later!(find_coordinator),
+        &[(Describe, Group), (Describe, TransactionalId)],
+    ),
+    row(ApiKey::JoinGroup, (0, 9), later!(join_group), &[(Read, Group)]),
+    row(ApiKey::Heartbeat, (0, 4), later!(heartbeat), &[(Read, Group)]),
+    row(ApiKey::LeaveGroup, (0, 5), later!(leave_group), &[(Read, Group)]),
+    row(ApiKey::SyncGroup, (0, 5), later!(sync_group), &[(Read, Group)]),
+    row(ApiKey::DescribeGroups, (0, 6), later!(describe_groups), &[(Describe, Group)]),
+    row(ApiKey::ListGroups, (0, 5), later!(list_groups), &[(Describe, Cluster), (Describe, Group)]),
+    row(ApiKey::DeleteGroups, (0, 2), later!(delete_groups), &[(Delete, Group)]),
+    row(ApiKey::OffsetDelete, (0, 0), later!(offset_delete), &[(Delete, Group), (Read, Topic)]),
     row(ApiKey::ApiVersions, (0, 4), api_versions::handle, &[]),
     row(
         ApiKey::CreateTopics,
@@ -160,14 +190,6 @@ pub(crate) const APIS: &[ApiRow] = &[
         later!(list_config_resources),
         &[(DescribeConfigs, Cluster)],
     ),
-    row(
-        ApiKey::FindCoordinator,
-        (0, 6),
-        find_coordinator::handle,
-        &[(Describe, Group), (Describe, TransactionalId), (ClusterAction, Cluster)],
-    ),
-    row(ApiKey::ListGroups, (0, 5), list_groups::handle, &[]),
-    row(ApiKey::DescribeGroups, (0, 6), describe_groups::handle, &[(Describe, Group)]),
     row(
         ApiKey::DescribeTopicPartitions,
         (0, 0),

@@ -34,6 +34,7 @@ use crate::shard::Shard;
 
 /// What the handlers may know of the connection a request came from, and tell about it.
 pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
     pub(crate) principal: Principal,
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     pub(crate) software: RefCell<Option<String>>,
@@ -49,8 +50,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(software: Option<String>, fetch_session: i32, record: Record) -> Peer {
+    fn new(
+        address: SocketAddr,
+        software: Option<String>,
+        fetch_session: i32,
+        record: Record,
+    ) -> Peer {
         Peer {
+            address,
             principal: Principal::anonymous(),
             software: RefCell::new(software),
             fetch_session: Cell::new(fetch_session),
@@ -84,7 +91,7 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     pub(crate) fn accepted(stream: Stream, address: SocketAddr) -> Arrival {
-        let peer = Peer::new(None, 0, Record::default());
+        let peer = Peer::new(address, None, 0, Record::default());
         Arrival { stream, address, peer, frame: None }
     }
 
@@ -96,7 +103,7 @@ impl Arrival {
         if let Some(session) = session {
             shard.fetch_sessions.borrow_mut().put(session, shard.rt.now());
         }
-        let peer = Peer::new(software, fetch_session, record);
+        let peer = Peer::new(address, software, fetch_session, record);
         Ok(Arrival { stream, address, peer, frame: Some(frame) })
     }
 }

@@ -1,5 +1,6 @@
 //! One request: its header, its body, and how to answer it.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -79,6 +80,8 @@ pub(crate) struct Request {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+    /// The header's own bytes; empty once they are not needed any more.
+    header: Bytes,
     /// What follows the header.
     pub(crate) body: Bytes,
     pub(crate) peer: Rc<Peer>,
@@ -99,12 +102,13 @@ impl Request {
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader)
             .map_err(|error| format!("a request header that cannot be read: {error}"))?;
-        let body = frame.slice(frame.len() - reader.remaining()..);
+        let body_at = frame.len() - reader.remaining();
         Ok(Request {
             api: header.api,
             version: header.version,
             correlation_id: header.correlation_id,
-            body,
+            header: frame.slice(..body_at),
+            body: frame.slice(body_at..),
             peer,
             arrived,
             held,
@@ -129,6 +133,13 @@ impl Request {
         authorizer.allows(&self.peer.principal, operation, resource)
     }
 
+    /// What the client calls itself; empty if it does not say. Not to be asked once the request is
+    /// [without its bytes](Request::without_body).
+    pub(crate) fn client_id(&self) -> Cow<'_, str> {
+        let header = RequestHeader::decode(&mut Reader::new(&self.header));
+        header.ok().and_then(|header| header.client_id).unwrap_or_default()
+    }
+
     /// Decodes the body; the error is the answer that closes the connection.
     pub(crate) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, Answer> {
         let mut reader = Reader::new(&self.body);
@@ -143,6 +154,7 @@ impl Request {
 
     /// The same request without its bytes, for work that no longer needs them.
     pub(crate) fn without_body(mut self) -> Request {
+        self.header = Bytes::new();
         self.body = Bytes::new();
         self
     }

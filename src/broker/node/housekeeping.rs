@@ -11,6 +11,7 @@ use std::time::Duration;
 use ringlog_storage::{CheckpointFile, LogDirs};
 
 use crate::checkpoints;
+use crate::coordinators::GROUP_TOPIC;
 use crate::network::registry::{SWEEP_INTERVAL, SWEEP_INTERVAL_SHORT};
 use crate::publisher::offline;
 use crate::shard::Shard;
@@ -23,6 +24,8 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often recovery points are written while they move: a crash leaves what was written since to
 /// be read again.
 const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a shard looks which partitions it is to coordinate on.
+const COORDINATORS_INTERVAL: Duration = Duration::from_secs(1);
 /// Kafka's default for `log.retention.check.interval.ms`, also for a value that makes no sense.
 const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
@@ -30,6 +33,7 @@ const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(1);
 pub(crate) fn start(shard: &Rc<Shard>) {
     shard.rt.spawn(retention(shard.clone()));
     shard.rt.spawn(sweep_connections(shard.clone()));
+    shard.rt.spawn(coordinators(shard.clone()));
     if shard.id() == CONTROLLER_SHARD {
         shard.rt.spawn(write_checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
@@ -56,6 +60,25 @@ async fn sweep_connections(shard: Rc<Shard>) {
             shard.rt.sleep(interval).await;
         }
         shard.connections.sweep(shard.rt.now(), idle_max, is_short());
+    }
+}
+
+/// Has a coordinator on each partition that needs one, also when nobody asks: members that fell
+/// silent while the node was down, and offsets that expire, are to be noticed.
+async fn coordinators(shard: Rc<Shard>) {
+    loop {
+        shard.rt.sleep(COORDINATORS_INTERVAL).await;
+        let Some(topic) = shard.replicas.topics.by_name(GROUP_TOPIC) else {
+            shard.coordinators.sweep(&[]);
+            continue;
+        };
+        let open = topic.partitions.iter().filter_map(|entry| {
+            let partition = entry.local.clone().filter(|partition| !partition.is_offline())?;
+            Some((partition, entry.leader_epoch))
+        });
+        if !shard.stopping.get() {
+            shard.coordinators.sweep(&open.collect::<Vec<_>>());
+        }
     }
 }
 

@@ -147,7 +147,8 @@ fn tell_descriptors(descriptors: &Descriptors, config: &BrokerConfig) {
             open_files_max,
             connections,
             "few descriptors: as many connections are \
-            served at once, and the rest is for storage; raise LimitNOFILE of the unit, or ulimit -n"
+            served at once, and the rest is for storage; raise LimitNOFILE of the unit, or \
+            ulimit -n"
         );
     }
 }

@@ -90,10 +90,26 @@ async fn publish(shard: &Rc<Shard>, controller: &Controller, delta: Delta) {
     let delta = Arc::new(delta);
     let change = Change { image, config, delta: delta.clone() };
     shard.on_every_shard(move |shard| take_over(shard.clone(), change)).await;
+    forget_committed_offsets(shard, &delta).await;
     let removed = delta.removed_topics.iter().map(|(name, _)| &**name).collect();
     if let Err(error) = checkpoints::forget_topics(shard, &removed).await {
         tracing::error!(%error, "checkpoints still know deleted topics");
     }
+}
+
+/// What groups committed of deleted topics goes with them.
+async fn forget_committed_offsets(shard: &Rc<Shard>, delta: &Arc<Delta>) {
+    if delta.removed_topics.is_empty() {
+        return;
+    }
+    let delta = delta.clone();
+    let forget = move |shard: &Rc<Shard>| {
+        for (name, _) in &delta.removed_topics {
+            shard.coordinators.topic_deleted(name);
+        }
+        std::future::ready(())
+    };
+    shard.on_every_shard(forget).await;
 }
 
 /// Gives every shard the first image and the directories of the partitions it owns. From now on

@@ -3,32 +3,32 @@
 use super::rows;
 
 rows! {
-    "offset.metadata.max.bytes", Int, Some("4096"), Any, High, ReadOnly, Accepted,
+    "offset.metadata.max.bytes", Int, Some("4096"), Any, High, ReadOnly, Honoured,
         "Longest note that may be committed with an offset.";
     "offsets.commit.timeout.ms", Int, Some("5000"), AtLeast(1), High, ReadOnly, Accepted,
         "How long an offset commit may wait for its replicas.";
     "offsets.load.buffer.size", Int, Some("5242880"), AtLeast(1), High, ReadOnly, Accepted,
         "Batch size in which committed offsets are loaded.";
     "offsets.retention.check.interval.ms", Long, Some("600000"),
-        AtLeast(1), High, ReadOnly, Accepted,
+        AtLeast(1), High, ReadOnly, Honoured,
         "How often expired offsets are looked for.";
-    "offsets.retention.minutes", Int, Some("10080"), AtLeast(1), High, ReadOnly, Accepted,
+    "offsets.retention.minutes", Int, Some("10080"), AtLeast(1), High, ReadOnly, Honoured,
         "How long the offsets of an empty group are kept.";
     "offsets.topic.compression.codec", Int, Some("0"), Any, High, ReadOnly, Accepted,
         "Codec number of `__consumer_offsets`.";
-    "offsets.topic.num.partitions", Int, Some("50"), AtLeast(1), High, ReadOnly, Accepted,
+    "offsets.topic.num.partitions", Int, Some("50"), AtLeast(1), High, ReadOnly, Honoured,
         "Partitions of `__consumer_offsets`.";
-    "offsets.topic.replication.factor", Short, Some("3"), AtLeast(1), High, ReadOnly, Accepted,
+    "offsets.topic.replication.factor", Short, Some("3"), AtLeast(1), High, ReadOnly, Honoured,
         "Replicas of `__consumer_offsets`.";
-    "offsets.topic.segment.bytes", Int, Some("104857600"), AtLeast(1), High, ReadOnly, Accepted,
+    "offsets.topic.segment.bytes", Int, Some("104857600"), AtLeast(1), High, ReadOnly, Honoured,
         "Segment size of `__consumer_offsets`.";
-    "group.initial.rebalance.delay.ms", Int, Some("3000"), Any, Medium, ReadOnly, Accepted,
+    "group.initial.rebalance.delay.ms", Int, Some("3000"), Any, Medium, ReadOnly, Honoured,
         "How long a new group waits for more members before its first rebalance.";
-    "group.max.session.timeout.ms", Int, Some("1800000"), Any, Medium, ReadOnly, Accepted,
+    "group.max.session.timeout.ms", Int, Some("1800000"), Any, Medium, ReadOnly, Honoured,
         "Longest session timeout that a member may ask for.";
-    "group.min.session.timeout.ms", Int, Some("6000"), Any, Medium, ReadOnly, Accepted,
+    "group.min.session.timeout.ms", Int, Some("6000"), Any, Medium, ReadOnly, Honoured,
         "Shortest session timeout that a member may ask for.";
-    "group.max.size", Int, Some("2147483647"), AtLeast(1), Medium, ReadOnly, Accepted,
+    "group.max.size", Int, Some("2147483647"), AtLeast(1), Medium, ReadOnly, Honoured,
         "Members that a classic group may have.";
     "group.coordinator.append.linger.ms", Int, Some("-1"), AtLeast(-1), Medium, ReadOnly, Accepted,
         "How long the coordinator gathers records into one write; -1 adapts.";

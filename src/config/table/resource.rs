@@ -13,7 +13,8 @@ pub(super) mod group {
             "How long a member of this consumer group may be silent.";
         "share.assignment.interval.ms", Int, Some("1000"), AtLeast(0), Medium, Topic, Accepted,
             "Shortest time between two assignments of this share group.";
-        "share.auto.offset.reset", String, Some("latest"), ShareOffsetReset, Medium, Topic, Accepted,
+        "share.auto.offset.reset", String, Some("latest"),
+            ShareOffsetReset, Medium, Topic, Accepted,
             "Where this share group begins in a partition: `earliest`, `latest` or `by_duration:`.";
         "share.delivery.count.limit", Int, Some("5"), AtLeast(2), Medium, Topic, Accepted,
             "How often a record is delivered before this share group gives it up.";

@@ -2,7 +2,7 @@
 //! `__consumer_offsets`.
 //!
 //! Requests are methods (`join`, `sync`, `commit_offsets` …) that return an [`Outcome`]; how the
-//! records of a decision come back is told at [`GroupCoordinator::replay`]. A group is made by its
+//! records of a decision come back is told at [`Coordinator`]. A group is made by its
 //! first JoinGroup or commit and is gone when it is deleted, or when it is empty and its last
 //! offset has expired.
 //!
@@ -28,11 +28,13 @@ mod tests;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use ringlog_types::ErrorCode;
+use ringlog_types::{ErrorCode, Offset};
 
 use self::classic::{ClassicGroup, Context};
 use self::offsets::Offsets;
-use crate::outcome::Now;
+use crate::coordinator::Coordinator;
+use crate::error::CoordinatorError;
+use crate::outcome::{Now, Record};
 use crate::timers::Timers;
 use crate::versioned::Versioned;
 
@@ -97,26 +99,38 @@ pub struct GroupCoordinator {
     timers: Timers<TimerKey>,
 }
 
-impl GroupCoordinator {
-    /// Of a partition in which nothing is written yet. What is in the log is replayed into it, then
-    /// [`GroupCoordinator::loaded`] is called.
-    pub fn new(settings: GroupSettings) -> GroupCoordinator {
-        GroupCoordinator {
-            settings,
-            groups: HashMap::new(),
-            offsets: Versioned::default(),
-            timers: Timers::default(),
-        }
+impl Coordinator for GroupCoordinator {
+    type Answer = Deferred;
+    type Then = Continuation;
+
+    fn load(
+        &mut self,
+        end_offset: Offset,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        now: Now,
+    ) -> Result<(), CoordinatorError> {
+        self.take_in_logged(end_offset, key, value, now)
     }
 
-    /// When [`GroupCoordinator::tick`] has something to do, by the monotonic clock.
-    pub fn next_deadline_ms(&self) -> Option<u64> {
+    fn loaded(&mut self, now: Now) -> Effects {
+        self.begin(now);
+        Effects::default()
+    }
+
+    fn replay(&mut self, end_offset: Offset, records: &[Record], now: Now) {
+        self.take_in_decided(end_offset, records, now);
+    }
+
+    fn committed(&mut self, high_watermark: Offset) {
+        self.offsets.commit(high_watermark);
+    }
+
+    fn next_deadline_ms(&self) -> Option<u64> {
         self.timers.next()
     }
 
-    /// Does one thing whose time has come. `None` if there is none: called until then, with the
-    /// effects of each call carried out before the next.
-    pub fn tick(&mut self, now: Now) -> Option<Effects> {
+    fn tick(&mut self, now: Now) -> Option<Effects> {
         let due = self.timers.pop_due(now.monotonic_ms)?;
         Some(match due {
             TimerKey::Member(group, id) => {
@@ -133,8 +147,7 @@ impl GroupCoordinator {
         })
     }
 
-    /// The records of a decision are committed, or have failed with this error.
-    pub fn continued(
+    fn continued(
         &mut self,
         then: &Continuation,
         result: Result<(), ErrorCode>,
@@ -146,6 +159,22 @@ impl GroupCoordinator {
                     group.stored(*generation, result, context);
                 })
             }
+        }
+    }
+
+    fn failed(answer: &Deferred, error: ErrorCode) -> Deferred {
+        answer.failed(error)
+    }
+}
+
+impl GroupCoordinator {
+    /// Of a partition in which nothing is written yet; what is in the log is loaded into it.
+    pub fn new(settings: GroupSettings) -> GroupCoordinator {
+        GroupCoordinator {
+            settings,
+            groups: HashMap::new(),
+            offsets: Versioned::default(),
+            timers: Timers::default(),
         }
     }
 

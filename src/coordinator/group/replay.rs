@@ -10,7 +10,7 @@ use ringlog_wire::messages::offset_commit_value::OffsetCommitValue;
 use super::classic::ClassicGroup;
 use super::offsets::CommittedOffset;
 use super::record::{self, GroupRecord};
-use super::{Effects, Group, GroupCoordinator, OtherKind, TimerKey};
+use super::{Group, GroupCoordinator, OtherKind, TimerKey};
 use crate::error::CoordinatorError;
 use crate::outcome::{Now, Record};
 
@@ -28,7 +28,7 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// If the record cannot be read; the coordinator is of no use then.
-    pub fn load(
+    pub(super) fn take_in_logged(
         &mut self,
         end_offset: Offset,
         key: Option<&[u8]>,
@@ -45,7 +45,7 @@ impl GroupCoordinator {
     ///
     /// # Panics
     /// If a record cannot be read: this coordinator made it.
-    pub fn replay(&mut self, end_offset: Offset, records: &[Record], now: Now) {
+    pub(super) fn take_in_decided(&mut self, end_offset: Offset, records: &[Record], now: Now) {
         for Record { key, value } in records {
             let record = GroupRecord::decode(end_offset - 1, Some(key), value.as_deref());
             let record = record.expect("a record of one's own can be read");
@@ -53,13 +53,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// Everything below `high_watermark` is committed.
-    pub fn committed(&mut self, high_watermark: Offset) {
-        self.offsets.commit(high_watermark);
-    }
-
     /// All of the log is loaded: sessions begin, and offsets may expire.
-    pub fn loaded(&mut self, now: Now) -> Effects {
+    pub(super) fn begin(&mut self, now: Now) {
         let with_offsets: Vec<Rc<str>> = self.offsets.newest().group_ids().cloned().collect();
         for id in with_offsets {
             self.ensure_group(&id, now);
@@ -71,7 +66,6 @@ impl GroupCoordinator {
         }
         let interval_ms = self.settings.offsets_retention_check_interval_ms;
         self.timers.set(TimerKey::Expiration, now.monotonic_ms + interval_ms);
-        Effects::default()
     }
 
     fn take_in(&mut self, end_offset: Offset, record: GroupRecord<'_>, from: From, now: Now) {

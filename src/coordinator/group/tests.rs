@@ -23,6 +23,7 @@ use super::{
     Continuation, Deferred, Effects, GroupCoordinator, GroupSettings, Joiner, LeavingMember,
     ListFilter, Outcome, WantedOffsets,
 };
+use crate::coordinator::Coordinator;
 use crate::outcome::{Now, Record, ReplyTo};
 
 const SESSION_MS: u64 = 10_000;

@@ -1,8 +1,8 @@
 //! Removing what is old: by time, by size, and by request.
 //!
-//! Whole segments go, oldest first, and only what is sealed and below the high watermark. A segment's files are renamed to
-//! `.deleted` at once and removed after `file.delete.delay.ms`, so that a read that has just found
-//! them can finish; a restart removes what is left of them.
+//! Whole segments go, oldest first, and only what is sealed and below the high watermark. A
+//! segment's files are renamed to `.deleted` at once and removed after `file.delete.delay.ms`, so
+//! that a read that has just found them can finish; a restart removes what is left of them.
 
 use std::path::Path;
 use std::rc::Rc;

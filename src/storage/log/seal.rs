@@ -107,7 +107,8 @@ impl Log {
         self.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
     }
 
-    /// Writes a remembered state once everything below it is in its segment. Returns whether it did.
+    /// Writes a remembered state once everything below it is in its segment. Returns whether it
+    /// did.
     pub(crate) async fn checkpoint_step(&self) -> Result<bool, StorageError> {
         let settled = self.offsets.settled();
         let ready =

@@ -255,7 +255,8 @@ impl ProducerState {
         }
     }
 
-    /// Takes note of a marker that ended a producer's transaction, and was appended, or is replayed,
+    /// Takes note of a marker that ended a producer's transaction, and was appended, or is
+    /// replayed,
     /// at `now_ms`.
     pub(crate) fn apply_marker(
         &mut self,

@@ -11,7 +11,7 @@ use ringlog_wire::messages::describe_quorum_response::DescribeQuorumResponse;
 use ringlog_wire::messages::list_partition_reassignments_request::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics,
 };
-use ringlog_wire::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
+use ringlog_wire::messages::list_partition_reassignments_response as list_reassignments;
 
 use super::{FIRST_TIMESTAMP, TOPIC, World, topics};
 use crate::old_clients::produce;
@@ -21,7 +21,7 @@ pub(super) fn list_partition_reassignments(world: &mut World, version: i16) {
     for topics in [None, Some(vec![named])] {
         let request = ListPartitionReassignmentsRequest { topics, ..Default::default() };
         let answer = world.wire.ask(version, &request);
-        let body: ListPartitionReassignmentsResponse = answer.decode();
+        let body: list_reassignments::ListPartitionReassignmentsResponse = answer.decode();
         assert_eq!((body.error_code, body.error_message.is_none()), (0, true));
         assert!(body.topics.is_empty());
     }

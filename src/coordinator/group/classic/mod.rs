@@ -1,10 +1,10 @@
 //! A classic group: its members, its generation, and where it stands (Kafka's `ClassicGroup`).
 //!
 //! ```text
-//!   Empty ──join──► PreparingRebalance ──all joined──► CompletingRebalance ──leader's sync──► Stable
-//!     ▲                ▲        │ nobody left               │ join, leave, silence              │
-//!     └────────────────┼────────┘                           │                                   │
-//!                      └────────────────────────────────────┴───────────────────────────────────┘
+//! Empty ──join──► PreparingRebalance ──all joined──► CompletingRebalance ──leader's sync──► Stable
+//!   ▲               ▲         │ nobody left            │ join, leave, silence              │
+//!   └───────────────┼─────────┘                        │                                   │
+//!                   └──────────────────────────────────┴───────────────────────────────────┘
 //! ```
 //!
 //! 1. In *PreparingRebalance* JoinGroup requests wait until every known member has sent one, or

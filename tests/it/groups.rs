@@ -1,0 +1,170 @@
+//! Consumer groups from outside: what was committed is there after a kill, a member that comes back
+//! within its session goes on, and clients do not write to the groups' own topic.
+
+use std::sync::Arc;
+
+use ringlog_types::ErrorCode;
+use ringlog_wire::messages::describe_groups_request::DescribeGroupsRequest;
+use ringlog_wire::messages::describe_groups_response::DescribeGroupsResponse;
+use ringlog_wire::messages::find_coordinator_request::FindCoordinatorRequest;
+use ringlog_wire::messages::find_coordinator_response::FindCoordinatorResponse;
+use ringlog_wire::messages::heartbeat_request::HeartbeatRequest;
+use ringlog_wire::messages::heartbeat_response::HeartbeatResponse;
+use ringlog_wire::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
+use ringlog_wire::messages::join_group_response::JoinGroupResponse;
+use ringlog_wire::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use ringlog_wire::messages::offset_commit_response::OffsetCommitResponse;
+use ringlog_wire::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestGroup};
+use ringlog_wire::messages::offset_fetch_response::OffsetFetchResponse;
+use ringlog_wire::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
+use ringlog_wire::messages::sync_group_response::SyncGroupResponse;
+
+use crate::node::Node;
+use crate::raw_client::RawClient;
+
+const FLAGS: [&str; 4] = ["--shards", "2", "--set", "group.initial.rebalance.delay.ms=0"];
+const TOPIC: &str = "t";
+
+fn find(wire: &mut RawClient) {
+    let request = FindCoordinatorRequest { key: "g".into(), ..Default::default() };
+    let answer = wire.ask(3, &request);
+    assert_eq!(answer.decode::<FindCoordinatorResponse>().error_code, 0);
+}
+
+fn is_loading(code: i16) -> bool {
+    code == ErrorCode::CoordinatorLoadInProgress.code()
+}
+
+/// Commits until the coordinator is there.
+fn commit(wire: &mut RawClient, group: &str, offset: i64) {
+    let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned().into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: TOPIC.into(),
+            partitions: vec![partition],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    loop {
+        let answer = wire.ask(8, &request);
+        let code = answer.decode::<OffsetCommitResponse>().topics[0].partitions[0].error_code;
+        if !is_loading(code) {
+            assert_eq!(code, 0);
+            return;
+        }
+    }
+}
+
+/// What a group has committed, once its coordinator is there.
+fn committed(wire: &mut RawClient, group: &str) -> Vec<i64> {
+    let group = OffsetFetchRequestGroup {
+        group_id: group.to_owned().into(),
+        topics: None,
+        ..Default::default()
+    };
+    let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+    loop {
+        let answer = wire.ask(8, &request);
+        let body: OffsetFetchResponse = answer.decode();
+        if is_loading(body.groups[0].error_code) {
+            continue;
+        }
+        assert_eq!(body.groups[0].error_code, 0);
+        let topics = body.groups[0].topics.iter();
+        return topics.flat_map(|t| t.partitions.iter().map(|p| p.committed_offset)).collect();
+    }
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_a_kill() {
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &FLAGS);
+    node.create(TOPIC, 1, &[]).await;
+    let mut wire = RawClient::connect(&node);
+    find(&mut wire);
+    for round in 0..3 {
+        for group in 0..20 {
+            commit(&mut wire, &format!("g{group}"), round * 100 + group);
+        }
+    }
+    let node = Node::start_with(node.kill(), &FLAGS);
+    let mut wire = RawClient::connect(&node);
+    for group in 0..20 {
+        assert_eq!(committed(&mut wire, &format!("g{group}")), [200 + group]);
+    }
+    // It goes with its topic.
+    let client = node.client().await;
+    client.delete_topic(TOPIC).await.unwrap();
+    let deadline = std::time::Instant::now() + crate::node::PATIENCE;
+    while !committed(&mut wire, "g7").is_empty() {
+        assert!(std::time::Instant::now() < deadline, "offsets of a deleted topic stay");
+    }
+}
+
+fn settle(wire: &mut RawClient) -> String {
+    let protocol = JoinGroupRequestProtocol { name: "range".into(), metadata: b"m"[..].into() };
+    let request = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![protocol],
+        ..Default::default()
+    };
+    let member = loop {
+        let answer = wire.ask(3, &request);
+        let body: JoinGroupResponse = answer.decode();
+        if !is_loading(body.error_code) {
+            assert_eq!((body.error_code, body.generation_id), (0, 1));
+            break body.member_id.into_owned();
+        }
+    };
+    let part = SyncGroupRequestAssignment {
+        member_id: member.clone().into(),
+        assignment: b"all"[..].into(),
+    };
+    let request = SyncGroupRequest {
+        group_id: "g".into(),
+        generation_id: 1,
+        member_id: member.clone().into(),
+        assignments: vec![part],
+        ..Default::default()
+    };
+    let answer = wire.ask(3, &request);
+    assert_eq!(answer.decode::<SyncGroupResponse>().error_code, 0);
+    member
+}
+
+#[tokio::test]
+async fn a_member_goes_on_after_a_kill() {
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &FLAGS);
+    let mut wire = RawClient::connect(&node);
+    find(&mut wire);
+    let member = settle(&mut wire);
+    let node = Node::start_with(node.kill(), &FLAGS);
+    let mut wire = RawClient::connect(&node);
+    let request = HeartbeatRequest {
+        group_id: "g".into(),
+        generation_id: 1,
+        member_id: member.clone().into(),
+        ..Default::default()
+    };
+    loop {
+        let answer = wire.ask(3, &request);
+        let code = answer.decode::<HeartbeatResponse>().error_code;
+        if !is_loading(code) {
+            assert_eq!(code, 0);
+            break;
+        }
+    }
+    let request = DescribeGroupsRequest { groups: vec!["g".into()], ..Default::default() };
+    let answer = wire.ask(5, &request);
+    let body: DescribeGroupsResponse = answer.decode();
+    let group = &body.groups[0];
+    assert_eq!((&*group.group_state, &*group.members[0].member_id), ("Stable", &*member));
+    assert_eq!(group.members[0].member_assignment[..], *b"all");
+}
