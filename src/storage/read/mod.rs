@@ -8,6 +8,7 @@
 //! behind it. Elsewhere only a sealed segment does, if the page cache has it or should have it
 //! because it is read more than once. What is left is read around the page cache.
 
+mod check;
 mod disk;
 mod replay;
 
@@ -245,6 +246,9 @@ impl Log {
         if let Some(fence) = segment.fence_behind(first.position) {
             end = end.min(fence.position);
         }
+        if way == Way::Page {
+            end = self.sound_end(&segment, first.position, end).await?;
+        }
         let memory =
             (way == Way::Disk).then(|| self.shard.plan_memory((end - first.position) as usize));
         let generation = segment.generation();
@@ -384,6 +388,9 @@ impl Log {
             {
                 return Err(corrupt(segment, offset, position, "the index is of something else"));
             }
+            if expected.is_some_and(|expected| header.base_offset < expected) {
+                return Err(corrupt(segment, offset, position, "the offset does not follow"));
+            }
             if header.last_offset() >= offset {
                 let follows = expected.is_none_or(|expected| expected == header.base_offset);
                 return Ok(Some(Walked { located: Located { position, header }, follows }));
@@ -411,7 +418,7 @@ impl Log {
     }
 
     /// The first bytes of the batch at `position`: a header's worth if there are as many.
-    async fn peek(
+    pub(crate) async fn peek(
         &self,
         segment: &Rc<Segment>,
         position: u64,
@@ -520,7 +527,11 @@ impl Log {
             in_memory = memory_pieces(segment, memory_start, end);
             tell(ReadSource::Tail, end - memory_start);
         }
-        let mut pieces = self.disk_pieces(segment, start, disk_end).await?;
+        let pieces = self.disk_pieces(segment, start, disk_end).await?;
+        let mut pieces = self.sound_pieces(segment, start, pieces).await?;
+        if pieces.iter().map(|piece| piece_len(piece) as u64).sum::<u64>() < disk_end - start {
+            in_memory.clear();
+        }
         pieces.append(&mut in_memory);
         Ok(pieces)
     }
@@ -638,7 +649,7 @@ struct Walked {
 
 /// Bytes of a segment read while walking.
 #[derive(Default)]
-struct Window {
+pub(crate) struct Window {
     start: u64,
     bytes: Bytes,
 }

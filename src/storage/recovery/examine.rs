@@ -55,6 +55,20 @@ impl Log {
         }
     }
 
+    /// The same for a segment whose chain of heads breaks at `position`. If it was examined before,
+    /// the damage may be newer than that: it is examined once more for each such place.
+    pub(crate) async fn examine_again(
+        &self,
+        segment: &Rc<Segment>,
+        position: u64,
+    ) -> Result<(), ReadError> {
+        let is_done = segment.examination.get() == Examination::Done;
+        if segment.breaks_anew(position) && is_done {
+            segment.examination.set(Examination::None);
+        }
+        self.examine(segment).await.map(drop)
+    }
+
     /// Where batches start by the segment's index, in memory or on disk.
     async fn landmarks(&self, segment: &Segment) -> OffsetIndex {
         if let Some(index) = segment.index.borrow().as_ref() {

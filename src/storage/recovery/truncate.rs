@@ -242,6 +242,7 @@ impl Log {
         );
         segment.reader.take();
         segment.direct_reader.take();
+        segment.forget_heads_checked();
         let is_lent = segment.lent.replace(false);
         segment.stage.set(Stage::Open);
         segment.closing_snapshot.take();
@@ -365,6 +366,7 @@ impl Log {
         segment.write.borrow_mut().file = Some(file);
         segment.reader.take();
         segment.direct_reader.take();
+        segment.forget_heads_checked();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! in memory; a sealed one reads it when it is first asked and may forget it again.
 
 pub(crate) mod batch_header;
+pub(crate) mod heads;
 pub(crate) mod scan;
 pub(crate) mod tail;
 
@@ -21,6 +22,7 @@ use crate::index::offset_index::OffsetIndex;
 use crate::index::time_index::TimeIndex;
 use crate::names;
 use crate::segment::batch_header::BatchHeader;
+use crate::segment::heads::CheckedStretches;
 use crate::segment::tail::Tail;
 use crate::wait::Waiters;
 
@@ -158,6 +160,10 @@ pub(crate) struct Segment {
     pub(crate) examination: Cell<Examination>,
     /// Those who wait for one that is under way.
     pub(crate) examination_ended: Waiters,
+    /// What is on disk of which the chain of offsets was seen to be whole.
+    heads_checked: RefCell<CheckedStretches>,
+    /// Where a break of that chain had the segment examined last.
+    examined_for: Cell<Option<u64>>,
     /// The producer snapshot to be written when a closed segment is sealed.
     pub(crate) closing_snapshot: RefCell<Option<Vec<u8>>>,
 }
@@ -220,6 +226,8 @@ impl Segment {
             retired: Cell::new(false),
             examination: Cell::default(),
             examination_ended: Waiters::default(),
+            heads_checked: RefCell::default(),
+            examined_for: Cell::new(None),
             closing_snapshot: RefCell::new(None),
         }
     }
@@ -336,6 +344,28 @@ impl Segment {
     pub(crate) fn fence_behind(&self, position: u64) -> Option<Fence> {
         let fences = self.fences.borrow();
         fences.iter().filter(|fence| fence.position >= position).min_by_key(|f| f.position).copied()
+    }
+
+    /// Where what was checked of a stretch that begins at `start` ends.
+    pub(crate) fn heads_checked_from(&self, start: u64) -> u64 {
+        self.heads_checked.borrow().checked_from(start)
+    }
+
+    /// Remembers that the heads from `start` to `end`, where a batch starts, form a chain.
+    pub(crate) fn note_heads_checked(&self, start: u64, end: u64) {
+        self.heads_checked.borrow_mut().add(start, end);
+    }
+
+    /// Forgets what was checked: other bytes will be there.
+    pub(crate) fn forget_heads_checked(&self) {
+        self.heads_checked.borrow_mut().clear();
+        self.examined_for.set(None);
+    }
+
+    /// Whether a break of the chain at `position` is another than the one that had the segment
+    /// examined last.
+    pub(crate) fn breaks_anew(&self, position: u64) -> bool {
+        self.examined_for.replace(Some(position)) != Some(position)
     }
 
     /// Memory the tail takes.

@@ -4,6 +4,7 @@ mod damage;
 mod high_watermark;
 mod kafka;
 mod log;
+mod offsets;
 mod pages;
 mod recovery;
 mod reopen;

@@ -1,0 +1,176 @@
+//! A look at the heads of what is about to be sent, so that a wrong offset never is.
+//!
+//! What comes from memory was put there by this process. What comes from disk is walked head by
+//! head, one head beyond its end, because a batch that claims too much shows in its successor. Of
+//! what goes out by page only the first reader pays for that. A chain that breaks has the segment
+//! examined, which fences the damaged batch, and the read ends before it.
+
+use std::rc::Rc;
+
+use ringlog_runtime::Piece;
+
+use crate::error::ReadError;
+use crate::log::Log;
+use crate::read::{Window, corrupt};
+use crate::segment::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
+use crate::segment::heads::{HeadChain, Link};
+use crate::segment::{Examination, Segment};
+
+/// What a walk over heads came to.
+enum Heads {
+    /// Nothing is wrong.
+    Sound,
+    /// Something is wrong at this position or right behind it.
+    Broken(u64),
+}
+
+impl Log {
+    /// Up to where the stretch from `start` to `end`, which is to be sent by page, is sound.
+    pub(crate) async fn sound_end(
+        &self,
+        segment: &Rc<Segment>,
+        start: u64,
+        end: u64,
+    ) -> Result<u64, ReadError> {
+        let checked = segment.heads_checked_from(start);
+        if checked >= end {
+            return Ok(end);
+        }
+        Box::pin(self.check_stretch(segment, (start, end), checked)).await
+    }
+
+    async fn check_stretch(
+        &self,
+        segment: &Rc<Segment>,
+        (start, end): (u64, u64),
+        checked: u64,
+    ) -> Result<u64, ReadError> {
+        let mut chain = HeadChain::from(checked);
+        let mut window = Window::default();
+        loop {
+            let at = chain.position;
+            match self.check_head(segment, &mut chain, &mut window).await? {
+                Heads::Broken(position) => {
+                    return self.end_before(segment, (start, end), position.max(start)).await;
+                }
+                Heads::Sound if at >= end => break,
+                Heads::Sound if chain.position == at => break,
+                Heads::Sound => {}
+            }
+        }
+        segment.note_heads_checked(checked, chain.position.min(segment.size.get()));
+        Ok(end)
+    }
+
+    /// Takes the head at the chain's position, if there is one.
+    async fn check_head(
+        &self,
+        segment: &Rc<Segment>,
+        chain: &mut HeadChain,
+        window: &mut Window,
+    ) -> Result<Heads, ReadError> {
+        let (at, size) = (chain.position, segment.size.get());
+        let fenced = segment.fence_behind(at).filter(|fence| fence.position == at);
+        if fenced.is_some() || at >= size {
+            let next = fenced.map_or(segment.end_offset.get(), |fence| fence.first_offset);
+            let is_sound = chain.link(next) != Link::Overlaps;
+            return Ok(if is_sound { Heads::Sound } else { Heads::Broken(at.saturating_sub(1)) });
+        }
+        let bytes = self.peek(segment, at, window).await?;
+        Ok(self.judge_head(segment, chain, &bytes))
+    }
+
+    fn judge_head(&self, segment: &Segment, chain: &mut HeadChain, bytes: &[u8]) -> Heads {
+        let at = chain.position;
+        let is_examined = segment.examination.get() == Examination::Done;
+        match BatchHeader::parse(bytes, segment.size.get().saturating_sub(at)) {
+            Ok(header) => match chain.take(&header) {
+                Link::Follows => Heads::Sound,
+                Link::Overlaps => Heads::Broken(at.saturating_sub(1)),
+                // Only compaction leaves gaps, and an examination knows damage from it.
+                Link::Gap if is_examined || self.config().cleanup_policy.compact => Heads::Sound,
+                Link::Gap => Heads::Broken(at.saturating_sub(1)),
+            },
+            // A segment that Kafka preallocated and did not trim ends in zeros.
+            Err(HeaderFault::Empty) if is_examined => Heads::Sound,
+            Err(_) => Heads::Broken(at),
+        }
+    }
+
+    /// Has a segment examined whose chain of heads breaks at `position`, and says where a read of
+    /// the stretch has to end.
+    async fn end_before(
+        &self,
+        segment: &Rc<Segment>,
+        (start, end): (u64, u64),
+        position: u64,
+    ) -> Result<u64, ReadError> {
+        Box::pin(self.examine_again(segment, position)).await?;
+        match segment.fence_behind(start) {
+            Some(fence) if fence.position == start => {
+                Err(corrupt(segment, fence.first_offset, start, "damaged"))
+            }
+            Some(fence) => Ok(end.min(fence.position)),
+            // The examination found nothing, as where a segment was compacted once.
+            None => Ok(end),
+        }
+    }
+
+    /// What may be sent of `pieces`, which were read from disk from `start` on.
+    pub(crate) async fn sound_pieces(
+        &self,
+        segment: &Rc<Segment>,
+        start: u64,
+        mut pieces: Vec<Piece>,
+    ) -> Result<Vec<Piece>, ReadError> {
+        let end = start + pieces.iter().map(|piece| super::piece_len(piece) as u64).sum::<u64>();
+        let mut chain = HeadChain::from(start);
+        let mut head = Vec::with_capacity(HEADER_BYTES);
+        let broken = loop {
+            if chain.position + HEADER_BYTES as u64 > end {
+                let mut window = Window::default();
+                match Box::pin(self.check_head(segment, &mut chain, &mut window)).await? {
+                    Heads::Sound => return Ok(pieces),
+                    Heads::Broken(position) => break position,
+                }
+            }
+            copy_head(&pieces, (chain.position - start) as usize, &mut head);
+            let before = chain.position;
+            match self.judge_head(segment, &mut chain, &head) {
+                Heads::Sound if chain.position == before => return Ok(pieces),
+                Heads::Sound => {}
+                Heads::Broken(position) => break position,
+            }
+        };
+        let end = self.end_before(segment, (start, end), broken.max(start)).await?;
+        truncate(&mut pieces, (end - start) as usize);
+        Ok(pieces)
+    }
+}
+
+/// Copies a head's worth of bytes from `at` on, which are there.
+fn copy_head(pieces: &[Piece], at: usize, head: &mut Vec<u8>) {
+    head.clear();
+    let mut skip = at;
+    for piece in pieces {
+        let Piece::Bytes(bytes) = piece else { continue };
+        if skip < bytes.len() {
+            let wanted = HEADER_BYTES - head.len();
+            head.extend_from_slice(&bytes[skip..bytes.len().min(skip + wanted)]);
+            if head.len() == HEADER_BYTES {
+                return;
+            }
+        }
+        skip = skip.saturating_sub(bytes.len());
+    }
+}
+
+fn truncate(pieces: &mut Vec<Piece>, length: usize) {
+    let mut left = length;
+    pieces.retain_mut(|piece| {
+        let Piece::Bytes(bytes) = piece else { return true };
+        bytes.truncate(left);
+        left -= bytes.len();
+        !bytes.is_empty()
+    });
+}
