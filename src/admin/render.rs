@@ -118,6 +118,10 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         ("ringlog_fetches_parked_total", "Fetches that waited for data.", |s| {
             &s.fetches_parked_total
         }),
+        ("ringlog_damage_found_total", "Damaged places found in segments.", |s| &s.damage_found),
+        ("ringlog_damage_passed_total", "Reads that went on behind damaged records.", |s| {
+            &s.damage_passed
+        }),
         ("ringlog_appended_bytes_total", "Bytes of batches appended.", |s| &s.bytes_appended),
         ("ringlog_written_bytes_total", "Bytes written to segments.", |s| &s.bytes_written),
         ("ringlog_flushed_bytes_total", "Bytes made durable.", |s| &s.bytes_flushed),

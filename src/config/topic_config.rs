@@ -93,6 +93,7 @@ pub struct TopicConfig {
     pub segment_index_bytes: i32,
     pub segment_jitter_ms: i64,
     pub segment_ms: i64,
+    pub stop_at_damage: bool,
 }
 
 impl Default for TopicConfig {
@@ -126,6 +127,7 @@ impl Default for TopicConfig {
             segment_index_bytes: 10_485_760,
             segment_jitter_ms: 0,
             segment_ms: 604_800_000,
+            stop_at_damage: false,
         }
     }
 }
@@ -234,6 +236,7 @@ impl TopicConfig {
         match key {
             "check.records" => self.check_records = value,
             "preallocate" => self.preallocate = value,
+            "stop.at.damage" => self.stop_at_damage = value,
             "unclean.leader.election.enable"
             | "remote.storage.enable"
             | "remote.log.copy.disable"

@@ -37,6 +37,12 @@ pub trait StorageObserver {
     /// Somebody was the first to read a window to its end.
     fn window_used(&self) {}
 
+    /// Damage to what was durable was found and fenced.
+    fn damage_found(&self) {}
+
+    /// A consumer went on behind damaged records.
+    fn damage_passed(&self) {}
+
     /// A log's recovery point moved on: its checkpoint file could be written again.
     fn recovery_point_moved(&self) {}
 

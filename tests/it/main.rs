@@ -10,6 +10,7 @@ mod bad_input;
 mod cli;
 mod clients;
 mod control_answers;
+mod damage;
 mod deleted_topics;
 mod delivery;
 mod fetches;

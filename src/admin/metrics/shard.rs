@@ -47,6 +47,10 @@ pub struct ShardMetrics {
     pub fetches_parked: Gauge,
     /// Fetches that had to wait for data.
     pub fetches_parked_total: Counter,
+    /// Places where records on disk were found damaged, and fenced.
+    pub damage_found: Counter,
+    /// Reads that went on behind damaged records.
+    pub damage_passed: Counter,
     /// Bytes of batches appended to logs.
     pub bytes_appended: Counter,
     /// Bytes written to segments, padding and zeros ahead of their end included.
@@ -96,6 +100,8 @@ impl ShardMetrics {
             requests_open: Gauge::default(),
             fetches_parked: Gauge::default(),
             fetches_parked_total: Counter::default(),
+            damage_found: Counter::default(),
+            damage_passed: Counter::default(),
             bytes_appended: Counter::default(),
             bytes_written: Counter::default(),
             bytes_flushed: Counter::default(),

@@ -18,7 +18,7 @@ use ringlog_storage::ReadPlan;
 use ringlog_types::{ErrorCode, Offset};
 
 use crate::replicas::partition::Partition;
-use crate::replicas::read::{PartitionRead, read_planned};
+use crate::replicas::read::{PartitionRead, Wanted, plan_over_damage, read_planned};
 
 /// Up to this version the limit of a partition is hard.
 const VERSION_HARD_LIMIT_LAST: i16 = 2;
@@ -117,7 +117,9 @@ pub(crate) async fn read(
             return read;
         }
         offset = next_offset;
-        plan = match log.plan_read(offset, BYTES_ENOUGH, high_watermark, true).await {
+        let wanted =
+            Wanted { bytes_max: BYTES_ENOUGH, up_to: high_watermark, whole_first_batch: true };
+        plan = match plan_over_damage(log, offset, wanted, read.passes_damage).await {
             Ok(plan) => plan,
             Err(error) => return PartitionRead::failed(error.error_code()),
         };

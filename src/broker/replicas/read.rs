@@ -30,6 +30,8 @@ pub(crate) struct PartitionRead {
     available: usize,
     /// Waiting would not bring more: there is more already.
     pub(crate) cut_short: bool,
+    /// Damage is passed over.
+    pub(crate) passes_damage: bool,
 }
 
 impl PartitionRead {
@@ -45,6 +47,7 @@ impl PartitionRead {
             bytes: 0,
             available: 0,
             cut_short: false,
+            passes_damage: false,
         }
     }
 
@@ -66,6 +69,9 @@ pub(crate) struct FetchLimits {
     pub(crate) read_committed: bool,
     /// Whether the client knows zstd; to others a topic that stores it is closed (KIP-110).
     pub(crate) takes_zstd: bool,
+    /// Damaged records are passed over, unless their topic says otherwise. A replica must have all
+    /// or none: it never passes over any.
+    pub(crate) passes_damage: bool,
     /// The client reads no batches but these.
     pub(crate) old_reader: Option<OldReader>,
     pub(crate) deadline: Instant,
@@ -250,7 +256,10 @@ async fn plan_one(
         read.cut_short = left.bytes_max == 0;
         return (read, None);
     }
-    let plan = log.plan_read(item.fetch_offset, bytes_max, up_to, left.whole_first_batch).await;
+    let passes_damage = left.passes_damage && !log.config().stop_at_damage;
+    read.passes_damage = passes_damage;
+    let wanted = Wanted { bytes_max, up_to, whole_first_batch: left.whole_first_batch };
+    let plan = plan_over_damage(log, item.fetch_offset, wanted, passes_damage).await;
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
@@ -267,6 +276,34 @@ async fn plan_one(
         }
     }
     (read, Some(plan))
+}
+
+/// What a read may take.
+pub(crate) struct Wanted {
+    pub(crate) bytes_max: usize,
+    pub(crate) up_to: Offset,
+    pub(crate) whole_first_batch: bool,
+}
+
+/// Plans a read from `offset` on, or from behind the damage that is there.
+pub(crate) async fn plan_over_damage(
+    log: &Log,
+    offset: Offset,
+    wanted: Wanted,
+    passes_damage: bool,
+) -> Result<ReadPlan, ReadError> {
+    let Wanted { bytes_max, up_to, whole_first_batch } = wanted;
+    let mut offset = offset;
+    loop {
+        match log.plan_read(offset, bytes_max, up_to, whole_first_batch).await {
+            Err(error @ ReadError::Corrupt { .. }) if passes_damage => {
+                // Each time it is another fence, and they are in order.
+                let Some(beyond) = log.pass_damage(offset) else { return Err(error) };
+                offset = beyond.min(up_to);
+            }
+            planned => return planned,
+        }
+    }
 }
 
 /// Whether the log has what the reader asks for, or at which epoch and end offset the log that it
@@ -290,6 +327,7 @@ fn check_position(log: &Log, item: ReadItem) -> Result<Option<(LeaderEpoch, Offs
 }
 
 pub(crate) async fn read_planned(partition: &Partition, plan: ReadPlan, read: &mut PartitionRead) {
+    let offset = plan.offset();
     match partition.log.read_planned(plan).await {
         Ok(records) => {
             read.bytes = records.bytes;
@@ -297,13 +335,20 @@ pub(crate) async fn read_planned(partition: &Partition, plan: ReadPlan, read: &m
             partition.metrics.fetched(records.bytes);
             read.pieces = records.pieces;
         }
+        // It was found by this read, and the next passes over it.
+        Err(ReadError::Corrupt { .. })
+            if read.passes_damage && partition.log.pass_damage(offset).is_some() =>
+        {
+            read.cut_short = true;
+        }
         Err(error) => *read = PartitionRead::failed(read_error_code(partition, &error)),
     }
 }
 
 fn read_error_code(partition: &Partition, error: &ReadError) -> ErrorCode {
     let code = error.error_code();
-    if code != ErrorCode::OffsetOutOfRange {
+    // The log tells of damage itself, and not each time.
+    if !matches!(code, ErrorCode::OffsetOutOfRange | ErrorCode::CorruptMessage) {
         let name = &partition.topic_partition;
         tracing::warn!(partition = %name, %error, "a read failed");
     }

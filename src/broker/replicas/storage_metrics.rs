@@ -41,6 +41,14 @@ impl StorageObserver for StorageMetrics {
         self.metrics.read_ahead_windows_used.increment();
     }
 
+    fn damage_found(&self) {
+        self.metrics.damage_found.increment();
+    }
+
+    fn damage_passed(&self) {
+        self.metrics.damage_passed.increment();
+    }
+
     fn recovery_point_moved(&self) {
         self.node.recovery_points_moved.store(true, Ordering::Relaxed);
     }

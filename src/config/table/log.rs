@@ -110,6 +110,9 @@ rows! {
         OneOf(&["CreateTime", "LogAppendTime"]), Medium, ClusterWide, Honoured,
         "Whether records carry their producer's time (`CreateTime`) or the time of their append \
          (`LogAppendTime`).";
+    "log.stop.at.damage", Boolean, Some("false"), Any, Medium, ClusterWide, Honoured,
+        "Whether consumers stop at damaged records with CORRUPT_MESSAGE, where a topic has no \
+         own `stop.at.damage`.";
     "log.preallocate", Boolean, Some("false"), Any, Medium, ClusterWide, Accepted,
         "Whether Kafka allocates a segment's whole file at once. Ringlog always writes blocks \
          ahead of the log's end.";

@@ -57,6 +57,7 @@ const SYNONYMS: &[(&str, &[Synonym])] = &[
             scaled("log.retention.hours", HOUR_MS),
         ],
     ),
+    ("stop.at.damage", &[same("log.stop.at.damage")]),
     ("segment.bytes", &[same("log.segment.bytes")]),
     ("segment.index.bytes", &[same("log.index.size.max.bytes")]),
     ("segment.jitter.ms", &[same("log.roll.jitter.ms"), scaled("log.roll.jitter.hours", HOUR_MS)]),

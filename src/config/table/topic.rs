@@ -91,6 +91,10 @@ rows! {
          close at once.";
     "segment.ms", Long, Some("604800000"), AtLeast(1), Medium, Topic, Honoured,
         "Age at which a segment is closed although it is not full.";
+    "stop.at.damage", Boolean, Some("false"), Any, Medium, Topic, Honoured,
+        "Whether a consumer that comes to damaged records gets CORRUPT_MESSAGE for as long as it \
+         asks for them. Else it goes on behind them, as over a gap that compaction leaves; both \
+         are in the log and in the metrics.";
     "unclean.leader.election.enable", Boolean, Some("false"), Any, Medium, Topic, Accepted,
         "Whether a replica that is not in sync may lead when no other can, at the price of lost \
          records.";

@@ -8,10 +8,12 @@
 use std::rc::Rc;
 
 use ringlog_runtime::Piece;
+use ringlog_types::Offset;
 
 use crate::error::ReadError;
 use crate::log::Log;
-use crate::read::{Window, corrupt};
+use crate::names;
+use crate::read::Window;
 use crate::segment::batch_header::{BatchHeader, HEADER_BYTES, HeaderFault};
 use crate::segment::heads::{HeadChain, Link};
 use crate::segment::{Examination, Segment};
@@ -25,6 +27,37 @@ enum Heads {
 }
 
 impl Log {
+    /// What a reader is told of damage, and, not too often, the log.
+    pub(crate) fn corrupt(
+        &self,
+        segment: &Segment,
+        offset: Offset,
+        position: u64,
+        reason: &'static str,
+    ) -> ReadError {
+        let path = segment.path(names::LOG);
+        if self.shard.may_complain(&path, position) {
+            tracing::error!(partition = %self.topic_partition, path = %path.display(), position,
+                offset, reason, "damaged segment");
+        }
+        ReadError::Corrupt { offset, path, position, reason }
+    }
+
+    /// The first offset behind the fence that hides `offset`; `None` if none does. For a consumer
+    /// that goes on there, as over a gap that compaction leaves.
+    pub fn pass_damage(&self, offset: Offset) -> Option<Offset> {
+        let segment = self.segment_for(offset)?;
+        let fence = segment.fence_at(offset)?;
+        self.shard.tell(|observer| observer.damage_passed());
+        // By another file of the segment, because the damage itself is told by its `.log`.
+        if self.shard.may_complain(&segment.path(names::INDEX), fence.position) {
+            tracing::error!(partition = %self.topic_partition, first_offset = fence.first_offset,
+                end_offset = fence.end_offset,
+                "consumers go on behind damaged records, which they do not get");
+        }
+        Some(fence.end_offset)
+    }
+
     /// Up to where the stretch from `start` to `end`, which is to be sent by page, is sound.
     pub(crate) async fn sound_end(
         &self,
@@ -108,7 +141,7 @@ impl Log {
         Box::pin(self.examine_again(segment, position)).await?;
         match segment.fence_behind(start) {
             Some(fence) if fence.position == start => {
-                Err(corrupt(segment, fence.first_offset, start, "damaged"))
+                Err(self.corrupt(segment, fence.first_offset, start, "damaged"))
             }
             Some(fence) => Ok(end.min(fence.position)),
             // The examination found nothing, as where a segment was compacted once.

@@ -9,7 +9,6 @@ use crate::error::{ReadError, StorageError};
 use crate::log::Log;
 use crate::names;
 use crate::observer::ReadSource;
-use crate::read::corrupt;
 use crate::segment::tail::{BLOCK, block_ceil, block_floor};
 use crate::segment::{Segment, Stage};
 
@@ -192,7 +191,12 @@ impl Log {
                 if filled + read < wanted { block_floor(read as u64) as usize } else { read };
             if useful == 0 {
                 let position = from + filled as u64;
-                return Err(corrupt(segment, segment.base_offset, position, "the file ends early"));
+                return Err(self.corrupt(
+                    segment,
+                    segment.base_offset,
+                    position,
+                    "the file ends early",
+                ));
             }
             filled += useful;
             parts.push(buffer.freeze().slice(..useful));

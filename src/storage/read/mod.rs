@@ -77,6 +77,11 @@ impl ReadPlan {
         }
     }
 
+    /// The offset it was made for.
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
     /// How many bytes it will be, at most.
     pub fn bytes(&self) -> usize {
         self.stretch.as_ref().map_or(0, |stretch| (stretch.end - stretch.start) as usize)
@@ -353,7 +358,7 @@ impl Log {
         offset: Offset,
     ) -> Result<Option<Walked>, ReadError> {
         if let Some(fence) = segment.fence_at(offset) {
-            return Err(corrupt(segment, offset, fence.position, "damaged earlier"));
+            return Err(self.corrupt(segment, offset, fence.position, "damaged earlier"));
         }
         let entry =
             segment.index.borrow().as_ref().and_then(|index| index.offsets.entry_below(offset));
@@ -380,16 +385,21 @@ impl Log {
                 Err(HeaderFault::Empty) if segment.examination.get() == Examination::Done => {
                     return Ok(None);
                 }
-                Err(fault) => return Err(corrupt(segment, offset, position, fault.reason())),
+                Err(fault) => return Err(self.corrupt(segment, offset, position, fault.reason())),
             };
             if let Some(entry) = entry
                 && position == u64::from(entry.position)
                 && header.last_offset() > segment.base_offset + i64::from(entry.relative_offset)
             {
-                return Err(corrupt(segment, offset, position, "the index is of something else"));
+                return Err(self.corrupt(
+                    segment,
+                    offset,
+                    position,
+                    "the index is of something else",
+                ));
             }
             if expected.is_some_and(|expected| header.base_offset < expected) {
-                return Err(corrupt(segment, offset, position, "the offset does not follow"));
+                return Err(self.corrupt(segment, offset, position, "the offset does not follow"));
             }
             if header.last_offset() >= offset {
                 let follows = expected.is_none_or(|expected| expected == header.base_offset);
@@ -671,15 +681,4 @@ fn piece_len(piece: &Piece) -> usize {
         Piece::Bytes(bytes) => bytes.len(),
         Piece::File { len, .. } => *len,
     }
-}
-
-pub(crate) fn corrupt(
-    segment: &Segment,
-    offset: Offset,
-    position: u64,
-    reason: &'static str,
-) -> ReadError {
-    let path: PathBuf = segment.path(names::LOG);
-    tracing::error!(path = %path.display(), position, offset, reason, "damaged segment");
-    ReadError::Corrupt { offset, path, position, reason }
 }

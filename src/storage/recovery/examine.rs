@@ -110,6 +110,10 @@ impl Log {
             return Err(StorageError::Truncated { offset: segment.base_offset }.into());
         }
         for fenced in &report.fenced {
+            if segment.fence_at(fenced.fence.first_offset).is_some() {
+                continue;
+            }
+            self.shard.tell(|observer| observer.damage_found());
             tracing::error!(partition = %self.topic_partition, path = %path.display(),
                 fence = ?fenced.fence, reason = fenced.reason,
                 "durable records are damaged; their offsets cannot be read");

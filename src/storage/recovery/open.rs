@@ -126,6 +126,7 @@ impl Log {
                 reason = cut.reason, "cut off an unfinished write");
         }
         for fenced in &report.fenced {
+            shard.tell(|observer| observer.damage_found());
             tracing::error!(partition = %topic_partition, path = %fenced.path.display(),
                 fence = ?fenced.fence, reason = fenced.reason,
                 "durable records are damaged; their offsets cannot be read");

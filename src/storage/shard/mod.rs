@@ -4,11 +4,13 @@
 //! from the chunks that were filled first and are on disk; what is not on disk is never taken, and
 //! is bounded by `dirty_bytes_max`, beyond which producers wait.
 
+mod complaints;
 pub(crate) mod read_ahead;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 
@@ -17,6 +19,7 @@ use ringlog_runtime::Runtime;
 use crate::log::Log;
 use crate::observer::StorageObserver;
 use crate::segment::{Examination, Segment, Stage};
+use crate::shard::complaints::Complaints;
 use crate::shard::read_ahead::ReadAhead;
 use crate::wait::Waiters;
 
@@ -82,6 +85,7 @@ struct Shared {
     /// Sealed segments with an open file or a loaded index, least recently used first.
     open_segments: RefCell<VecDeque<Weak<Segment>>>,
     producer_id_expiration_ms: Cell<i64>,
+    complaints: RefCell<Complaints>,
     observer: RefCell<Option<Rc<dyn StorageObserver>>>,
 }
 
@@ -105,6 +109,7 @@ impl StorageShard {
             runtime,
             read_ahead: ReadAhead::new(options.read_ahead_bytes),
             producer_id_expiration_ms: Cell::new(options.producer_id_expiration_ms),
+            complaints: RefCell::default(),
             options,
             tail_bytes: Cell::new(0),
             chunk_owners: RefCell::default(),
@@ -128,6 +133,11 @@ impl StorageShard {
         if let Some(observer) = self.0.observer.borrow().as_deref() {
             what(observer);
         }
+    }
+
+    /// Whether damage at this position of a file is to be told of in the log now.
+    pub(crate) fn may_complain(&self, path: &Path, position: u64) -> bool {
+        self.0.complaints.borrow_mut().is_due(path, position, self.0.runtime.now())
     }
 
     /// How long an idle producer is remembered.

@@ -52,10 +52,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
-    let replica_id = match request.version {
-        VERSION_REPLICA_STATE.. => asked.replica_state.replica_id,
-        _ => asked.replica_id,
-    };
+    let replica_id = replica_id(&asked, request.version);
     let session = session_request(&asked, request.version);
     let limits = limits(&shard, &request, &asked);
     drop(asked);
@@ -157,12 +154,21 @@ fn session_request(asked: &FetchRequest<'_>, version: i16) -> SessionRequest {
     }
 }
 
+/// Which broker asks; -1 for a consumer.
+fn replica_id(asked: &FetchRequest<'_>, version: i16) -> i32 {
+    match version {
+        VERSION_REPLICA_STATE.. => asked.replica_state.replica_id,
+        _ => asked.replica_id,
+    }
+}
+
 fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLimits {
     let bytes_max = asked.max_bytes.min(shard.node.config.fetch_max_bytes).max(0) as usize;
     let idle_max = shard.node.config.connections_max_idle_ms;
     let wait_max = if idle_max > 0 { idle_max as u64 } else { u64::MAX };
     let wait_ms = (asked.max_wait_ms.max(0) as u64).min(wait_max);
     FetchLimits {
+        passes_damage: replica_id(asked, request.version) < 0,
         bytes_min: (asked.min_bytes.max(0) as usize).min(bytes_max),
         bytes_max,
         whole_first_batch: request.version >= VERSION_BYTES_MAX,

@@ -1,0 +1,58 @@
+//! Records that a disk changed: everything else is served, and what is missing is said.
+
+use std::fs;
+
+use ringlog_client::{OffsetSpec, ProducerSettings};
+use ringlog_types::{ErrorCode, TopicPartition};
+use ringlog_wire::messages::fetch_response::FetchResponse;
+
+use crate::node::{Node, texts, values};
+use crate::raw_client::{RawClient, fetch, from_offset};
+
+/// A consumer got CORRUPT_MESSAGE at damaged records for ever.
+#[tokio::test]
+async fn a_consumer_goes_on_behind_damaged_records_or_stops_if_the_topic_says_so() {
+    let node = Node::start();
+    node.create("passes", 1, &[]).await;
+    node.create("stops", 1, &[("stop.at.damage", "true")]).await;
+    let sent = values(60, 30);
+    for topic in ["passes", "stops"] {
+        for part in sent.chunks(10) {
+            node.produce(topic, 0, part, ProducerSettings::default()).await;
+        }
+    }
+    let segments = ["passes", "stops"]
+        .map(|topic| node.partition_dir(&format!("{topic}-0")).join("00000000000000000000.log"));
+    let data = node.stop();
+    for path in &segments {
+        let mut bytes = fs::read(path).unwrap();
+        // In the third batch: records 20 to 29.
+        let size = |at: usize| {
+            12 + u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize
+        };
+        let second = size(0);
+        let third = second + size(second);
+        bytes[third + 100] ^= 4;
+        fs::write(path, bytes).unwrap();
+    }
+    let node = Node::start_with(data, &["--shards", "1"]);
+    let read = node.consume("passes", 0, 0).await;
+    let expected: Vec<_> = sent[..20].iter().chain(&sent[30..]).cloned().collect();
+    assert_eq!(texts(&read), expected);
+    assert_eq!(read[20].offset, 30);
+    // Also for one that stands in the middle of what is gone, and never out of range.
+    let read = node.consume("passes", 0, 24).await;
+    assert_eq!(texts(&read), sent[30..]);
+    let partition = TopicPartition::new("passes", 0);
+    let client = node.client().await;
+    for (spec, offset) in [(OffsetSpec::Earliest, 0), (OffsetSpec::Latest, 60)] {
+        let found = client.list_offsets(std::slice::from_ref(&partition), spec).await.unwrap();
+        assert_eq!(found[&partition].offset, Some(offset));
+    }
+    let mut client = RawClient::connect(&node);
+    for (offset, error) in [(0, 0), (24, ErrorCode::CorruptMessage.code()), (30, 0)] {
+        let frame = client.ask(4, &fetch("stops", &[from_offset(0, offset)]));
+        let response: FetchResponse<'_> = frame.decode();
+        assert_eq!(response.responses[0].partitions[0].error_code, error, "from {offset}");
+    }
+}
