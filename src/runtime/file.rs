@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::helper::Closer;
+use crate::blocking::Closer;
 use crate::sim::OpenFile;
 
 /// What one write writes, one part after another.

@@ -17,6 +17,7 @@ pub mod address;
 mod allocator;
 #[cfg(test)]
 mod behaviour;
+mod blocking;
 mod buffer;
 mod clock;
 mod descriptors;
@@ -26,7 +27,6 @@ mod fallback;
 mod file;
 mod file_ops;
 mod folios;
-mod helper;
 mod launch;
 mod mesh;
 mod net;

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::blocking::BlockingThread;
 use crate::driver::Driver;
 use crate::executor::Executor;
-use crate::helper::Helper;
 use crate::net::{ListenerKind, StreamKind};
 use crate::shortage::Shortages;
 use crate::sim::{PlantedBug, Prng};
@@ -32,7 +32,7 @@ struct Inner {
     driver: Driver,
     executor: Executor,
     buffers: BufferPool,
-    computer: Helper,
+    computer: BlockingThread,
     prng: RefCell<Prng>,
     shortages: Shortages,
 }
@@ -45,7 +45,7 @@ impl Runtime {
             Driver::Sim(_) => BufferPool::new(),
         };
         let prng = RefCell::new(Prng::new(seed()));
-        let computer = Helper::in_background(format!("shard-{}-compute", shard.0));
+        let computer = BlockingThread::in_background(format!("shard-{}-compute", shard.0));
         Runtime(Rc::new(Inner {
             shard,
             driver,

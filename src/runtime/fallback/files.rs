@@ -24,7 +24,7 @@ impl Fallback {
 
     pub(crate) async fn open(&self, path: &Path, options: &OpenOptions) -> io::Result<File> {
         let flags = open_flags(options);
-        let closer = self.helper.closer();
+        let closer = self.blocking.closer();
         let open = move |path: &Path| Ok(File::from_fd(file_calls::open(path, flags)?, closer));
         self.at_path(path, open).await
     }

@@ -28,8 +28,8 @@ use self::pool::Pool;
 use self::sockets::Sockets;
 pub(crate) use self::streams::{FallbackListener, FallbackStream};
 use crate::BufferPool;
+use crate::blocking::BlockingThread;
 use crate::driver::Unparker;
-use crate::helper::Helper;
 
 /// Threads for the file calls of one shard: enough to overlap a log's write with a read and a
 /// flush, few enough for a machine that has a shard for each core.
@@ -40,7 +40,7 @@ pub(crate) struct Fallback {
     sockets: Rc<Sockets>,
     pool: RefCell<Pool>,
     wake_fd: Arc<OwnedFd>,
-    helper: Helper,
+    blocking: BlockingThread,
     buffers: BufferPool,
 }
 
@@ -52,7 +52,7 @@ impl Fallback {
             sockets: Rc::new(Sockets::new(poller)),
             pool: RefCell::new(Pool::new(name.to_owned(), THREADS_MAX)),
             wake_fd,
-            helper: Helper::new(format!("{name}-helper")),
+            blocking: BlockingThread::new(format!("{name}-blocking")),
             buffers: BufferPool::in_huge_pages(),
         })
     }

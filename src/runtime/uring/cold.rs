@@ -1,4 +1,4 @@
-//! The rare calls io_uring has no operation for, on the helper's thread.
+//! The rare calls io_uring has no operation for, on the blocking thread.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ impl Uring {
         call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let path = path.to_path_buf();
-        self.helper.call(move || call(&path)).await
+        self.blocking.call(move || call(&path)).await
     }
 
     pub(crate) async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {

@@ -36,7 +36,7 @@ impl Uring {
             flags &= !(libc::O_DIRECT | libc::O_EXCL);
             result = self.open_fd(path, flags).await;
         }
-        Ok(File::from_fd(result?, self.helper.closer()))
+        Ok(File::from_fd(result?, self.blocking.closer()))
     }
 
     async fn open_fd(&self, path: &Path, flags: i32) -> io::Result<OwnedFd> {
@@ -180,7 +180,7 @@ impl Uring {
     pub(crate) async fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
         if !setup::has_ftruncate() {
             let file = file.clone();
-            return self.helper.call(move || Ok(rustix::fs::ftruncate(file.fd(), len)?)).await;
+            return self.blocking.call(move || Ok(rustix::fs::ftruncate(file.fd(), len)?)).await;
         }
         let fd = Fd(file.fd().as_raw_fd());
         self.on_file(file, opcode::Ftruncate::new(fd, len).build()).await

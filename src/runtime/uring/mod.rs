@@ -22,8 +22,8 @@ pub(crate) use self::setup::missing_operations;
 pub(crate) use self::sockets::{UringListener, UringStream};
 pub(crate) use self::wake::UringUnparker;
 use crate::BufferPool;
+use crate::blocking::BlockingThread;
 use crate::driver::Unparker;
-use crate::helper::Helper;
 
 /// A ring that was set up can be entered; a shard could not go on without.
 const ENTERED: &str = "the ring can be entered";
@@ -32,13 +32,13 @@ const ENTERED: &str = "the ring can be entered";
 pub(crate) struct Uring {
     ring: Rc<Ring>,
     /// For what io_uring has no operation for.
-    helper: Helper,
+    blocking: BlockingThread,
 }
 
 impl Uring {
     pub(crate) fn new(name: &str, pipes_max: usize) -> io::Result<Uring> {
-        let helper = Helper::new(format!("{name}-helper"));
-        Ok(Uring { ring: Ring::new(BufferPool::in_huge_pages(), pipes_max)?, helper })
+        let blocking = BlockingThread::new(format!("{name}-blocking"));
+        Ok(Uring { ring: Ring::new(BufferPool::in_huge_pages(), pipes_max)?, blocking })
     }
 
     pub(crate) fn unparker(&self) -> Unparker {

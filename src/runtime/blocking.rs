@@ -20,7 +20,7 @@ const BACKGROUND: i32 = 10;
 type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Clone)]
-pub(crate) struct Helper(Arc<Shared>);
+pub(crate) struct BlockingThread(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -47,17 +47,17 @@ struct Queue {
     closed: AtomicBool,
 }
 
-impl Helper {
-    pub(crate) fn new(name: String) -> Helper {
-        Helper(Arc::new(Shared { name, niceness: 0, ..Shared::default() }))
+impl BlockingThread {
+    pub(crate) fn new(name: String) -> BlockingThread {
+        BlockingThread(Arc::new(Shared { name, niceness: 0, ..Shared::default() }))
     }
 
     /// One for long computations, which gives way to every other thread.
-    pub(crate) fn in_background(name: String) -> Helper {
-        Helper(Arc::new(Shared { name, niceness: BACKGROUND, ..Shared::default() }))
+    pub(crate) fn in_background(name: String) -> BlockingThread {
+        BlockingThread(Arc::new(Shared { name, niceness: BACKGROUND, ..Shared::default() }))
     }
 
-    /// Makes a call on the helper's thread.
+    /// Makes a call on the blocking thread.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -65,7 +65,7 @@ impl Helper {
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have given up.
         self.submit(Box::new(move || drop(answer.send(call()))));
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("the helper thread is gone")))
+        answered.await.unwrap_or_else(|_| Err(io::Error::other("the blocking thread is gone")))
     }
 
     fn submit(&self, job: Job) {
@@ -88,7 +88,7 @@ impl Helper {
             Ok(worker) => Some(self.0.worker.get_or_init(|| worker)),
             Err(error) => {
                 if !self.0.told.swap(true, Ordering::Relaxed) {
-                    tracing::error!(name = self.0.name, %error, "a helper thread cannot be \
+                    tracing::error!(name = self.0.name, %error, "a blocking thread cannot be \
                         started; its calls block the shard until it can");
                 }
                 None
@@ -96,7 +96,7 @@ impl Helper {
         }
     }
 
-    /// What closes descriptors on the helper's thread.
+    /// What closes descriptors on the blocking thread.
     pub(crate) fn closer(&self) -> Closer {
         Closer(self.clone())
     }
@@ -147,7 +147,7 @@ impl Queue {
 
 /// Closes descriptors where it does not hold up a shard.
 #[derive(Clone)]
-pub(crate) struct Closer(Helper);
+pub(crate) struct Closer(BlockingThread);
 
 impl Closer {
     pub(crate) fn close(&self, fd: OwnedFd) {
@@ -157,40 +157,40 @@ impl Closer {
 
 #[cfg(test)]
 mod tests {
-    use super::Helper;
+    use super::BlockingThread;
     use std::sync::mpsc;
 
     #[test]
     fn calls_run_elsewhere_and_in_order() {
-        let helper = Helper::new("t-helper".into());
-        assert!(helper.0.worker.get().is_none(), "no call, no thread");
+        let blocking = BlockingThread::new("t-blocking".into());
+        assert!(blocking.0.worker.get().is_none(), "no call, no thread");
         let (send, receive) = mpsc::channel();
         for i in 0..3 {
             let send = send.clone();
-            helper.submit(Box::new(move || {
+            blocking.submit(Box::new(move || {
                 let name = std::thread::current().name().map(str::to_owned);
                 send.send((i, name)).unwrap();
             }));
         }
         drop(send);
         let got: Vec<_> = receive.into_iter().collect();
-        let want = |i| (i, Some("t-helper".to_owned()));
+        let want = |i| (i, Some("t-blocking".to_owned()));
         assert_eq!(got, [want(0), want(1), want(2)]);
     }
 
     #[test]
     fn what_was_asked_is_done_before_it_ends() {
-        let helper = Helper::new("t-helper".into());
+        let blocking = BlockingThread::new("t-blocking".into());
         let (send, receive) = mpsc::channel();
         for i in 0..1000 {
-            let (send, helper) = (send.clone(), helper.clone());
-            // A job may be the last to hold the helper, and its thread then the one to end it.
-            helper.clone().submit(Box::new(move || {
+            let (send, blocking) = (send.clone(), blocking.clone());
+            // A job may be the last to hold the handle, and its thread then the one to end it.
+            blocking.clone().submit(Box::new(move || {
                 send.send(i).unwrap();
-                drop(helper);
+                drop(blocking);
             }));
         }
-        drop((send, helper));
+        drop((send, blocking));
         assert!(receive.into_iter().eq(0..1000));
     }
 }
