@@ -1,6 +1,6 @@
 //! The rules of the tree that neither the compiler nor a lint keeps: file heads, sizes, dead files,
-//! `unsafe`, locks on a shard, tests of the machine's speed, left-over marks, line lengths, the
-//! paths that documents name, and settings that claim an effect without having one.
+//! `unsafe`, locks on a shard, tests of the machine's speed, left-over marks, empty names, line
+//! lengths, the paths that documents name, and settings that claim an effect without having one.
 //!
 //! Every rule is a function from a file to complaints, and each is tested on a bad example below,
 //! so that a rule that checks nothing is found out. The rules between rooms are in `tidy/rooms.rs`.
@@ -312,6 +312,43 @@ fn lost_paths(document: &Source) -> Vec<String> {
     lost.map(|path| format!("{}: names `{path}`, which is not there", document.path)).collect()
 }
 
+/// The folders of `src` that the map in ARCHITECTURE.md does not name.
+fn unmapped(map: &Source, folders: &[String]) -> Vec<String> {
+    let named = named_paths(&map.text);
+    let missing = folders.iter().filter(|folder| !named.contains(*folder));
+    missing.map(|folder| format!("{}: does not name `{folder}`", map.path)).collect()
+}
+
+/// The folders right below `src`, with `src/` before each.
+fn source_folders() -> Vec<String> {
+    let entries = fs::read_dir(root().join("src")).unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    folders.map(|folder| format!("src/{}", folder.file_name().to_str().unwrap())).collect()
+}
+
+/// Names that say nothing of what they name.
+const EMPTY_NAMES: [&str; 7] = ["common", "helper", "helpers", "impls", "misc", "util", "utils"];
+
+/// Files, folders and types with an empty name.
+fn empty_names(source: &Source) -> Vec<String> {
+    if source.path.starts_with(GENERATED) {
+        return Vec::new();
+    }
+    let mut names: Vec<String> =
+        source.path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+    for line in source.text.lines() {
+        let line = code(line);
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        while let Some(word) = words.next() {
+            if ["struct", "enum", "trait", "mod", "type"].contains(&word) {
+                names.extend(words.next().map(str::to_lowercase));
+            }
+        }
+    }
+    let empty = names.iter().filter(|name| EMPTY_NAMES.contains(&name.as_str()));
+    empty.map(|name| format!("{}: `{name}` says nothing of what it names", source.path)).collect()
+}
+
 /// Tables, links and code blocks cannot be wrapped.
 fn long_prose(document: &Source) -> Vec<String> {
     let mut found = Vec::new();
@@ -444,6 +481,13 @@ fn documents_name_what_exists() {
     let documents = sources("md");
     refuse(documents.iter().flat_map(lost_paths));
     refuse(documents.iter().flat_map(long_prose));
+    let map = documents.iter().find(|document| document.path == "ARCHITECTURE.md");
+    refuse(unmapped(map.expect("it is there"), &source_folders()).into_iter());
+}
+
+#[test]
+fn names_say_what_they_name() {
+    refuse(sources("rs").iter().flat_map(empty_names));
 }
 
 /// Each rule finds its bad example, and lets a good one pass.
@@ -499,6 +543,12 @@ fn the_rules_bite() {
     assert_eq!(named, ["src/a/lib.rs", "tests/it", "bench/x"]);
     assert_eq!(lost_paths(&file("README.md", "`src/nowhere.rs`")).len(), 1);
     assert_eq!(lost_paths(&file("README.md", "`tests/tidy.rs` checks")).len(), 0);
+
+    let map = file("ARCHITECTURE.md", "| `src/a` | letters |\n");
+    assert_eq!(unmapped(&map, &["src/a".to_owned(), "src/b".to_owned()]).len(), 1);
+
+    assert_eq!(empty_names(&file("src/a/utils.rs", "struct Common { helper: u8 }")).len(), 2);
+    assert_eq!(empty_names(&file("src/a/b.rs", "mod commons; // mod utils\n")).len(), 0);
 
     let bare = bare_code(&file(
         "a.rs",
