@@ -17,6 +17,7 @@ mod metadata_source;
 mod network;
 mod node;
 mod publisher;
+mod refused_topics;
 mod replicas;
 mod router;
 mod shard;

@@ -28,6 +28,7 @@ use crate::network::home::LastGiven;
 use crate::network::listener::Listening;
 use crate::network::registry::Connections;
 use crate::network::request_memory::RequestMemory;
+use crate::refused_topics::RefusedTopics;
 use crate::replicas::Replicas;
 use crate::replicas::storage_metrics::StorageMetrics;
 use crate::shared::NodeState;
@@ -53,6 +54,7 @@ pub(crate) struct Shard {
     pub(crate) image: RefCell<Image>,
     pub(crate) coordinators: Coordinators,
     pub(crate) metadata_cache: MetadataCache,
+    pub(crate) refused_topics: RefusedTopics,
     /// Encoded answers to ApiVersions, by version.
     pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
     /// What is left of this shard's block of producer ids.
@@ -119,6 +121,7 @@ impl Shard {
             image: RefCell::default(),
             coordinators: Coordinators::new(rt.clone(), config),
             metadata_cache: MetadataCache::default(),
+            refused_topics: RefusedTopics::default(),
             api_versions_cache: RefCell::default(),
             producer_ids: RefCell::default(),
             connections: Connections::default(),

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use ringlog_client::{
     ConfigChange, ConfigOperation, ConfigResource, NewTopic, OffsetSpec, ProducerSettings,
 };
-use ringlog_types::TopicPartition;
+use ringlog_types::{ErrorCode, TopicPartition};
+use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use ringlog_wire::messages::metadata_response::MetadataResponse;
 
 use crate::node::{Node, texts, values};
+use crate::raw_client::RawClient;
 
 #[tokio::test]
 async fn topics_come_change_and_go() {
@@ -29,6 +32,30 @@ async fn topics_come_change_and_go() {
     client.create_topic(&dry, true).await.unwrap();
     client.delete_topic("one").await.unwrap();
     assert!(client.topics().await.unwrap().is_empty(), "a dry run creates nothing");
+}
+
+/// Who asks for a topic that cannot be made is told that it is unknown: only the log says why, and
+/// names the topic that is in the way.
+#[tokio::test]
+async fn why_a_topic_is_not_made_by_being_asked_for_is_told_once() {
+    let node = Node::start();
+    node.create("a_b", 1, &[]).await;
+    let mut client = RawClient::connect(&node);
+    for _ in 0..20 {
+        let topic = MetadataRequestTopic { name: Some("a.b".into()), ..Default::default() };
+        let asked = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: true,
+            ..Default::default()
+        };
+        let answer = client.ask(9, &asked);
+        let metadata = answer.decode::<MetadataResponse<'_>>();
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        assert_eq!(metadata.topics[0].error_code, unknown);
+    }
+    let (_, log) = node.stop_and_tell();
+    let told = log.matches("Topic 'a.b' collides with existing topic: a_b").count();
+    assert_eq!(told, 1, "{log}");
 }
 
 /// Answers are kept until the metadata changes; one that was given while a change was under way

@@ -25,7 +25,7 @@ const BROKER: Floors = Floors {
     folder: "src/broker/",
     module: "crate::",
     rows: &[
-        &["error", "authorizer", "metadata_cache"],
+        &["error", "authorizer", "metadata_cache", "refused_topics"],
         &["shared"],
         &["network"],
         &["replicas", "metadata_source"],

@@ -210,6 +210,10 @@ pub(crate) async fn auto_create(shard: &Rc<Shard>, names: Vec<Arc<str>>) {
     for topic in created.await.unwrap_or_default() {
         match topic.error {
             ErrorCode::None => tracing::info!(topic = %topic.name, "created by being asked for"),
+            error if shard.refused_topics.is_news(&topic.name, shard.rt.now()) => {
+                let (topic, reason) = (topic.name, topic.message);
+                tracing::warn!(topic, %error, reason, "asked for and not created");
+            }
             error => tracing::debug!(topic = %topic.name, %error, "asked for and not created"),
         }
     }
