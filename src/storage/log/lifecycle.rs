@@ -38,6 +38,7 @@ impl Log {
         let runtime = self.shard.runtime();
         let written = async {
             self.wait_settled(self.offsets.log_end()).await?;
+            self.wait_sealed().await?;
             self.pause_writer().await;
             Ok(())
         };

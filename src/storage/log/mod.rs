@@ -12,6 +12,7 @@
 //! as long as nobody does, the log is the only replica, and it follows what is committed.
 
 pub(crate) mod append;
+mod keeper;
 mod lifecycle;
 pub(crate) mod offsets;
 mod preallocate;
@@ -87,8 +88,10 @@ pub struct Log {
     notification_due: Cell<bool>,
     pub(crate) durable_waiters: OffsetWaiters,
     pub(crate) writer_running: Cell<bool>,
+    pub(crate) keeper_running: Cell<bool>,
+    /// The writer or the keeper stopped.
     pub(crate) writer_stopped: Waiters,
-    /// The writer starts nothing new while this is set (truncation, closing).
+    /// Writer and keeper start nothing new while this is set (truncation, closing).
     pub(crate) writer_paused: Cell<bool>,
     /// Appends are refused: the log is about to be closed.
     pub(crate) closing: Cell<bool>,
@@ -97,8 +100,8 @@ pub struct Log {
     pub(crate) flush_timer_set: Cell<bool>,
     pub(crate) pending_checkpoint: RefCell<Option<PendingCheckpoint>>,
     pub(crate) bytes_since_checkpoint: Cell<u64>,
-    /// The stretch of the open segment to which zeros are being written.
-    pub(crate) zeroing: Cell<Option<(u64, u64)>>,
+    /// The stretch to which zeros are being written, and the segment by its base offset.
+    pub(crate) zeroing: Cell<Option<(Offset, u64)>>,
     pub(crate) zeroing_done: Waiters,
 }
 
@@ -155,6 +158,7 @@ impl Log {
             notification_due: Cell::new(false),
             durable_waiters: OffsetWaiters::default(),
             writer_running: Cell::new(false),
+            keeper_running: Cell::new(false),
             writer_stopped: Waiters::default(),
             writer_paused: Cell::new(false),
             closing: Cell::new(false),
@@ -414,6 +418,7 @@ impl Log {
         self.failure.replace(Some(offline));
         self.shard.remove_dirty(self.dirty_bytes.replace(0));
         self.durable_waiters.wake_all();
+        self.writer_stopped.wake_all();
         if !matches!(error, StorageError::Closed) {
             self.dir.take_offline(error);
             let observer = self.observer.borrow().clone();

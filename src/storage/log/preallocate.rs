@@ -130,7 +130,7 @@ impl Log {
             return;
         }
         let Some(log) = self.this.upgrade() else { return };
-        self.zeroing.set(Some((from, to)));
+        self.zeroing.set(Some((segment.base_offset, from)));
         let (segment, file) = (segment.clone(), file.clone());
         drop(self.shard.runtime().spawn(async move {
             let result = log.write_zeros(&file, from, to).await;
@@ -165,11 +165,12 @@ impl Log {
         Ok(())
     }
 
-    /// Waits while zeros are being written below `end`: a write must never race them.
-    pub(crate) async fn wait_for_zeroing(&self, end: u64) {
+    /// Waits while zeros are being written to the segment below `end`: a write must never race
+    /// them.
+    pub(crate) async fn wait_for_zeroing(&self, segment: &Segment, end: u64) {
         let mut registration = self.zeroing_done.registration();
         poll_fn(|context| match self.zeroing.get() {
-            Some((from, _)) if from < end => {
+            Some((base_offset, from)) if base_offset == segment.base_offset && from < end => {
                 registration.register(context);
                 Poll::Pending
             }

@@ -61,28 +61,30 @@ impl Log {
     /// Finishes a closed segment of which everything is written. Every step may be repeated: with
     /// a full disk it is.
     pub(crate) async fn seal(&self, segment: &Rc<Segment>) -> Result<(), StorageError> {
-        assert!(segment.stage.get() == Stage::Closed && segment.dirty_bytes() == 0);
-        if segment.write.borrow().file.is_none() {
-            self.create_files(segment).await?;
-        }
-        self.wait_for_zeroing(u64::MAX).await;
+        assert!(segment.stage.get() == Stage::Closed && segment.is_written());
+        assert!(self.offsets.settled() >= segment.end_offset.get());
+        self.wait_for_zeroing(segment, u64::MAX).await;
         self.trim(segment).await?;
-        self.advance_settled(segment.end_offset.get());
         let snapshot = segment.closing_snapshot.borrow().clone();
         self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
-        self.bytes_since_checkpoint.set(0);
-        self.pending_checkpoint.replace(None);
-        // The next segment's name says where the log ends, should all before it be removed.
-        if let Some(next) = self.segment_after(segment.base_offset)
-            && next.write.borrow().file.is_none()
-        {
-            self.create_files(&next).await?;
-        }
+        let end_offset = segment.end_offset.get();
+        self.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= end_offset);
+        self.bytes_since_checkpoint.set(self.bytes_written_behind(segment));
         segment.closing_snapshot.take();
         segment.stage.set(Stage::Sealed);
         segment.write.borrow_mut().file = None;
         self.shard.segment_used(segment);
+        // Its name says where the log ends, should all before it be removed.
+        let next = self.segment_after(segment.base_offset);
+        assert!(next.is_some_and(|next| next.has_file()), "a log ends in a segment with a file");
         Ok(())
+    }
+
+    /// Bytes written to the segments behind this one.
+    fn bytes_written_behind(&self, segment: &Segment) -> u64 {
+        let segments = self.segments.borrow();
+        let behind = segments.iter().rev().take_while(|s| s.base_offset > segment.base_offset);
+        behind.map(|segment| segment.write.borrow().written).sum()
     }
 
     /// Cuts the segment's files to their exact sizes and flushes them.
@@ -107,14 +109,20 @@ impl Log {
         self.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
     }
 
-    /// Writes a remembered state once everything below it is in its segment. Returns whether it
-    /// did.
+    /// Whether a remembered state can be written: everything below it is in its segment, and
+    /// segments that end before it are sealed.
+    pub(crate) fn checkpoint_is_ready(&self) -> bool {
+        let end_offset = self.unsealed_segment().end_offset.get().min(self.offsets.settled());
+        self.pending_checkpoint.borrow().as_ref().is_some_and(|state| state.offset <= end_offset)
+    }
+
+    /// Writes a remembered state if it can be. Returns whether it did.
     pub(crate) async fn checkpoint_step(&self) -> Result<bool, StorageError> {
-        let settled = self.offsets.settled();
-        let ready =
-            self.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= settled);
-        let Some(pending) = ready else { return Ok(false) };
-        let segment = self.unfinished_segment();
+        if !self.checkpoint_is_ready() {
+            return Ok(false);
+        }
+        let Some(pending) = self.pending_checkpoint.take() else { return Ok(false) };
+        let segment = self.unsealed_segment();
         if segment.write.borrow().file.is_some() {
             write_index(self.shard.runtime(), &segment, Index::Offsets, false).await?;
             write_index(self.shard.runtime(), &segment, Index::Times, false).await?;

@@ -6,8 +6,10 @@
 //! it is not full, goes as a copy with zeros behind the end, and again with the next write.
 //! Nothing that was acknowledged is ever in a block that is not repeated bit for bit.
 //!
-//! Segments are finished in order: a closed one is written, flushed, trimmed and sealed before
-//! anything of the next is written. So everything below the durable offset is on disk, always.
+//! Segments are written in order: of a closed one everything is written and flushed before the next
+//! has a name on disk. So everything below the durable offset is on disk, always, and a segment
+//! that has a successor was whole. What is left to do for the closed one is done beside the writer
+//! (`keeper`).
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -47,14 +49,15 @@ impl Log {
         drop(self.shard.runtime().spawn(run(log)));
     }
 
-    /// Stops the writer after what it is doing now. It starts again when [`Log::kick_writer`] is
+    /// Stops writer and keeper after what they are doing now. They start again when [`Log::kick_writer`] is
     /// called after `writer_paused` was reset.
     pub(crate) async fn pause_writer(&self) {
         self.writer_paused.set(true);
         let mut stopped = self.writer_stopped.registration();
         let mut zeroed = self.zeroing_done.registration();
         poll_fn(|context| {
-            if !self.writer_running.get() && self.zeroing.get().is_none() {
+            let is_running = self.writer_running.get() || self.keeper_running.get();
+            if !is_running && self.zeroing.get().is_none() {
                 return Poll::Ready(());
             }
             stopped.register(context);
@@ -64,17 +67,38 @@ impl Log {
         .await;
     }
 
-    /// The oldest segment that is not finished.
-    pub(crate) fn unfinished_segment(&self) -> Rc<Segment> {
+    /// The oldest segment that is not sealed.
+    pub(crate) fn unsealed_segment(&self) -> Rc<Segment> {
         let segments = self.segments.borrow();
         let first = segments.iter().rposition(|segment| segment.stage.get() == Stage::Sealed);
         segments[first.map_or(0, |at| at + 1)].clone()
     }
 
+    /// The segment to write to, and the one behind it if that has to be begun: everything of this
+    /// one is on disk.
+    fn segment_to_write(&self) -> (Rc<Segment>, Option<Rc<Segment>>) {
+        let segments = self.segments.borrow();
+        let sealed = segments.iter().rposition(|segment| segment.stage.get() == Stage::Sealed);
+        let mut at = sealed.map_or(0, |at| at + 1);
+        while let Some(next) = segments.get(at + 1)
+            && segments[at].is_written()
+            // A closed segment that got nothing, as after a roll by age, is begun, too.
+            && segments[at].has_file()
+        {
+            if !next.has_file() {
+                return (segments[at].clone(), Some(next.clone()));
+            }
+            at += 1;
+        }
+        (segments[at].clone(), None)
+    }
+
     async fn write_step(&self) -> Result<Progress, StorageError> {
-        let segment = self.unfinished_segment();
-        let closed = segment.stage.get() == Stage::Closed;
-        if self.checkpoint_step().await? {
+        let (segment, next) = self.segment_to_write();
+        if let Some(next) = next {
+            assert!(self.offsets.settled() >= segment.end_offset.get(), "it is on disk");
+            self.create_files(&next).await?;
+            self.kick_keeper();
             return Ok(Progress::More);
         }
         // Before more is written: under load there always is more.
@@ -86,8 +110,8 @@ impl Log {
             self.write_some(&segment).await?;
             return Ok(Progress::More);
         }
-        if closed {
-            self.seal(&segment).await?;
+        if !segment.has_file() {
+            self.create_files(&segment).await?;
             return Ok(Progress::More);
         }
         Ok(Progress::Idle)
@@ -100,7 +124,7 @@ impl Log {
         assert!(plan.end > written, "there is something to write");
         let end_aligned = block_ceil(plan.end);
         self.prepare_blocks(segment, &file, end_aligned).await?;
-        self.wait_for_zeroing(end_aligned).await;
+        self.wait_for_zeroing(segment, end_aligned).await;
         let sync = self.flush() == Flush::Sync;
         let durability = if sync { Durability::Durable } else { Durability::Buffered };
         let (start, end, batch_end) = (plan.start, plan.end, plan.batch_end);
@@ -156,6 +180,7 @@ impl Log {
         }
         self.zero_ahead(segment, &file, bytes);
         self.start_checkpoint();
+        self.kick_keeper();
         self.set_flush_timer();
         Ok(())
     }
@@ -182,7 +207,10 @@ impl Log {
         let (durable, written) = (self.offsets.durable(), write.written_offset);
         let wanted = self.flush_wanted.get().min(segment.end_offset.get());
         let messages = self.config.borrow().flush_messages;
+        // Nothing of the next segment may be on disk while this one may be lost.
+        let is_left = segment.stage.get() == Stage::Closed && segment.dirty_bytes() == 0;
         self.flush() == Flush::Sync
+            || is_left
             || (durable < wanted && wanted <= written)
             || written - durable >= messages
             // The recovery point cannot move beyond what is durable.
@@ -203,6 +231,7 @@ impl Log {
         let bytes = segment.write.borrow_mut().flushed();
         self.shard.tell(|observer| observer.flushed(bytes, runtime.now() - begun));
         self.advance_settled(end_offset);
+        self.kick_keeper();
         Ok(())
     }
 

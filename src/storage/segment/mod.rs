@@ -265,6 +265,17 @@ impl Segment {
         self.directory.replace(directory.clone());
     }
 
+    /// Whether everything appended is on disk. What is appended later is not.
+    pub(crate) fn is_written(&self) -> bool {
+        let write = self.write.borrow();
+        write.written == self.size.get() && !write.unflushed
+    }
+
+    /// Whether the segment has its `.log`, open for writing.
+    pub(crate) fn has_file(&self) -> bool {
+        self.write.borrow().file.is_some()
+    }
+
     /// Bytes that are not written yet.
     pub(crate) fn dirty_bytes(&self) -> u64 {
         self.size.get() - self.write.borrow().written

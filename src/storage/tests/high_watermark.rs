@@ -28,6 +28,7 @@ fn nothing_beyond_the_high_watermark_is_removed_or_stable() {
             assert_eq!((log.last_stable_offset(), log.checkpoint().high_watermark), (55, 55));
             append(log, BatchSpec::default()).expect("taken");
             log.wait_durable(101).await.expect("written");
+            log.wait_sealed().await.expect("sealed");
             assert_eq!(log.high_watermark(), 55, "from now on it is given");
 
             let config = TopicConfig { retention_bytes: 1, ..config };

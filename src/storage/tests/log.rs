@@ -315,15 +315,11 @@ fn retention_removes_whole_segments() {
                     append(log, spec).expect("taken");
                 }
                 log.wait_durable(104).await.expect("written");
-                while log.segment_count() > 1 && log.unfinished_segment().base_offset != 99 {
-                    bench.runtime().yield_now().await;
-                }
+                log.wait_sealed().await.expect("sealed");
                 assert_eq!(log.segment_count(), 12);
                 // The newest record is from 1_010_300.
                 log.apply_retention(1_010_350).await.expect("applied");
-                while log.writer_running.get() {
-                    bench.runtime().yield_now().await;
-                }
+                log.wait_sealed().await.expect("sealed");
                 log.apply_retention(1_010_350).await.expect("applied");
                 assert_eq!(log.segment_count(), left, "{retention_bytes} {retention_ms}");
                 assert_eq!(log.log_start_offset(), log.segments.borrow()[0].base_offset);

@@ -33,6 +33,7 @@ async fn fill(log: &Log, batches: Offset) {
         append(log, BatchSpec { value_bytes: 900, seed, ..Default::default() }).expect("taken");
     }
     log.wait_durable(log.log_end_offset()).await.expect("written");
+    log.wait_sealed().await.expect("sealed");
 }
 
 /// Once they were answered when others had got their offsets.
