@@ -4,8 +4,10 @@
 //! The cache is pure: time and the ids of new sessions come in as arguments. It belongs to one
 //! shard and lives as long as it; a client whose connection lands on another shard gets
 //! `FETCH_SESSION_ID_NOT_FOUND` and starts over with a full fetch, as after a restart. The cache
-//! is bounded by `max.incremental.fetch.session.cache.slots`; a client that finds no slot is
-//! served with full fetches.
+//! is bounded by `max.incremental.fetch.session.cache.slots`, and in bytes: a session may name
+//! 87,000 partitions. A client that finds no slot is served with full fetches. Where there is no
+//! room for a session's bytes, the largest gives way, as long as it is larger than the newcomer: one
+//! that names few partitions is never given up for one that names many.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,6 +61,19 @@ struct SessionPartition {
     last_sent: LastSent,
 }
 
+impl SessionPartition {
+    fn bytes(&self) -> usize {
+        let name = match &self.target.topic {
+            TopicRef::Name(name) => name.len() + ARC_BYTES,
+            TopicRef::Id(_) => 0,
+        };
+        size_of::<SessionPartition>() + name
+    }
+}
+
+/// What a shared name takes besides its bytes: two counts.
+const ARC_BYTES: usize = 16;
+
 struct Session {
     epoch: i32,
     uses_topic_ids: bool,
@@ -67,6 +82,8 @@ struct Session {
     /// Where the next response begins, so that the first partitions do not starve the others
     /// when a response is full.
     start: usize,
+    /// What its partitions take.
+    bytes: usize,
 }
 
 /// A session between two caches.
@@ -101,12 +118,40 @@ pub(crate) struct FetchPlan {
 /// The sessions of one shard.
 pub(crate) struct SessionCache {
     slots: usize,
+    bytes_max: usize,
     sessions: HashMap<i32, Session>,
+    /// Of all sessions.
+    bytes: usize,
 }
 
 impl SessionCache {
-    pub(crate) fn new(slots: usize) -> SessionCache {
-        SessionCache { slots, sessions: HashMap::new() }
+    pub(crate) fn new(slots: usize, bytes_max: usize) -> SessionCache {
+        SessionCache { slots, bytes_max, sessions: HashMap::new(), bytes: 0 }
+    }
+
+    fn insert(&mut self, session_id: i32, session: Session) {
+        self.bytes += session.bytes;
+        let before = self.sessions.insert(session_id, session);
+        assert!(before.is_none(), "an id is given once");
+    }
+
+    fn remove(&mut self, session_id: i32) -> Option<Session> {
+        let session = self.sessions.remove(&session_id)?;
+        self.bytes -= session.bytes;
+        Some(session)
+    }
+
+    /// Makes room for so many bytes more, of a session that will have `of` in all: larger ones give
+    /// way, the largest first. False if there is not enough of them.
+    fn make_room(&mut self, more: usize, of: usize) -> bool {
+        while self.bytes + more > self.bytes_max {
+            let largest = self.sessions.iter().max_by_key(|(_, session)| session.bytes);
+            match largest {
+                Some((&id, session)) if session.bytes > of => self.remove(id),
+                _ => return false,
+            };
+        }
+        true
     }
 
     /// How many sessions are open.
@@ -132,7 +177,7 @@ impl SessionCache {
         let request = SessionRequest { targets, ..request };
         if request.epoch == FINAL_EPOCH || request.epoch == INITIAL_EPOCH {
             // A full request that names a session ends it.
-            self.sessions.remove(&request.session_id);
+            self.remove(request.session_id);
             if request.epoch == FINAL_EPOCH || request.targets.is_empty() {
                 return Ok(sessionless(request.targets));
             }
@@ -146,11 +191,20 @@ impl SessionCache {
         if session.uses_topic_ids != request.uses_topic_ids {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        let before = session.bytes;
         session.update(request.targets, &request.forgotten);
+        let now_bytes = session.bytes;
+        self.bytes = self.bytes - before + now_bytes;
         if session.partitions.is_empty() {
-            self.sessions.remove(&request.session_id);
+            self.remove(request.session_id);
             return Ok(sessionless(Vec::new()));
         }
+        if now_bytes > before && !self.make_room(0, now_bytes) {
+            self.remove(request.session_id);
+        }
+        // It may have been the largest.
+        let session =
+            self.sessions.get_mut(&request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         let targets = session.partitions.iter_mut().map(|partition| &mut partition.target);
         targets.for_each(|target| target.note_name(&name_of));
         session.epoch = next_epoch(session.epoch);
@@ -175,14 +229,20 @@ impl SessionCache {
             .targets
             .iter()
             .map(|target| SessionPartition { target: target.clone(), last_sent: NEVER_SENT });
+        let partitions: Vec<SessionPartition> = partitions.collect();
+        let bytes = partitions.iter().map(SessionPartition::bytes).sum();
+        if !self.make_room(bytes, bytes) {
+            return sessionless(request.targets);
+        }
         let session = Session {
             epoch: next_epoch(INITIAL_EPOCH),
             uses_topic_ids: request.uses_topic_ids,
             last_used: now,
-            partitions: partitions.collect(),
+            partitions,
             start: 0,
+            bytes,
         };
-        self.sessions.insert(session_id, session);
+        self.insert(session_id, session);
         FetchPlan { session_id, incremental: false, targets: request.targets, first_slot: 0 }
     }
 
@@ -191,7 +251,7 @@ impl SessionCache {
         let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
         match oldest {
             Some((&id, session)) if now - session.last_used >= EVICTION_AGE_MIN => {
-                self.sessions.remove(&id);
+                self.remove(id);
                 true
             }
             _ => false,
@@ -200,7 +260,7 @@ impl SessionCache {
 
     /// Takes a session out, to follow its connection to another shard.
     pub(crate) fn take(&mut self, session_id: i32) -> Option<TakenSession> {
-        let session = self.sessions.remove(&session_id)?;
+        let session = self.remove(session_id)?;
         Some(TakenSession { session_id, session })
     }
 
@@ -209,8 +269,9 @@ impl SessionCache {
     pub(crate) fn put(&mut self, taken: TakenSession, now: Instant) {
         let TakenSession { session_id, session } = taken;
         let has_room = self.sessions.len() < self.slots || self.evict_one(now);
-        if has_room && !self.sessions.contains_key(&session_id) {
-            self.sessions.insert(session_id, session);
+        let is_new = !self.sessions.contains_key(&session_id);
+        if has_room && is_new && self.make_room(session.bytes, session.bytes) {
+            self.insert(session_id, session);
         }
     }
 
@@ -267,6 +328,8 @@ impl Session {
             });
             self.start =
                 if self.partitions.is_empty() { 0 } else { self.start % self.partitions.len() };
+            self.partitions.shrink_to(self.partitions.len() * 2);
+            self.bytes = self.partitions.iter().map(SessionPartition::bytes).sum();
         }
     }
 
@@ -325,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_session_remembers_what_was_asked() {
-        let mut cache = SessionCache::new(2);
+        let mut cache = SessionCache::new(2, 1 << 20);
         let full =
             cache.plan(request(0, 0, vec![target(0, 0), target(1, 0)]), T0, 14, |_| None).unwrap();
         assert_eq!((full.session_id, full.incremental, full.targets.len()), (7, false, 2));
@@ -349,7 +412,7 @@ mod tests {
             uses_topic_ids: true,
             ..request(session_id, epoch, targets)
         };
-        let mut cache = SessionCache::new(2);
+        let mut cache = SessionCache::new(2, 1 << 20);
         let names = |plan: Result<FetchPlan, _>| -> Vec<_> {
             plan.unwrap().targets.into_iter().map(|target| target.known_as).collect()
         };
@@ -362,9 +425,34 @@ mod tests {
         assert_eq!(names(deleted), [Some("logs".into()), None]);
     }
 
+    /// 200 sessions that named 87,000 partitions each took 1.2 GB.
+    #[test]
+    fn sessions_are_bounded_in_bytes_and_the_largest_gives_way() {
+        let one = SessionPartition { target: target(0, 0), last_sent: NEVER_SENT }.bytes();
+        let mut cache = SessionCache::new(1000, 100 * one);
+        let open = |cache: &mut SessionCache, count, id: u32| {
+            let targets = (0..count).map(|p| target(p, 0)).collect();
+            cache.plan(request(0, 0, targets), T0, id << 1, |_| None).unwrap().session_id
+        };
+        assert_eq!(open(&mut cache, 101, 1), 0, "more than there is");
+        assert_eq!(open(&mut cache, 60, 2), 2);
+        assert_eq!(open(&mut cache, 60, 3), 0, "not larger than the newcomer");
+        assert_eq!(open(&mut cache, 40, 4), 4);
+        assert_eq!((cache.len(), cache.bytes), (2, 100 * one));
+        assert_eq!(open(&mut cache, 10, 5), 5);
+        assert_eq!((cache.len(), cache.bytes), (2, 50 * one), "the one of 60 is gone");
+        // One that grows beyond what there is ends, and its client starts over.
+        let more = (100..200).map(|p| target(p, 0)).collect();
+        let grown = cache.plan(request(5, 1, more), T0, 0, |_| None).unwrap_err();
+        assert_eq!(grown, ErrorCode::FetchSessionIdNotFound);
+        assert_eq!((cache.len(), cache.bytes), (1, 40 * one));
+        assert!(cache.take(4).is_some());
+        assert_eq!(cache.bytes, 0);
+    }
+
     #[test]
     fn a_partition_is_fetched_once() {
-        let mut cache = SessionCache::new(2);
+        let mut cache = SessionCache::new(2, 1 << 20);
         let targets = vec![target(0, 0), target(1, 0), target(0, 8)];
         let expected = [target(0, 8), target(1, 0)];
         let sessionless = cache.plan(request(0, -1, targets.clone()), T0, 14, |_| None).unwrap();
@@ -378,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_full_partition_goes_to_the_end() {
-        let mut cache = SessionCache::new(2);
+        let mut cache = SessionCache::new(2, 1 << 20);
         let order = |plan: &FetchPlan| -> Vec<i32> {
             plan.targets.iter().map(|target| target.partition).collect()
         };
@@ -396,7 +484,7 @@ mod tests {
 
     #[test]
     fn wrong_ids_and_epochs_are_refused() {
-        let mut cache = SessionCache::new(2);
+        let mut cache = SessionCache::new(2, 1 << 20);
         let plan = |cache: &mut SessionCache, id, epoch, targets| {
             cache.plan(request(id, epoch, targets), T0, 14, |_| None).map(|plan| plan.session_id)
         };
@@ -413,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_session_goes_on_in_another_cache() {
-        let (mut here, mut there) = (SessionCache::new(1), SessionCache::new(1));
+        let (mut here, mut there) = (SessionCache::new(1, 1 << 20), SessionCache::new(1, 1 << 20));
         here.plan(request(0, 0, vec![target(3, 5)]), T0, 14, |_| None).unwrap();
         assert!(here.take(8).is_none());
         there.put(here.take(7).unwrap(), T0);
@@ -429,7 +517,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded() {
-        let mut cache = SessionCache::new(2);
+        let mut cache = SessionCache::new(2, 1 << 20);
         for id in [2, 4, 6] {
             cache.plan(request(0, 0, vec![target(0, 0)]), T0, id, |_| None).unwrap();
         }

@@ -100,6 +100,7 @@ impl Shard {
             dirty_bytes_max,
             // Beyond all of these together, it is answers that peers do not take.
             buffer_bytes_max: tail_cache_bytes + read_ahead_bytes + dirty_bytes_max + request_bytes,
+            buffer_bytes_reserved: request_bytes / 4,
             recovery_checkpoint_bytes: config.recovery_checkpoint_bytes,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
             open_segments_max: node
@@ -126,7 +127,7 @@ impl Shard {
             producer_ids: RefCell::default(),
             connections: Connections::default(),
             connection_limits,
-            fetch_sessions: RefCell::new(SessionCache::new(slots)),
+            fetch_sessions: RefCell::new(SessionCache::new(slots, request_bytes / 8)),
             request_memory: Rc::new(RequestMemory::new(request_bytes)),
             directory_locks: OnceCell::new(),
             checkpoint_turn: Semaphore::new(1),

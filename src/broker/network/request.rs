@@ -53,6 +53,14 @@ impl Held {
         drop(self.0.claim.take());
     }
 
+    /// Holds this much from now on: it is less, or taken already.
+    pub(crate) fn shrink_to(&self, bytes: usize) {
+        if let Some(claim) = self.0.claim.take() {
+            claim.force(bytes);
+            self.0.claim.set(Some(claim));
+        }
+    }
+
     /// What the answer holds until it is sent; nothing if that is little.
     pub(crate) fn into_claim_of_answer(self, memory: &RequestMemory) -> Option<Claim> {
         let bytes = self.0.answer_bytes.get();

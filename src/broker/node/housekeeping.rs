@@ -48,7 +48,7 @@ async fn sweep_connections(shard: Rc<Shard>) {
         idle_ms => Duration::from_millis(idle_ms as u64),
     };
     let memory = &shard.request_memory;
-    let is_short = || memory.is_short() || shard.replicas.storage.is_short_of_memory();
+    let is_short = || memory.is_short() || shard.replicas.storage.is_nearly_short_of_memory();
     loop {
         let was_short = is_short();
         let interval = match was_short {

@@ -4,11 +4,13 @@
 //! targets, asks every owning shard once, and turns the results into a response.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringlog_runtime::{Instant, Piece};
 use ringlog_storage::{AbortedTransaction, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
+use crate::network::lane::Standing;
 use crate::replicas::Replicas;
 use crate::replicas::message_sets::{self, OldReader, Room};
 use crate::replicas::partition::{FetchWaiter, Partition};
@@ -57,6 +59,11 @@ impl PartitionRead {
     }
 }
 
+/// How often a read that waits for memory looks for it.
+const MEMORY_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// A read waits for memory at least so long: its client would ask again at once.
+const MEMORY_WAIT_MIN: Duration = Duration::from_millis(100);
+
 /// The bounds of one fetch.
 #[derive(Clone, Copy)]
 pub(crate) struct FetchLimits {
@@ -75,6 +82,9 @@ pub(crate) struct FetchLimits {
     /// The client reads no batches but these.
     pub(crate) old_reader: Option<OldReader>,
     pub(crate) deadline: Instant,
+    /// How the client's peer stands with the node: who is not known to take its answers leaves some
+    /// of the memory to others.
+    pub(crate) standing: Standing,
 }
 
 #[derive(Clone, Copy)]
@@ -148,9 +158,30 @@ pub(crate) async fn park(
     }
 }
 
+/// Waits, with empty hands, until there is memory to read to. If there is none for as long as the
+/// client waits, or a little longer, it gets nothing yet.
+async fn wait_for_memory(replicas: &Replicas, limits: FetchLimits) -> FetchLimits {
+    let is_short = || match limits.standing {
+        Standing::Known => replicas.storage.is_short_of_memory(),
+        Standing::Other => replicas.storage.is_nearly_short_of_memory(),
+    };
+    if !is_short() {
+        return limits;
+    }
+    let until = limits.deadline.max(replicas.rt.now() + MEMORY_WAIT_MIN);
+    while is_short() {
+        if replicas.rt.now() >= until {
+            return FetchLimits { bytes_max: 0, whole_first_batch: false, ..limits };
+        }
+        replicas.rt.sleep(MEMORY_LOOK_INTERVAL).await;
+    }
+    limits
+}
+
 /// Reads partitions that this shard owns, within a common limit: what each may take is decided one
 /// after the other, what is on disk is then read at once.
 pub(crate) async fn read_items(replicas: Rc<Replicas>, items: Items, limits: FetchLimits) -> Reads {
+    let limits = wait_for_memory(&replicas, limits).await;
     let mut left = limits;
     let mut results = Vec::with_capacity(items.len());
     let mut waiting = Vec::new();
@@ -163,7 +194,7 @@ pub(crate) async fn read_items(replicas: Rc<Replicas>, items: Items, limits: Fet
         };
         if let Some(reader) = limits.old_reader {
             let nothing_yet = left.bytes_max == limits.bytes_max;
-            let room = match nothing_yet && reader.sets_no_total() {
+            let room = match nothing_yet && left.bytes_max > 0 && reader.sets_no_total() {
                 true => FetchLimits { bytes_max: usize::MAX, ..left },
                 false => left,
             };

@@ -37,6 +37,8 @@ pub struct StorageOptions {
     /// Memory of all buffers of the shard, those of requests and of answers on their way to
     /// clients too, beyond which a read takes hardly more.
     pub buffer_bytes_max: usize,
+    /// Of those, so many are kept for readers that are known to take what they ask for.
+    pub buffer_bytes_reserved: usize,
     /// Bytes appended but not written, over all logs of the shard, at which producers wait.
     pub dirty_bytes_max: usize,
     /// The same for a single log.
@@ -57,6 +59,7 @@ impl Default for StorageOptions {
             tail_cache_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
             buffer_bytes_max: 128 << 20,
+            buffer_bytes_reserved: 16 << 20,
             dirty_bytes_max: 32 << 20,
             log_dirty_bytes_max: 8 << 20,
             open_segments_max: 256,
@@ -177,8 +180,17 @@ impl StorageShard {
 
     /// Whether so much memory is in use that reads had better be small.
     pub fn is_short_of_memory(&self) -> bool {
-        let used = self.0.runtime.buffers().used_bytes() + self.0.planned_bytes.get();
-        used >= self.0.options.buffer_bytes_max
+        self.used_bytes() >= self.0.options.buffer_bytes_max
+    }
+
+    /// Whether what is left is kept for readers that are known to take what they ask for.
+    pub fn is_nearly_short_of_memory(&self) -> bool {
+        let reserved = self.0.options.buffer_bytes_reserved;
+        self.used_bytes() >= self.0.options.buffer_bytes_max.saturating_sub(reserved)
+    }
+
+    fn used_bytes(&self) -> usize {
+        self.0.runtime.buffers().used_bytes() + self.0.planned_bytes.get()
     }
 
     /// Counts memory that a read is about to take.

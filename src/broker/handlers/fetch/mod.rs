@@ -44,6 +44,13 @@ const VERSION_REPLICA_STATE: i16 = 15;
 /// From this version a client that asked the wrong leader is told who is the right one (KIP-951).
 const VERSION_CURRENT_LEADER: i16 = 16;
 
+/// A fetch of so many partitions holds hardly anything while it waits.
+const FEW_TARGETS: usize = 16;
+/// What a fetch takes for each of its partitions, about, while it waits.
+const TARGET_BYTES: usize = 256;
+/// How often a fetch of many partitions looks whether others wait for memory.
+const SHORT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// `IsolationLevel.READ_COMMITTED`.
 const READ_COMMITTED: i8 = 1;
 
@@ -65,10 +72,17 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(plan) => plan,
         Err(error) => return refuse(&request, error),
     };
-    request.peer.fetch_session.set(plan.session_id);
+    let before = request.peer.fetch_session.replace(plan.session_id);
+    if before != plan.session_id {
+        // A connection has one session; what it began before, it will not go on with.
+        drop(shard.fetch_sessions.borrow_mut().take(before));
+    }
     // What is left of the request is the plan; it may wait for long.
     let request = request.without_body();
-    request.held.release();
+    match plan.targets.len() {
+        ..=FEW_TARGETS => request.held.release(),
+        many => request.held.shrink_to(many * TARGET_BYTES),
+    }
     let reads = if replica_id >= 0 {
         // No other broker is a replica of anything here.
         plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
@@ -77,6 +91,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             fetch_for(&shard, &request.peer, &plan.targets, limits).await;
         let bytes = reads.iter().map(|read| read.bytes).sum();
         request.peer.touched(&shard, owner, bytes);
+        if limits.old_reader.is_some() {
+            // Made for this answer alone.
+            request.held.count_answer(bytes);
+        }
         reads
     };
     let news = news(&shard, &plan, reads, request.version);
@@ -92,7 +110,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 }
 
 /// Fetches, but waits for nothing that the peer does not wait for: when its side of the
-/// connection has ended, it gets what is there.
+/// connection has ended, it gets what is there. So it does if it waits for many partitions, and
+/// others for the memory that they take.
 async fn fetch_for(
     shard: &Rc<Shard>,
     peer: &Peer,
@@ -102,9 +121,12 @@ async fn fetch_for(
     {
         let mut fetched = pin!(fetch(shard, targets, limits));
         let mut ended = pin!(peer.ended.wait());
+        let mut short = pin!(until_short(shard));
         let until_ended = poll_fn(|context| match fetched.as_mut().poll(context) {
             Poll::Ready(fetched) => Poll::Ready(Some(fetched)),
-            Poll::Pending => ended.as_mut().poll(context).map(|()| None),
+            Poll::Pending if ended.as_mut().poll(context).is_ready() => Poll::Ready(None),
+            Poll::Pending if targets.len() <= FEW_TARGETS => Poll::Pending,
+            Poll::Pending => short.as_mut().poll(context).map(|()| None),
         });
         if let Some(fetched) = until_ended.await {
             return fetched;
@@ -112,6 +134,13 @@ async fn fetch_for(
     }
     let limits = FetchLimits { deadline: shard.rt.now(), ..limits };
     fetch(shard, targets, limits).await
+}
+
+/// Waits until somebody waits for memory.
+async fn until_short(shard: &Shard) {
+    while !shard.request_memory.is_short() {
+        shard.rt.sleep(SHORT_LOOK_INTERVAL).await;
+    }
 }
 
 fn refuse(request: &Request, error: ErrorCode) -> Answer {
@@ -176,6 +205,7 @@ fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLi
         takes_zstd: request.version >= VERSION_ZSTD,
         old_reader: OldReader::of(request.version),
         deadline: request.arrived + Duration::from_millis(wait_ms),
+        standing: request.peer.record.standing(),
     }
 }
 
