@@ -110,6 +110,12 @@ impl StorageError {
             if *action != "flush" && is_disk_full(source))
     }
 
+    /// Whether a file is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Kafka's code for it.
     pub fn error_code(&self) -> ErrorCode {
         match self {

@@ -41,6 +41,12 @@ impl Uuid {
     pub fn is_zero(&self) -> bool {
         *self == Uuid::ZERO
     }
+
+    /// In how many bits two ids differ. Two that were drawn at random differ in some sixty.
+    pub fn bits_apart(&self, other: &Uuid) -> u32 {
+        let of = |uuid: &Uuid| u128::from_be_bytes(uuid.0);
+        (of(self) ^ of(other)).count_ones()
+    }
 }
 
 impl fmt::Display for Uuid {

@@ -56,3 +56,34 @@ async fn a_consumer_goes_on_behind_damaged_records_or_stops_if_the_topic_says_so
         assert_eq!(response.responses[0].partitions[0].error_code, error, "from {offset}");
     }
 }
+
+/// A changed topic id set the directory aside, and the partition started empty at offset 0.
+#[tokio::test]
+async fn nothing_empty_takes_the_place_of_a_partition_whose_id_is_damaged() {
+    let node = Node::start();
+    node.create("t", 1, &[]).await;
+    let sent = values(20, 30);
+    node.produce("t", 0, &sent, ProducerSettings::default()).await;
+    let metadata = node.partition_dir("t-0").join("partition.metadata");
+    let data = node.stop();
+    let sound = fs::read_to_string(&metadata).unwrap();
+    let at = sound.find("topic_id: ").unwrap() + 14;
+    // One bit of what the character stands for.
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let value = digits.iter().position(|digit| *digit == sound.as_bytes()[at]).unwrap();
+    let mut damaged = sound.clone().into_bytes();
+    damaged[at] = digits[value ^ 8];
+    fs::write(&metadata, damaged).unwrap();
+    let node = Node::start_with(data, &["--shards", "1"]);
+    let mut client = RawClient::connect(&node);
+    let frame = client.ask(4, &fetch("t", &[from_offset(0, 0)]));
+    let response: FetchResponse<'_> = frame.decode();
+    let error = response.responses[0].partitions[0].error_code;
+    // It is offline, and so without a leader.
+    assert_eq!(error, ErrorCode::NotLeaderOrFollower.code());
+    assert!(metadata.exists(), "it was set aside");
+    let data = node.stop();
+    fs::write(&metadata, sound).unwrap();
+    let node = Node::start_with(data, &["--shards", "1"]);
+    assert_eq!(texts(&node.consume("t", 0, 0).await), sent);
+}

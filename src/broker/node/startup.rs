@@ -234,6 +234,11 @@ struct Matched {
     strays: Vec<(usize, TopicPartition)>,
 }
 
+/// A topic id on disk that differs from the cluster's in no more bits is the same, damaged: ids
+/// are random. Its directory is no other topic's and is not set aside, so that nothing empty takes
+/// its place; opening it is refused, and says why.
+const DAMAGED_ID_BITS_MAX: u32 = 12;
+
 /// Which directory belongs to which partition of the image. The others are named.
 fn match_directories(
     directories: &LogDirs,
@@ -244,10 +249,12 @@ fn match_directories(
     for log in found_logs {
         let name = &log.topic_partition;
         let topic = image.topic(&name.topic);
-        let id_differs = |topic: &Topic| log.topic_id.is_some_and(|id| id != topic.id);
+        let is_of_another = |topic: &Topic| {
+            log.topic_id.is_some_and(|id| id.bits_apart(&topic.id) > DAMAGED_ID_BITS_MAX)
+        };
         let why = match topic {
             None => "there is no such topic",
-            Some(topic) if id_differs(topic) => "it is of an earlier topic of this name",
+            Some(topic) if is_of_another(topic) => "it is of an earlier topic of this name",
             Some(topic) if !topic.partitions.contains_key(&name.partition) => {
                 "the topic has no such partition"
             }

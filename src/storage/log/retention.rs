@@ -65,8 +65,16 @@ impl Log {
                 return Ok(removed);
             }
             let expired = config.retention_ms >= 0
-                && now_ms.saturating_sub(self.newest_timestamp(&segment).await?)
-                    > config.retention_ms;
+                && match self.newest_timestamp(&segment).await {
+                    Ok(newest) => now_ms.saturating_sub(newest) > config.retention_ms,
+                    // There is nothing left to keep, and what follows is not to stay for ever.
+                    Err(error) if segment.stage.get() == Stage::Sealed && error.is_not_found() => {
+                        tracing::error!(partition = %self.topic_partition, %error,
+                            base_offset = segment.base_offset, "a segment is gone");
+                        true
+                    }
+                    Err(error) => return Err(error),
+                };
             if !expired && (size > excess || excess == 0) {
                 return Ok(removed);
             }

@@ -110,7 +110,7 @@ impl Log {
         let hint = opening.hint;
         let topic_id = opening.topic_id(&listing, topic_id).await?;
         let mut epochs = opening.epochs(&listing).await?;
-        let segments = opening.segments(&listing, &mut epochs, &mut report).await?;
+        let segments = Box::pin(opening.segments(&listing, &mut epochs, &mut report)).await?;
         let open = segments.last().expect("there is always one").clone();
         let log_end_offset = open.end_offset.get();
         let log_start_offset =

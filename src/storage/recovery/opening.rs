@@ -12,15 +12,15 @@ use crate::directories::checkpoint;
 use crate::error::StorageError;
 use crate::index::offset_index::OffsetIndex;
 use crate::index::time_index::TimeIndex;
-use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 use crate::local_offsets::{LocalOffset, parse_offset};
 use crate::log::seal;
 use crate::names;
 use crate::recovery::beyond::Beyond;
 use crate::recovery::open::OpenHint;
-use crate::recovery::walk::{self, RecoveryReport, Walk};
+use crate::recovery::walk::{self, Fenced, RecoveryReport, Walk};
 use crate::segment::scan::Scanner;
-use crate::segment::{Segment, SegmentIndex, Stage};
+use crate::segment::{Fence, Segment, SegmentIndex, Stage};
 use crate::shard::StorageShard;
 
 /// Small files larger than this are not what they claim to be.
@@ -34,6 +34,8 @@ pub(crate) struct Listing {
     pub(crate) snapshots: BTreeSet<Offset>,
     /// Files with offsets that go before the checkpoints; see [`crate::local_offsets`].
     local_offsets: Vec<(LocalOffset, u64)>,
+    /// Base offsets of `.index` files.
+    indexes: BTreeSet<Offset>,
     has_epochs: bool,
     has_metadata: bool,
     has_fences: bool,
@@ -80,6 +82,9 @@ impl Opening<'_> {
             let path = self.path.join(&entry.name);
             match names::parse_segment_file(&entry.name) {
                 Some((base, names::LOG)) => listing.segments.push((base, entry.len)),
+                Some((base, names::INDEX)) => {
+                    listing.indexes.insert(base);
+                }
                 Some((offset, names::SNAPSHOT)) => {
                     listing.snapshots.insert(offset);
                 }
@@ -160,7 +165,8 @@ impl Opening<'_> {
                 self.path,
                 format!(
                     "it belongs to another topic of this name (id {id}, the cluster has {known}); \
-                     move it away if it is not needed"
+                     move it away if it is not needed, or, if its partition.metadata is damaged, \
+                     put the cluster's id there"
                 ),
             )),
             _ => Ok(id),
@@ -176,9 +182,67 @@ impl Opening<'_> {
             Ok(entries) => Ok(LeaderEpochCache::from_entries(entries)),
             Err(malformed) => {
                 let path = self.path.join(names::LEADER_EPOCH_CHECKPOINT);
-                Err(StorageError::unusable(&path, malformed.to_string()))
+                tracing::warn!(path = %path.display(), %malformed, "made anew from the log");
+                Box::pin(self.epochs_of_log(listing)).await
             }
         }
+    }
+
+    /// The epochs as the batches have them. They only grow: a segment is walked only if the next
+    /// one begins with another epoch than it.
+    async fn epochs_of_log(&self, listing: &Listing) -> Result<LeaderEpochCache, StorageError> {
+        let (mut entries, mut next_epoch) = (Vec::new(), None);
+        for &(base, _) in listing.segments.iter().rev() {
+            let path = self.path.join(names::segment_file(base, names::LOG));
+            let mut scanner = Scanner::open(self.runtime(), &path).await?;
+            let Ok(first) = scanner.header(0).await? else { continue };
+            let (mut position, mut epoch) = (0, None);
+            while let Ok(header) = scanner.header(position).await? {
+                if epoch < Some(header.leader_epoch) {
+                    epoch = Some(header.leader_epoch);
+                    let start_offset = header.base_offset;
+                    entries.push(EpochEntry { epoch: header.leader_epoch, start_offset });
+                }
+                if next_epoch == Some(first.leader_epoch) {
+                    break;
+                }
+                position += header.size as u64;
+            }
+            next_epoch = Some(first.leader_epoch);
+        }
+        entries.sort_by_key(|entry| entry.start_offset);
+        entries.dedup_by_key(|entry| entry.epoch);
+        let mut epochs = LeaderEpochCache::from_entries(entries);
+        epochs.set_changed();
+        Ok(epochs)
+    }
+
+    /// The offsets that lie in no segment, if one between `segment` and the next is gone of which
+    /// other files are left.
+    async fn gap_behind(
+        &self,
+        segment: &Segment,
+        next_base: Offset,
+        listing: &Listing,
+    ) -> Result<Option<Fence>, StorageError> {
+        if listing.indexes.range(segment.base_offset + 1..next_base).next().is_none() {
+            return Ok(None);
+        }
+        // What a truncation leaves of files looks the same, but then the offsets are here.
+        let mut scanner = Scanner::open(self.runtime(), &segment.path(names::LOG)).await?;
+        let (mut position, mut end_offset) = (0, segment.base_offset);
+        while let Ok(header) = scanner.header(position).await? {
+            position += header.size as u64;
+            end_offset = header.next_offset();
+        }
+        let size = segment.size.get();
+        let is_gap = position == size && end_offset < next_base;
+        Ok(is_gap.then_some(Fence {
+            position: size,
+            end_position: size,
+            first_offset: end_offset,
+            end_offset: next_base,
+        }))
     }
 
     /// Up to where everything was on disk once, by two witnesses: the recovery point, which has no
@@ -225,6 +289,14 @@ impl Opening<'_> {
                     segment
                 }
             };
+            if let Some(next_base) = next_base
+                && let Some(fence) = Box::pin(self.gap_behind(&segment, next_base, listing)).await?
+            {
+                segment.fences.borrow_mut().push(fence);
+                let path = segment.path(names::LOG);
+                let reason = "the segment behind it is gone";
+                report.fenced.push(Fenced { path, fence, reason });
+            }
             segments.push(Rc::new(segment));
         }
         let newest = segments.last().expect("there is one for each file").clone();

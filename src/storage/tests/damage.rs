@@ -221,3 +221,105 @@ fn a_log_that_may_not_have_a_hole_is_refused_and_left_as_it_is() {
         }
     });
 }
+
+/// A log of three segments, each of which starts another leader epoch, that was closed cleanly.
+async fn three_segments(bench: &Bench) {
+    let opened = bench.open().await;
+    for epoch in 0..3 {
+        for at in 0..BATCHES {
+            let batch = spec(at).build();
+            let summary = crate::testing::summary(&batch);
+            let now_ms = spec(at).timestamp;
+            let origin = crate::AppendOrigin::Client;
+            opened.log.append(&batch, &summary, origin, epoch, now_ms).expect("taken");
+        }
+        if epoch < 2 {
+            opened.log.roll_if_larger(1, 0);
+        }
+    }
+    bench.close(opened).await;
+}
+
+fn with_three_segments<F, Fut>(test: F)
+where
+    F: Fn(Bench) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join("data");
+    on_shard(move |runtime| {
+        let (path, test) = (path.clone(), test.clone());
+        async move {
+            let bench = Bench::new(runtime, &path, TopicConfig::default());
+            three_segments(&bench).await;
+            test(bench).await;
+        }
+    });
+}
+
+/// Acknowledged records were missing without a word.
+#[test]
+fn a_segment_that_is_gone_at_a_start_is_a_fence() {
+    with_three_segments(|bench| async move {
+        fs::remove_file(log_file(&bench, END)).expect("removed");
+        let opened = bench.open().await;
+        assert_eq!(opened.report.fenced.len(), 1, "{:?}", opened.report);
+        let fence = opened.report.fenced[0].fence;
+        assert_eq!((fence.first_offset, fence.end_offset), (END, 2 * END));
+        let log = &opened.log;
+        let error = log.read(END + 1, 10_000, 3 * END, true).await.expect_err("fenced");
+        assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
+        assert_eq!(log.pass_damage(END + 1), Some(2 * END));
+        for offset in [0, 2 * END] {
+            let read = log.read(offset, 1 << 20, 3 * END, true).await.expect("readable");
+            assert_eq!(read.first_batch_base, Some(offset));
+        }
+    });
+}
+
+/// What a truncation leaves of a segment's files, and what is appended later, is no gap.
+#[test]
+fn an_index_that_is_left_of_a_segment_is_no_fence() {
+    with_three_segments(|bench| async move {
+        for base in [1, END + 3] {
+            fs::write(log_file(&bench, base).with_extension("index"), []).expect("written");
+        }
+        let opened = bench.open().await;
+        assert_eq!(opened.report.fenced, []);
+        assert_eq!(opened.log.log_end_offset(), 3 * END);
+    });
+}
+
+/// Retention of the partition failed for ever.
+#[test]
+fn a_segment_that_is_gone_while_the_log_is_open_does_not_hold_retention() {
+    with_three_segments(|bench| async move {
+        let opened = bench.open().await;
+        fs::remove_file(log_file(&bench, 0)).expect("removed");
+        let mut config = (*opened.log.config()).clone();
+        config.retention_ms = 1_000;
+        opened.log.update_config(Arc::new(config));
+        let now_ms = spec(0).timestamp + 1_000_000;
+        let removed = opened.log.apply_retention(now_ms).await.expect("it goes on");
+        assert!(removed >= 2, "{removed}");
+        assert!(opened.log.log_start_offset() >= 2 * END);
+    });
+}
+
+/// It took the partition offline though the log has all of it.
+#[test]
+fn damaged_leader_epochs_are_made_anew_from_the_log() {
+    with_three_segments(|bench| async move {
+        let opened = bench.open().await;
+        let epochs = opened.log.epoch_entries();
+        assert_eq!(epochs.len(), 3);
+        bench.close(opened).await;
+        let path = bench.directory().join("leader-epoch-checkpoint");
+        for damaged in ["0\n3\n0 0\n", "\u{1}", "0\n1\nx 0\n"] {
+            fs::write(&path, damaged).expect("written");
+            let opened = bench.open().await;
+            assert_eq!(opened.log.epoch_entries(), epochs, "{damaged:?}");
+            bench.close(opened).await;
+        }
+    });
+}
