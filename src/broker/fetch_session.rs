@@ -162,8 +162,8 @@ impl SessionCache {
 
     /// Applies a request to its session and says what to fetch.
     ///
-    /// `random_id` proposes the id of a new session, `name_of` knows the topics there are. Errors are
-    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH` and
+    /// `random_id` proposes the id of a new session, `name_of` knows the topics there are. Errors
+    /// are `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH` and
     /// `FETCH_SESSION_TOPIC_ID_ERROR`; the client answers all of them with a full fetch.
     pub(crate) fn plan(
         &mut self,

@@ -49,7 +49,7 @@ const STORAGE: Floors = Floors {
     module: "crate::",
     rows: &[
         &["names", "error", "wait", "observer", "text_lines"],
-        &["index", "leader_epoch_cache"],
+        &["index", "leader_epoch_cache", "local_offsets"],
         &["producers", "log_dir"],
         &["segment"],
         &["shard", "journal"],
@@ -63,7 +63,6 @@ const STORAGE: Floors = Floors {
         ("index/transaction_index.rs", "log"),
         ("index/transaction_index.rs", "read"),
         ("index/transaction_index.rs", "segment"),
-        ("log/lifecycle.rs", "recovery"),
         ("log/seal.rs", "directories"),
         ("recovery/opening.rs", "directories"),
         ("shard/mod.rs", "log"),

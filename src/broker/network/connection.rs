@@ -45,7 +45,7 @@ pub(crate) struct Peer {
     /// How it moves what is sent to it and what it sends.
     pub(crate) record: Rc<Record>,
     /// Nothing is received from it just now: its end would not be noticed.
-    pub(crate) is_unread: Cell<bool>,
+    is_unread: Cell<bool>,
     home: RefCell<Home>,
 }
 
@@ -66,6 +66,11 @@ impl Peer {
             is_unread: Cell::new(false),
             home: RefCell::default(),
         }
+    }
+
+    /// Whether nothing is received from it just now: its end would not be noticed.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.is_unread.get()
     }
 
     /// Notes that a request was for partitions of `owner` alone, or of several shards (`None`),

@@ -132,7 +132,7 @@ impl Connections {
                 );
                 connection.stream.shutdown();
             }
-            if connection.peer.is_unread.get() && connection.stream.has_peer_ended() {
+            if connection.peer.is_unread() && connection.stream.has_peer_ended() {
                 connection.peer.ended.set();
             }
         }

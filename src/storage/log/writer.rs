@@ -49,8 +49,8 @@ impl Log {
         drop(self.shard.runtime().spawn(run(log)));
     }
 
-    /// Stops writer and keeper after what they are doing now. They start again when [`Log::kick_writer`] is
-    /// called after `writer_paused` was reset.
+    /// Stops writer and keeper after what they are doing now. They start again when
+    /// [`Log::kick_writer`] is called after `writer_paused` was reset.
     pub(crate) async fn pause_writer(&self) {
         self.writer_paused.set(true);
         let mut stopped = self.writer_stopped.registration();

@@ -3,7 +3,8 @@
 //! A loss of power at any step leaves a log that opens without complaint, and in which nothing
 //! that was appended after the truncation is ever taken for what was there before:
 //!
-//! 1. Everything is written and flushed, and writer and keeper are stopped. The place of the cut is found.
+//! 1. Everything is written and flushed, and writer and keeper are stopped. The place of the cut
+//!    is found.
 //! 2. The recovery point on disk is lowered to the cut ([`crate::local_offsets`]). From here on a
 //!    start reads everything behind the cut again and believes no witness of what was there.
 //! 3. The log in memory is cut, in one step: readers see the old log or the new one. Who waits for
