@@ -14,6 +14,15 @@ pub struct EpochEntry {
     pub start_offset: Offset,
 }
 
+/// Where an epoch ends in a log, as a replica or a client is told that compares its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEndOffset {
+    /// The leader epoch.
+    pub epoch: LeaderEpoch,
+    /// The offset behind the last record that was written under it.
+    pub end_offset: Offset,
+}
+
 /// The epochs of one log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LeaderEpochCache {
@@ -70,25 +79,24 @@ impl LeaderEpochCache {
         self.entries.last().map(|entry| entry.epoch)
     }
 
-    /// The largest epoch at or below the requested one, and where it ends; `(-1, -1)` when the
-    /// requested epoch is newer than any known (`LeaderEpochFileCache.endOffsetFor`).
+    /// The largest epoch at or below the requested one, and where it ends; none when the requested
+    /// epoch is newer than any known (`LeaderEpochFileCache.endOffsetFor`).
     pub(crate) fn end_offset_for(
         &self,
         requested: LeaderEpoch,
         log_end_offset: Offset,
-    ) -> (LeaderEpoch, Offset) {
+    ) -> Option<EpochEndOffset> {
         if requested < 0 {
-            return (-1, -1);
+            return None;
         }
         if self.latest_epoch() == Some(requested) {
-            return (requested, log_end_offset);
+            return Some(EpochEndOffset { epoch: requested, end_offset: log_end_offset });
         }
-        let higher = self.entries.partition_point(|entry| entry.epoch <= requested);
-        match (higher.checked_sub(1), self.entries.get(higher)) {
-            (_, None) => (-1, -1),
-            (None, Some(higher)) => (requested, higher.start_offset),
-            (Some(floor), Some(higher)) => (self.entries[floor].epoch, higher.start_offset),
-        }
+        let above = self.entries.partition_point(|entry| entry.epoch <= requested);
+        let end_offset = self.entries.get(above)?.start_offset;
+        // Below the oldest epoch, it is the requested one that ends where the log begins.
+        let epoch = above.checked_sub(1).map_or(requested, |floor| self.entries[floor].epoch);
+        Some(EpochEndOffset { epoch, end_offset })
     }
 
     /// The epoch under which `offset` was written.
@@ -147,18 +155,19 @@ mod tests {
     fn end_offsets_follow_kip_279() {
         let cache = cache(&[(2, 10), (4, 20), (7, 35)]);
         for (requested, answer) in [
-            (-1, (-1, -1)),
-            (0, (0, 10)),
-            (2, (2, 20)),
-            (3, (2, 20)),
-            (4, (4, 35)),
-            (6, (4, 35)),
-            (7, (7, 50)),
-            (8, (-1, -1)),
+            (-1, None),
+            (0, Some((0, 10))),
+            (2, Some((2, 20))),
+            (3, Some((2, 20))),
+            (4, Some((4, 35))),
+            (6, Some((4, 35))),
+            (7, Some((7, 50))),
+            (8, None),
         ] {
+            let answer = answer.map(|(epoch, end_offset)| EpochEndOffset { epoch, end_offset });
             assert_eq!(cache.end_offset_for(requested, 50), answer, "{requested}");
         }
-        assert_eq!(LeaderEpochCache::default().end_offset_for(0, 5), (-1, -1));
+        assert_eq!(LeaderEpochCache::default().end_offset_for(0, 5), None);
     }
 
     #[test]

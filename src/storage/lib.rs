@@ -33,7 +33,7 @@ pub use directories::{
 };
 pub use error::{AppendError, ReadError, StorageError};
 pub use index::transaction_index::AbortedTransaction;
-pub use leader_epoch_cache::EpochEntry;
+pub use leader_epoch_cache::{EpochEndOffset, EpochEntry};
 pub use log::append::{AppendOrigin, Appended};
 pub use log::timestamps::TimestampOffset;
 pub use log::{Log, LogObserver};

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringlog_runtime::ShardId;
-use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
+use ringlog_types::{ErrorCode, LeaderEpoch, Uuid};
 use ringlog_wire::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
 };
@@ -59,10 +59,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     for ((topic, partition), end) in places.into_iter().zip(ends) {
         let answer = &mut response.topics[topic].partitions[partition];
         match end {
-            Ok((epoch, end_offset)) => {
-                answer.leader_epoch = epoch;
-                answer.end_offset = end_offset;
+            Ok(Some(end)) => {
+                answer.leader_epoch = end.epoch;
+                answer.end_offset = end.end_offset;
             }
+            // The answer's defaults say it: epoch and offset -1.
+            Ok(None) => {}
             Err(error) => answer.error_code = error.code(),
         }
     }
@@ -82,7 +84,7 @@ fn route(
     Ok((entry.owner, Query { topic_id: topic.id, partition: index, leader_epoch }))
 }
 
-type EpochEnd = Result<(LeaderEpoch, Offset), ErrorCode>;
+type EpochEnd = Result<Option<ringlog_storage::EpochEndOffset>, ErrorCode>;
 
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<EpochEnd> {
     let find = |query: Query| {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringlog_runtime::{Instant, Piece};
-use ringlog_storage::{AbortedTransaction, Log, ReadError, ReadPlan};
+use ringlog_storage::{AbortedTransaction, EpochEndOffset, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
 use crate::network::lane::Standing;
@@ -22,7 +22,7 @@ pub(crate) struct PartitionRead {
     pub(crate) last_stable_offset: Offset,
     pub(crate) log_start_offset: Offset,
     /// The epoch and end offset at which the reader's log parts from ours (KIP-595).
-    pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
+    pub(crate) diverging: Option<EpochEndOffset>,
     /// What a reader of committed transactions has to leave out.
     pub(crate) aborted: Vec<AbortedTransaction>,
     pub(crate) pieces: Vec<Piece>,
@@ -339,18 +339,18 @@ pub(crate) async fn plan_over_damage(
 
 /// Whether the log has what the reader asks for, or at which epoch and end offset the log that it
 /// has read parted from this one (`Partition.readRecords`).
-fn check_position(log: &Log, item: ReadItem) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+fn check_position(log: &Log, item: ReadItem) -> Result<Option<EpochEndOffset>, ErrorCode> {
     let ReadItem { fetch_offset, last_fetched_epoch, .. } = item;
-    let end = (last_fetched_epoch >= 0).then(|| log.epoch_end_offset(last_fetched_epoch));
+    let compares = last_fetched_epoch >= 0;
+    let end = if compares { log.epoch_end_offset(last_fetched_epoch) } else { None };
     // An epoch newer than any here is of another log, and nothing in common can be named: the
     // reader has to start over.
-    let is_of_another_log = end.is_some_and(|(epoch, offset)| epoch < 0 || offset < 0);
+    let is_of_another_log = compares && end.is_none();
     if is_of_another_log || fetch_offset < log.log_start_offset() {
         return Err(ErrorCode::OffsetOutOfRange);
     }
-    let parts = |&(epoch, end_offset): &(LeaderEpoch, Offset)| {
-        epoch < last_fetched_epoch || end_offset < fetch_offset
-    };
+    let parts =
+        |end: &EpochEndOffset| end.epoch < last_fetched_epoch || end.end_offset < fetch_offset;
     match end.filter(parts) {
         None if fetch_offset > log.log_end_offset() => Err(ErrorCode::OffsetOutOfRange),
         diverging => Ok(diverging),

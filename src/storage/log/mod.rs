@@ -33,7 +33,7 @@ use ringlog_config::{Flush, TopicConfig};
 use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
-use crate::leader_epoch_cache::{EpochEntry, LeaderEpochCache};
+use crate::leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
 use crate::local_offsets::{LocalOffset, LocalOffsets};
 use crate::log::append::Appended;
 use crate::log::offsets::LogOffsets;
@@ -289,9 +289,9 @@ impl Log {
         self.epochs.borrow().latest_epoch()
     }
 
-    /// The largest epoch at or below `epoch` and its end offset; `(-1, -1)` if `epoch` is newer
-    /// than any known (KIP-279).
-    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+    /// The largest epoch at or below `epoch` and its end offset; none if `epoch` is newer than any
+    /// known (KIP-279).
+    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> Option<EpochEndOffset> {
         self.epochs.borrow().end_offset_for(epoch, self.log_end_offset())
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use ringlog_config::TopicConfig;
 
 use crate::testing::{BatchSpec, Bench, append, on_shard, summary};
-use crate::{AppendOrigin, EpochEntry, Log, names};
+use crate::{AppendOrigin, EpochEndOffset, EpochEntry, Log, names};
 
 /// Runs a test on an empty data directory with an index entry for nearly every batch.
 fn on_bench<F, Fut>(test: F)
@@ -114,7 +114,10 @@ fn epochs_start_where_they_did() {
         for _ in 0..2 {
             let opened = bench.open().await;
             assert_eq!(opened.log.epoch_entries(), entries);
-            assert_eq!(opened.log.epoch_end_offset(0), (0, 2));
+            assert_eq!(
+                opened.log.epoch_end_offset(0),
+                Some(EpochEndOffset { epoch: 0, end_offset: 2 })
+            );
             bench.close(opened).await;
             assert_eq!(std::fs::read(&file).expect("there"), written);
         }

@@ -337,8 +337,8 @@ fn partition_data(
         });
         data.aborted_transactions = Some(aborted.collect());
     }
-    if let Some((epoch, end_offset)) = read.diverging {
-        data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+    if let Some(end) = read.diverging {
+        data.diverging_epoch = EpochEndOffset { epoch: end.epoch, end_offset: end.end_offset };
     }
     // Clients of every version take an empty list of batches, not all of them null.
     data.records = Some(Records::default());
