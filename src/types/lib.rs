@@ -5,7 +5,7 @@ mod topic;
 mod uuid;
 
 pub use error_code::ErrorCode;
-pub use topic::{InvalidTopicName, TopicPartition, validate_topic_name};
+pub use topic::{InvalidTopicName, TopicIdPartition, TopicPartition, validate_topic_name};
 pub use uuid::{InvalidUuid, Uuid};
 
 /// The position of a record in a partition's log; the first is 0.

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::Uuid;
+
 /// Longest legal topic name, in bytes: with `-`, a partition and `.<uuid>-delete` the directory
 /// name must stay within 255 (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -43,6 +45,24 @@ pub fn validate_topic_name(name: &str) -> Result<(), InvalidTopicName> {
         return Err(InvalidTopicName::IllegalCharacter);
     }
     Ok(())
+}
+
+/// One partition of the topic with this id. A topic that is deleted and created again has the same
+/// name and another id, so this names one log for ever. As Kafka's `TopicIdPartition`, without the
+/// name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TopicIdPartition {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's index, from 0.
+    pub partition: i32,
+}
+
+impl TopicIdPartition {
+    /// The partition `partition` of the topic with the id `topic_id`.
+    pub fn new(topic_id: Uuid, partition: i32) -> TopicIdPartition {
+        TopicIdPartition { topic_id, partition }
+    }
 }
 
 /// One partition of one topic. Cheap to clone. Displays as Kafka's `topic-0`, which is also the

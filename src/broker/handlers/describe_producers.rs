@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ringlog_runtime::ShardId;
 use ringlog_storage::DescribedProducer;
-use ringlog_types::{ErrorCode, Uuid, validate_topic_name};
+use ringlog_types::{ErrorCode, TopicIdPartition, Uuid, validate_topic_name};
 use ringlog_wire::messages::describe_producers_request::DescribeProducersRequest;
 use ringlog_wire::messages::describe_producers_response::{
     DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
@@ -32,8 +32,7 @@ const NOT_ALLOWED: &str = "Topic authorization failed.";
 
 /// A partition that is asked about, and its place in the answer.
 struct Query {
-    topic_id: Uuid,
-    partition: i32,
+    asked: TopicIdPartition,
     place: (usize, usize),
 }
 
@@ -57,7 +56,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             match route(&found, partition) {
                 Ok((owner, topic_id)) => {
                     let place = (response.topics.len(), answered.partitions.len());
-                    queries.push((owner, Query { topic_id, partition, place }));
+                    let asked = TopicIdPartition::new(topic_id, partition);
+                    queries.push((owner, Query { asked, place }));
                 }
                 Err((error, message)) => refuse(&mut answer, error, message),
             }
@@ -107,7 +107,7 @@ async fn describe(
     queries: Vec<(ShardId, Query)>,
     response: &mut DescribeProducersResponse<'_>,
 ) {
-    let named = queries.iter().map(|(owner, query)| (*owner, (query.topic_id, query.partition)));
+    let named = queries.iter().map(|(owner, query)| (*owner, query.asked));
     let counts = shard.on_owners(named.collect(), count_all).await;
     let mut total = 0;
     let mut taken = Vec::new();
@@ -122,7 +122,7 @@ async fn describe(
             Ok(count) => {
                 total += count;
                 places.push(query.place);
-                taken.push((owner, (query.topic_id, query.partition, count)));
+                taken.push((owner, (query.asked, count)));
             }
         }
     }
@@ -137,8 +137,11 @@ async fn describe(
     }
 }
 
-async fn count_all(shard: Rc<Shard>, asked: Vec<(Uuid, i32)>) -> Vec<Result<usize, ErrorCode>> {
-    let count = |(topic_id, partition): (Uuid, i32)| {
+async fn count_all(
+    shard: Rc<Shard>,
+    asked: Vec<TopicIdPartition>,
+) -> Vec<Result<usize, ErrorCode>> {
+    let count = |TopicIdPartition { topic_id, partition }| {
         let partition = shard.replicas.topics.local_partition(&topic_id, partition);
         partition
             .map(|partition| partition.log.producer_count())
@@ -150,10 +153,10 @@ async fn count_all(shard: Rc<Shard>, asked: Vec<(Uuid, i32)>) -> Vec<Result<usiz
 /// At most as many as were counted of each, the rest has come meanwhile.
 async fn describe_all(
     shard: Rc<Shard>,
-    asked: Vec<(Uuid, i32, usize)>,
+    asked: Vec<(TopicIdPartition, usize)>,
 ) -> Vec<Result<Vec<DescribedProducer>, ErrorCode>> {
     let mut results = Vec::with_capacity(asked.len());
-    for (topic_id, partition, count) in asked {
+    for (TopicIdPartition { topic_id, partition }, count) in asked {
         let partition = shard.replicas.topics.local_partition(&topic_id, partition);
         results.push(match partition {
             Some(partition) => Ok(partition.log.describe_producers(count)),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use ringlog_metadata::{Controller as Decisions, DirectoriesAtStart, DirectoryAssignment, Image};
 use ringlog_storage::LogDirs;
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{ErrorCode, TopicIdPartition, Uuid};
 
 use crate::error::NodeError;
 use crate::metadata_source::embedded::controller::Controller;
@@ -33,17 +33,17 @@ pub(crate) async fn compare(
     shard: &Rc<Shard>,
     controller: &Controller,
     at_start: &DirectoriesAtStart,
-    found: &HashMap<(Uuid, i32), Uuid>,
-) -> Result<HashMap<(Uuid, i32), String>, NodeError> {
+    found: &HashMap<TopicIdPartition, Uuid>,
+) -> Result<HashMap<TopicIdPartition, String>, NodeError> {
     let node_id = shard.node.config.node_id;
     let unusable = shard.node.directories().unusable().first().map(ToString::to_string);
     let image = controller.image();
     let (mut assignments, mut away) = (Vec::new(), HashMap::new());
     for topic in image.topics() {
         for (&partition, registered) in &topic.partitions {
-            let (topic_id, place) = (topic.id, (topic.id, partition));
+            let named = TopicIdPartition::new(topic.id, partition);
             let recorded = registered.directory(node_id);
-            let directory = found.get(&place).copied();
+            let directory = found.get(&named).copied();
             if directory.is_none() {
                 if at_start.may_create(recorded) {
                     continue;
@@ -54,12 +54,12 @@ pub(crate) async fn compare(
                          is not there: is its disk mounted? If the disk is lost, delete the topic"
                     )
                 });
-                away.insert(place, reason);
+                away.insert(named, reason);
                 if at_start.is_directory(recorded) {
                     continue;
                 }
             }
-            assignments.push(DirectoryAssignment { topic_id, partition, directory });
+            assignments.push(DirectoryAssignment { topic_id: topic.id, partition, directory });
         }
     }
     let assign = |decisions: &Decisions, _| decisions.assign_directories(node_id, &assignments);

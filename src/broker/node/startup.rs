@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ringlog_metadata::{BrokerEndpoint, Controller as Decisions, Image, Registration, Topic};
 use ringlog_storage::{FoundLog, LogDirs, OpenedDirs};
-use ringlog_types::{ErrorCode, TopicPartition, Uuid};
+use ringlog_types::{ErrorCode, TopicIdPartition, TopicPartition, Uuid};
 
 use crate::error::NodeError;
 use crate::metadata_source::embedded::controller::Controller;
@@ -62,7 +62,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let begun = publisher::make(shard, &controller, |decisions, _| decisions.bootstrap()).await;
     begun.map_err(cannot_register)?;
     let mut found = settle(shard, directories, matched).await;
-    let ids = found.logs.iter().map(|(place, found)| (*place, found.dir.id())).collect();
+    let ids = found.logs.iter().map(|(named, found)| (*named, found.dir.id())).collect();
     // Before the node registers without what is missing, and forgets that it was there.
     found.away = log_directories::compare(shard, &controller, &at_start, &ids).await?;
     advertise(shard, address);
@@ -229,7 +229,7 @@ async fn register(
 
 /// The directories that were found, sorted out.
 struct Matched {
-    logs: HashMap<(Uuid, i32), FoundLog>,
+    logs: HashMap<TopicIdPartition, FoundLog>,
     /// Those of no partition, each with the place of its log directory.
     strays: Vec<(usize, TopicPartition)>,
 }
@@ -259,11 +259,11 @@ fn match_directories(
                 "the topic has no such partition"
             }
             Some(topic) => {
-                let place = (topic.id, name.partition);
-                if let Some(other) = matched.logs.get(&place) {
+                let named = TopicIdPartition::new(topic.id, name.partition);
+                if let Some(other) = matched.logs.get(&named) {
                     return Err(in_two_places(directories, other, &log));
                 }
-                matched.logs.insert(place, log);
+                matched.logs.insert(named, log);
                 continue;
             }
         };
@@ -288,9 +288,9 @@ async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> F
     };
     let kept = directories.keep_checkpoints(&shard.rt, keep).await;
     let doubt = kept.err().map(|error| error.to_string());
-    let with_dir = |(place, log): ((Uuid, i32), FoundLog)| {
+    let with_dir = |(named, log): (TopicIdPartition, FoundLog)| {
         let dir = directories.get(log.dir_index).expect("found in a directory in use").clone();
-        (place, FoundPartition { dir, hint: log.hint })
+        (named, FoundPartition { dir, hint: log.hint })
     };
     Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt, away: HashMap::new() }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use ringlog_config::{BrokerConfig, TopicConfig};
 use ringlog_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
 use ringlog_storage::{Log, LogDir, OpenHint};
-use ringlog_types::{TopicPartition, Uuid};
+use ringlog_types::{TopicIdPartition, TopicPartition, Uuid};
 
 use crate::replicas::Replicas;
 use crate::replicas::offline::OfflinePartition;
@@ -42,11 +42,11 @@ pub(crate) struct FoundPartition {
 #[derive(Default)]
 pub(crate) struct Found {
     /// The partitions' directories, by topic and partition.
-    pub(crate) logs: HashMap<(Uuid, i32), FoundPartition>,
+    pub(crate) logs: HashMap<TopicIdPartition, FoundPartition>,
     /// Why a partition may have a log although none was found, so that none is created.
     pub(crate) doubt: Option<String>,
     /// The same of single partitions: their logs are in directories that are away.
-    pub(crate) away: HashMap<(Uuid, i32), String>,
+    pub(crate) away: HashMap<TopicIdPartition, String>,
 }
 
 /// Serves everything in the image, with the logs that were found on disk. Run once, at start.
@@ -183,8 +183,8 @@ async fn open_partition(
     found: &Found,
 ) -> Result<Rc<Partition>, Unopened> {
     let name = TopicPartition::new(topic.name.clone(), index);
-    let place = (topic.id, index);
-    let (opened, dir) = match found.logs.get(&place) {
+    let named = TopicIdPartition::new(topic.id, index);
+    let (opened, dir) = match found.logs.get(&named) {
         Some(found) => {
             let FoundPartition { dir, hint } = found.clone();
             let id = Some(topic.id);
@@ -192,7 +192,7 @@ async fn open_partition(
             (opened.await.map(|(log, _)| log), dir)
         }
         None => {
-            let doubt = found.away.get(&place).or(found.doubt.as_ref());
+            let doubt = found.away.get(&named).or(found.doubt.as_ref());
             if let Some(reason) = doubt.cloned() {
                 return Err(Unopened { reason, dir_index: None });
             }

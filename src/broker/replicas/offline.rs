@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ringlog_runtime::sync::Notify;
-use ringlog_types::{ErrorCode, TopicPartition, Uuid};
+use ringlog_types::{ErrorCode, TopicIdPartition, TopicPartition, Uuid};
 
 use crate::replicas::Replicas;
 use crate::replicas::topics::TopicEntry;
@@ -26,7 +26,7 @@ pub(crate) struct OfflinePartition {
 /// What a shard knows of offline partitions: those of all shards.
 #[derive(Default)]
 pub(crate) struct Offline {
-    known: RefCell<HashMap<(Uuid, i32), OfflinePartition>>,
+    known: RefCell<HashMap<TopicIdPartition, OfflinePartition>>,
     /// Of this shard, noticed and not told yet; each of its partitions is at most once.
     untold: RefCell<Vec<OfflinePartition>>,
     noticed: Notify,
@@ -36,7 +36,7 @@ pub(crate) struct Offline {
 
 impl Offline {
     pub(crate) fn contains(&self, topic_id: Uuid, partition: i32) -> bool {
-        self.known.borrow().contains_key(&(topic_id, partition))
+        self.known.borrow().contains_key(&TopicIdPartition::new(topic_id, partition))
     }
 
     /// Notes a partition of this shard that went offline while it was served. Called from within
@@ -59,9 +59,10 @@ impl Offline {
 
     /// Hears of partitions that are offline, of whichever shard.
     pub(crate) fn hear(&self, partitions: &[OfflinePartition]) {
-        let known = partitions
-            .iter()
-            .map(|partition| ((partition.topic_id, partition.name.partition), partition.clone()));
+        let known = partitions.iter().map(|partition| {
+            let named = TopicIdPartition::new(partition.topic_id, partition.name.partition);
+            (named, partition.clone())
+        });
         self.known.borrow_mut().extend(known);
     }
 
@@ -88,7 +89,7 @@ impl Offline {
 
     /// Forgets the partitions of a topic that is deleted.
     pub(crate) fn forget(&self, topic_id: &Uuid) {
-        self.known.borrow_mut().retain(|(topic, _), _| topic != topic_id);
+        self.known.borrow_mut().retain(|named, _| named.topic_id != *topic_id);
     }
 }
 

@@ -14,7 +14,9 @@ use bytes::Bytes;
 use ringlog_record::{BatchError, BatchSummary, HEADER_BYTES};
 use ringlog_runtime::ShardId;
 use ringlog_storage::{AppendOrigin, Appended};
-use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
+use ringlog_types::{
+    ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicIdPartition, TopicPartition, Uuid,
+};
 use ringlog_wire::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
@@ -270,14 +272,14 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
 /// The partitions that a request has named.
 #[derive(Default)]
 struct Repeated {
-    few: SmallVec<[(Uuid, i32); FEW_PARTITIONS]>,
-    many: HashSet<(Uuid, i32)>,
+    few: SmallVec<[TopicIdPartition; FEW_PARTITIONS]>,
+    many: HashSet<TopicIdPartition>,
 }
 
 impl Repeated {
     /// Notes the partition, and tells whether it was noted before.
     fn is_repeated(&mut self, topic_id: Uuid, partition: i32) -> bool {
-        let named = (topic_id, partition);
+        let named = TopicIdPartition::new(topic_id, partition);
         if self.many.is_empty() && self.few.len() < FEW_PARTITIONS {
             let is_repeated = self.few.contains(&named);
             self.few.push(named);
