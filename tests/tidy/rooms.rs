@@ -73,7 +73,14 @@ const STORAGE: Floors = Floors {
 const HANDLERS: Floors = Floors {
     folder: "src/broker/handlers/",
     module: "crate::handlers::",
-    rows: &[&["authorized_operations", "authorizer", "forwarded", "group_routing", "scatter"]],
+    rows: &[&[
+        "authorized_configs",
+        "authorized_operations",
+        "authorized_topics",
+        "forwarded",
+        "group_routing",
+        "scatter",
+    ]],
     exceptions: &[],
 };
 

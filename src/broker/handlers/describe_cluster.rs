@@ -55,6 +55,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         controller_id: shard.node.config.node_id,
         brokers: brokers.collect(),
         cluster_authorized_operations: authorized_operations::of_cluster(
+            &shard,
+            &request,
             asked.include_cluster_authorized_operations,
         ),
         ..Default::default()

@@ -27,6 +27,8 @@ use ringlog_wire::messages::describe_configs_response::{
 };
 use ringlog_wire::{EncodeError, Message, Writer};
 
+use crate::authorizer::Operation;
+use crate::handlers::authorized_configs;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
@@ -113,7 +115,9 @@ async fn encode(
     let mut paused_at = 0;
     for resource in resources {
         let described = match body.len() {
-            ..ANSWER_BYTES_MAX => entries(known, resource),
+            ..ANSWER_BYTES_MAX => {
+                may_describe(shard, request, resource).and_then(|()| entries(known, resource))
+            }
             _ => Err((ErrorCode::PolicyViolation, TOO_MUCH.to_owned())),
         };
         append(&mut body, request.version, result(resource, described, detail))?;
@@ -126,6 +130,17 @@ async fn encode(
         body.no_tags();
     }
     Ok(body.into_bytes())
+}
+
+fn may_describe(
+    shard: &Shard,
+    request: &Request,
+    resource: &DescribeConfigsResource<'_>,
+) -> Result<(), Refusal> {
+    let (resource_type, name) = (resource.resource_type, &resource.resource_name);
+    let describe = Operation::DescribeConfigs;
+    authorized_configs::check(shard, request, describe, resource_type, name)
+        .map_err(|(error, words)| (error, words.to_owned()))
 }
 
 /// Appends one result: what an answer of it alone has between the count and the end.

@@ -18,7 +18,6 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(close) => return close,
     };
-    let operations = authorized_operations::of_group(asked.include_authorized_operations);
     let mut response = DescribeGroupsResponse::default();
     for group_id in &asked.groups {
         let mut described = match describe(&shard, &request, group_id).await {
@@ -26,7 +25,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             Err(error) => failed(group_id, error),
         };
         if described.error_code == 0 {
-            described.authorized_operations = operations;
+            let is_asked = asked.include_authorized_operations;
+            described.authorized_operations =
+                authorized_operations::of_group(&shard, &request, group_id, is_asked);
         }
         response.groups.push(described);
     }

@@ -12,7 +12,8 @@ use ringlog_wire::messages::describe_topic_partitions_response::{
     DescribeTopicPartitionsResponseTopic,
 };
 
-use crate::handlers::authorized_operations;
+use crate::authorizer::Operation;
+use crate::handlers::{authorized_operations, authorized_topics};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::replicas::offline;
@@ -27,12 +28,16 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     if asked.cursor.as_ref().is_some_and(|cursor| !is_cursor_good(&asked, cursor)) {
         return request.respond(&refused(&asked));
     }
+    let may_describe =
+        |name: &str| authorized_topics::may(&shard, &request, Operation::Describe, name);
     let mut names: Vec<String> = match asked.topics.is_empty() {
         true => shard.replicas.topics.all().iter().map(|topic| topic.name.to_string()).collect(),
         false => asked.topics.iter().map(|topic| topic.name.to_string()).collect(),
     };
     names.sort();
     names.dedup();
+    let (names, denied): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| may_describe(name));
     let (first_topic, first_partition) = match &asked.cursor {
         Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index as usize),
         None => (String::new(), 0),
@@ -49,17 +54,23 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             break;
         }
         let Some(topic) = shard.replicas.topics.by_name(&name) else {
-            response.topics.push(unknown(name));
+            let operations = authorized_operations::of_topic(&shard, &request, &name);
+            response.topics.push(unknown(name, operations));
             continue;
         };
         let count = topic.partitions.len().saturating_sub(first).min(left);
         left -= count;
-        response.topics.push(described(&shard, &topic, first, count));
+        let operations = authorized_operations::of_topic(&shard, &request, &name);
+        response.topics.push(described(&shard, &topic, first, count, operations));
         if first + count < topic.partitions.len() {
             let partition_index = (first + count) as i32;
             response.next_cursor = Some(Cursor { topic_name: name.into(), partition_index });
             break;
         }
+    }
+    // Of all topics those are left out that may not be described.
+    if !asked.topics.is_empty() {
+        response.topics.extend(denied.into_iter().map(forbidden));
     }
     request.respond(&response)
 }
@@ -81,7 +92,16 @@ fn refused<'a>(asked: &DescribeTopicPartitionsRequest<'a>) -> DescribeTopicParti
     DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() }
 }
 
-fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic<'static> {
+fn forbidden(name: String) -> DescribeTopicPartitionsResponseTopic<'static> {
+    DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        name: Some(name.into()),
+        topic_authorized_operations: authorized_operations::OMITTED,
+        ..Default::default()
+    }
+}
+
+fn unknown(name: String, operations: i32) -> DescribeTopicPartitionsResponseTopic<'static> {
     let error = match validate_topic_name(&name) {
         Ok(()) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
@@ -89,7 +109,7 @@ fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic<'static> {
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name.into()),
-        topic_authorized_operations: authorized_operations::OF_TOPIC,
+        topic_authorized_operations: operations,
         ..Default::default()
     }
 }
@@ -99,6 +119,7 @@ fn described(
     topic: &TopicEntry,
     first: usize,
     count: usize,
+    operations: i32,
 ) -> DescribeTopicPartitionsResponseTopic<'static> {
     let partitions = topic.partitions.iter().enumerate().skip(first).take(count);
     DescribeTopicPartitionsResponseTopic {
@@ -123,6 +144,6 @@ fn described(
                 }
             })
             .collect(),
-        topic_authorized_operations: authorized_operations::OF_TOPIC,
+        topic_authorized_operations: operations,
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ringlog_types::ErrorCode;
+use ringlog_wire::{Message, Reader};
 
 use crate::metadata_source::{AskError, Asked};
 use crate::network::answers::Answer;
@@ -25,4 +26,26 @@ pub(crate) async fn forward(
         Err(AskError::Refused(error)) => failed(error),
         Err(AskError::Unencodable(error)) => request.unencodable(&error),
     }
+}
+
+/// Like [`forward`] with what is left of a request some of which was answered here: `complete`
+/// makes the answer of that and what the metadata source says.
+pub(crate) async fn forward_part(
+    shard: &Rc<Shard>,
+    request: &Request,
+    body: Bytes,
+    failed: impl FnOnce(ErrorCode) -> Answer,
+    complete: impl FnOnce(&[u8]) -> Answer,
+) -> Answer {
+    let asked = Asked { api: request.api, version: request.version, body };
+    match publisher::ask(shard, asked).await {
+        Ok(response) => complete(&response),
+        Err(AskError::Refused(error)) => failed(error),
+        Err(AskError::Unencodable(error)) => request.unencodable(&error),
+    }
+}
+
+/// What the metadata source has said.
+pub(crate) fn said<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
+    M::decode(&mut Reader::new(body), version).expect("the source encodes in this version")
 }

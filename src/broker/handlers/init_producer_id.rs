@@ -38,6 +38,13 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         // to look for the coordinator again would keep it asking for ever.
         return request.respond(&refused(ErrorCode::UnsupportedVersion));
     }
+    // Kafka asks for a topic of any name; there are no rules yet that could name one.
+    let may_write =
+        request.authorize(shard.node.authorizer, Operation::IdempotentWrite, Resource::Cluster)
+            || request.authorize(shard.node.authorizer, Operation::Write, Resource::Topic(""));
+    if !may_write {
+        return request.respond(&refused(ErrorCode::ClusterAuthorizationFailed));
+    }
     match next_producer_id(&shard).await {
         // Without a transactional id every call is a new producer, with epoch 0.
         Ok(producer_id) => request.respond(&InitProducerIdResponse {

@@ -17,6 +17,8 @@ use ringlog_wire::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 
+use crate::authorizer::Operation;
+use crate::handlers::authorized_topics;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::replicas::partition::Partition;
@@ -78,6 +80,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     for topic in &asked.topics {
         let mut answered =
             ListOffsetsTopicResponse { name: topic.name.clone(), ..Default::default() };
+        let may_describe =
+            authorized_topics::may(&shard, &request, Operation::Describe, &topic.name);
         for partition in &topic.partitions {
             let partition_index = partition.partition_index;
             let Some(times) = times_asked.remove(&(&*topic.name, partition_index)) else {
@@ -85,6 +89,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             };
             let mut answer = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
             let routed = match times {
+                _ if !may_describe => Err(ErrorCode::TopicAuthorizationFailed),
                 1 => route(&shard, &request, &asked, &topic.name, partition),
                 _ => Err(ErrorCode::InvalidRequest),
             };

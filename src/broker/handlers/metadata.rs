@@ -3,6 +3,7 @@
 //!
 //! Answers without errors come from a cache keyed by the request's own bytes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use ringlog_wire::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 
-use crate::handlers::authorized_operations;
+use crate::authorizer::{Operation, Resource};
+use crate::handlers::{authorized_operations, authorized_topics};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::publisher;
@@ -31,7 +33,9 @@ const VERSION_ALLOW_CREATION: i16 = 4;
 const VERSION_TOPIC_IDS: i16 = 12;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
-    if let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
+    // What is kept is what those are told that may see everything.
+    let is_cached = shard.node.authorizer.allows_all();
+    if is_cached && let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
         return request.respond_encoded(body);
     }
     let mut asked = match request.decode::<MetadataRequest>() {
@@ -48,14 +52,15 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         }
     }
     let may_create = request.version < VERSION_ALLOW_CREATION || asked.allow_auto_topic_creation;
-    if may_create && shard.node.config.auto_create_topics_enable {
-        create_missing(&shard, &asked).await;
+    let creates = may_create && shard.node.config.auto_create_topics_enable;
+    if creates {
+        create_missing(&shard, &request, &asked).await;
     }
-    let response = response(&shard, &asked, request.version);
+    let response = response(&shard, &request, &asked, creates);
     let has_errors = response.topics.iter().any(|topic| topic.error_code != 0);
     match request.encode_body(&response) {
         Ok(body) => {
-            if !has_errors {
+            if is_cached && !has_errors {
                 shard.metadata_cache.put(request.version, &request.body, body.clone());
             }
             request.respond_encoded(body)
@@ -90,12 +95,15 @@ fn refused<'a>(topics: &[MetadataRequestTopic<'a>]) -> MetadataResponse<'a> {
 }
 
 /// Creates the topics that are asked for by a legal name and do not exist.
-async fn create_missing(shard: &Rc<Shard>, asked: &MetadataRequest<'_>) {
+async fn create_missing(shard: &Rc<Shard>, request: &Request, asked: &MetadataRequest<'_>) {
     let topics = asked.topics.iter().flatten();
     let missing: Vec<Arc<str>> = topics
         .filter_map(|topic| topic.name.as_deref())
         .filter(|name| {
-            validate_topic_name(name).is_ok() && shard.replicas.topics.by_name(name).is_none()
+            validate_topic_name(name).is_ok()
+                && shard.replicas.topics.by_name(name).is_none()
+                && authorized_topics::may(shard, request, Operation::Describe, name)
+                && may_create(shard, request, name)
         })
         .map(Arc::from)
         .collect();
@@ -105,12 +113,26 @@ async fn create_missing(shard: &Rc<Shard>, asked: &MetadataRequest<'_>) {
     }
 }
 
-fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> MetadataResponse<'a> {
+/// Who may create topics of every name need not be asked about one.
+fn may_create(shard: &Shard, request: &Request, name: &str) -> bool {
+    request.authorize(shard.node.authorizer, Operation::Create, Resource::Cluster)
+        || authorized_topics::may(shard, request, Operation::Create, name)
+}
+
+/// `creates` says whether topics are created by being asked for.
+fn response<'a>(
+    shard: &Shard,
+    request: &Request,
+    asked: &MetadataRequest<'a>,
+    creates: bool,
+) -> MetadataResponse<'a> {
     let brokers = shard.node.brokers();
     let mut response = MetadataResponse {
         cluster_id: Some(shard.node.cluster_id().into()),
         controller_id: shard.node.config.node_id,
         cluster_authorized_operations: authorized_operations::of_cluster(
+            shard,
+            request,
             asked.include_cluster_authorized_operations,
         ),
         ..Default::default()
@@ -124,23 +146,50 @@ fn response<'a>(shard: &Shard, asked: &MetadataRequest<'a>, version: i16) -> Met
             rack: broker.rack.map(Into::into),
         })
         .collect();
-    let operations = authorized_operations::of_topic(asked.include_topic_authorized_operations);
+    let operations = |name: &str| match asked.include_topic_authorized_operations {
+        true => authorized_operations::of_topic(shard, request, name),
+        false => authorized_operations::OMITTED,
+    };
+    let may_describe =
+        |name: &str| authorized_topics::may(shard, request, Operation::Describe, name);
+    let is_forbidden = |name: &str| {
+        let is_missing = || shard.replicas.topics.by_name(name).is_none();
+        !may_describe(name) || (creates && is_missing() && !may_create(shard, request, name))
+    };
     match &asked.topics {
-        Some(topics) if !(topics.is_empty() && version <= VERSION_EMPTY_IS_ALL) => {
+        Some(topics) if !(topics.is_empty() && request.version <= VERSION_EMPTY_IS_ALL) => {
             for topic in topics {
                 response.topics.push(match &topic.name {
-                    Some(name) => named(shard, name, operations),
-                    None => identified(shard, topic.topic_id, operations),
+                    Some(name) if is_forbidden(name) => forbidden(Some(name.clone()), Uuid::ZERO),
+                    Some(name) => named(shard, name, operations(name)),
+                    None => match shard.replicas.topics.by_id(&topic.topic_id) {
+                        // Ids are no secrets, names are.
+                        Some(found) if !may_describe(&found.name) => forbidden(None, found.id),
+                        Some(found) => described(shard, &found, operations(&found.name)),
+                        None => unknown(topic.topic_id),
+                    },
                 });
             }
         }
+        // Of all topics those are left out that may not be described.
         _ => {
             let topics = shard.replicas.topics.all();
+            let topics = topics.iter().filter(|topic| may_describe(&topic.name));
             response.topics =
-                topics.iter().map(|topic| described(shard, topic, operations)).collect();
+                topics.map(|topic| described(shard, topic, operations(&topic.name))).collect();
         }
     }
     response
+}
+
+fn forbidden(name: Option<Cow<'_, str>>, topic_id: Uuid) -> MetadataResponseTopic<'_> {
+    MetadataResponseTopic {
+        error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        name,
+        topic_id,
+        topic_authorized_operations: authorized_operations::OMITTED,
+        ..Default::default()
+    }
 }
 
 fn named(shard: &Shard, name: &str, operations: i32) -> MetadataResponseTopic<'static> {
@@ -158,16 +207,13 @@ fn named(shard: &Shard, name: &str, operations: i32) -> MetadataResponseTopic<'s
     }
 }
 
-fn identified(shard: &Shard, id: Uuid, operations: i32) -> MetadataResponseTopic<'static> {
-    match shard.replicas.topics.by_id(&id) {
-        Some(topic) => described(shard, &topic, operations),
-        None => MetadataResponseTopic {
-            error_code: ErrorCode::UnknownTopicId.code(),
-            topic_id: id,
-            name: None,
-            topic_authorized_operations: authorized_operations::OMITTED,
-            ..Default::default()
-        },
+fn unknown(id: Uuid) -> MetadataResponseTopic<'static> {
+    MetadataResponseTopic {
+        error_code: ErrorCode::UnknownTopicId.code(),
+        topic_id: id,
+        name: None,
+        topic_authorized_operations: authorized_operations::OMITTED,
+        ..Default::default()
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod alter_configs;
 mod api_versions;
+mod authorized_configs;
 mod authorized_operations;
+mod authorized_topics;
 mod create_acls;
 mod create_delegation_token;
 mod create_partitions;
@@ -134,7 +136,12 @@ pub(crate) const APIS: &[ApiRow] = &[
         later!(create_topics),
         &[(Create, Cluster), (Create, Topic), (DescribeConfigs, Topic)],
     ),
-    row(ApiKey::DeleteTopics, (0, 6), later!(delete_topics), &[(Delete, Topic), (Describe, Topic)]),
+    row(
+        ApiKey::DeleteTopics,
+        (0, 6),
+        later!(delete_topics),
+        &[(Delete, Cluster), (Delete, Topic), (Describe, Topic)],
+    ),
     row(ApiKey::DeleteRecords, (0, 2), later!(delete_records), &[(Delete, Topic)]),
     row(
         ApiKey::InitProducerId,

@@ -13,6 +13,8 @@ use ringlog_wire::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
 
+use crate::authorizer::{Operation, Resource};
+use crate::handlers::authorized_topics;
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::replicas::topics::TopicRef;
@@ -34,7 +36,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let mut queries = Vec::new();
     let mut places = Vec::new();
     let mut seen = HashSet::new();
+    let cluster = Resource::Cluster;
+    let of_the_cluster =
+        request.authorize(shard.node.authorizer, Operation::ClusterAction, cluster);
     for topic in &asked.topics {
+        let may_describe = of_the_cluster
+            || authorized_topics::may(&shard, &request, Operation::Describe, &topic.topic);
         let mut answered =
             OffsetForLeaderTopicResult { topic: topic.topic.clone(), ..Default::default() };
         for partition in &topic.partitions {
@@ -44,7 +51,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             }
             let mut answer =
                 EpochEndOffset { partition: partition.partition, ..Default::default() };
-            match route(&shard, &topic.topic, partition) {
+            let routed = match may_describe {
+                true => route(&shard, &topic.topic, partition),
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
+            match routed {
                 Ok(query) => {
                     places.push((response.topics.len(), answered.partitions.len()));
                     queries.push(query);

@@ -11,6 +11,7 @@
 
 mod administrator;
 mod consumer;
+mod deny_all;
 mod history;
 mod ledger;
 mod producer;

@@ -25,6 +25,14 @@ pub(crate) struct Fetched {
     pub(crate) owner: Option<ShardId>,
 }
 
+/// What a fetch is to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) targets: &'a [FetchTarget],
+    /// Which of them may not be read, in their order; empty where all may.
+    pub(crate) denied: &'a [bool],
+}
+
 /// A target whose owner is known.
 struct Routed {
     slot: usize,
@@ -33,13 +41,9 @@ struct Routed {
 }
 
 /// Fetches the targets, waiting for `limits.bytes_min` until the deadline.
-pub(crate) async fn fetch(
-    shard: &Rc<Shard>,
-    targets: &[FetchTarget],
-    limits: FetchLimits,
-) -> Fetched {
+pub(crate) async fn fetch(shard: &Rc<Shard>, wanted: Wanted<'_>, limits: FetchLimits) -> Fetched {
     loop {
-        let (failed, routed) = route_all(shard, targets, limits.takes_zstd);
+        let (failed, routed) = route_all(shard, wanted, limits.takes_zstd);
         let mut groups = by_owner(shard, &routed);
         let owner = (failed.is_empty() && groups.len() == 1).then(|| groups[0].0);
         let fetched = if let Some(owner) = owner {
@@ -90,11 +94,16 @@ async fn fetch_there(
 }
 
 /// The targets that can be read, and the answers for those that cannot.
-fn route_all(shard: &Shard, targets: &[FetchTarget], takes_zstd: bool) -> (Reads, Vec<Routed>) {
+fn route_all(shard: &Shard, wanted: Wanted<'_>, takes_zstd: bool) -> (Reads, Vec<Routed>) {
+    let Wanted { targets, denied } = wanted;
     let mut failed = Vec::new();
     let mut routed = Vec::with_capacity(targets.len());
     for (slot, target) in targets.iter().enumerate() {
-        match route(shard, slot, target, takes_zstd) {
+        let routed_or_not = match denied.get(slot) {
+            Some(true) => Err(ErrorCode::TopicAuthorizationFailed),
+            _ => route(shard, slot, target, takes_zstd),
+        };
+        match routed_or_not {
             Ok(route) => routed.push(route),
             Err(error) => failed.push((slot, PartitionRead::failed(error))),
         }

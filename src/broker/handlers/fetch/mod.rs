@@ -20,8 +20,10 @@ use ringlog_wire::messages::fetch_response::{
 };
 use ringlog_wire::{EncodeError, Records, Writer};
 
+use crate::authorizer::{Operation, Resource};
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest};
-use crate::handlers::fetch::gather::{Fetched, fetch};
+use crate::handlers::authorized_topics;
+use crate::handlers::fetch::gather::{Fetched, Wanted, fetch};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::request::Request;
@@ -77,6 +79,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         // A connection has one session; what it began before, it will not go on with.
         drop(shard.fetch_sessions.borrow_mut().take(before));
     }
+    let denied = denied(&shard, &request, &plan.targets, replica_id >= 0);
     // What is left of the request is the plan; it may wait for long.
     let request = request.without_body();
     match plan.targets.len() {
@@ -85,10 +88,19 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     }
     let reads = if replica_id >= 0 {
         // No other broker is a replica of anything here.
-        plan.targets.iter().map(|_| PartitionRead::failed(ErrorCode::NotLeaderOrFollower)).collect()
+        let error = match denied.is_empty() {
+            true => ErrorCode::NotLeaderOrFollower,
+            false => ErrorCode::TopicAuthorizationFailed,
+        };
+        plan.targets.iter().map(|_| PartitionRead::failed(error)).collect()
     } else {
-        let Fetched { reads, owner } =
-            fetch_for(&shard, &request.peer, &plan.targets, limits).await;
+        let Fetched { reads, owner } = fetch_for(
+            &shard,
+            &request.peer,
+            Wanted { targets: &plan.targets, denied: &denied },
+            limits,
+        )
+        .await;
         let bytes = reads.iter().map(|read| read.bytes).sum();
         request.peer.touched(&shard, owner, bytes);
         if limits.old_reader.is_some() {
@@ -115,17 +127,17 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 async fn fetch_for(
     shard: &Rc<Shard>,
     peer: &Peer,
-    targets: &[FetchTarget],
+    wanted: Wanted<'_>,
     limits: FetchLimits,
 ) -> Fetched {
     {
-        let mut fetched = pin!(fetch(shard, targets, limits));
+        let mut fetched = pin!(fetch(shard, wanted, limits));
         let mut ended = pin!(peer.ended.wait());
         let mut short = pin!(until_short(shard));
         let until_ended = poll_fn(|context| match fetched.as_mut().poll(context) {
             Poll::Ready(fetched) => Poll::Ready(Some(fetched)),
             Poll::Pending if ended.as_mut().poll(context).is_ready() => Poll::Ready(None),
-            Poll::Pending if targets.len() <= FEW_TARGETS => Poll::Pending,
+            Poll::Pending if wanted.targets.len() <= FEW_TARGETS => Poll::Pending,
             Poll::Pending => short.as_mut().poll(context).map(|()| None),
         });
         if let Some(fetched) = until_ended.await {
@@ -133,7 +145,27 @@ async fn fetch_for(
         }
     }
     let limits = FetchLimits { deadline: shard.rt.now(), ..limits };
-    fetch(shard, targets, limits).await
+    fetch(shard, wanted, limits).await
+}
+
+/// Which of the targets may not be read; nothing where all may. A broker that follows needs to be
+/// one of the cluster (`KafkaApis.handleFetchRequest`).
+fn denied(shard: &Shard, request: &Request, targets: &[FetchTarget], follows: bool) -> Vec<bool> {
+    if shard.node.authorizer.allows_all() {
+        return Vec::new();
+    }
+    if follows {
+        let cluster = Resource::Cluster;
+        return match request.authorize(shard.node.authorizer, Operation::ClusterAction, cluster) {
+            true => Vec::new(),
+            false => vec![true; targets.len()],
+        };
+    }
+    let is_denied = |target: &FetchTarget| {
+        let found = authorized_topics::find(shard, request, Operation::Read, &target.topic);
+        matches!(found, Err(ErrorCode::TopicAuthorizationFailed))
+    };
+    targets.iter().map(is_denied).collect()
 }
 
 /// Waits until somebody waits for memory.

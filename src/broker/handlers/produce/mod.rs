@@ -25,7 +25,8 @@ use ringlog_wire::produce::{PartitionView, ProduceRequestReader};
 use ringlog_wire::text;
 use smallvec::SmallVec;
 
-use crate::handlers::Work;
+use crate::authorizer::{Operation, Resource};
+use crate::handlers::{Work, authorized_topics};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::replicas::partition::Partition;
@@ -237,7 +238,8 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
                 VERSION_TOPIC_IDS.. => TopicRef::Id(partition.topic.id),
                 _ => TopicRef::Name(text(partition.topic.name).into()),
             };
-            topic = Some((number, shard.replicas.topics.find(&named)));
+            let found = authorized_topics::find(shard, request, Operation::Write, &named);
+            topic = Some((number, found));
             prepared.layout.topics.push((named, Vec::new()));
         }
         let (_, entry) = topic.as_ref().expect("set above");
@@ -246,6 +248,9 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
         transactional |= check::is_transactional(partition.records.unwrap_or_default());
         prepared.outcomes.push(None);
         let outcome = match (refusal, entry) {
+            (_, Err(ErrorCode::TopicAuthorizationFailed)) => {
+                Err(Outcome::failed(ErrorCode::TopicAuthorizationFailed, None))
+            }
             (Some(error), _) => Err(Outcome::failed(error, None)),
             (None, Err(error)) => Err(Outcome::failed(*error, None)),
             (None, Ok(entry)) if named_twice.is_repeated(entry.id, partition.index) => {
@@ -258,7 +263,17 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
             prepared.outcomes[slot] = Some(outcome);
         }
     }
-    if transactional && refusal.is_none() {
+    let may_write_transactions = || {
+        reader.transactional_id.is_some_and(|id| {
+            let id = text(id);
+            request.authorize(
+                shard.node.authorizer,
+                Operation::Write,
+                Resource::TransactionalId(&id),
+            )
+        })
+    };
+    if transactional && !may_write_transactions() {
         // One such batch refuses the request (`KafkaApis.handleProduceRequest`): nothing could
         // ever end the transaction that it would open.
         let refused = Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed, None);

@@ -1,0 +1,214 @@
+//! What clients are told where an authorizer lets nobody do anything: every API that the node
+//! offers, against what Apache Kafka answers (`KafkaApis`, `ControllerApis`, `AclApis`).
+//!
+//! A topic is made while everybody may do everything. Then the node starts again, and each API is
+//! asked about that topic and about one that is nowhere: whoever may not see topics must not learn
+//! which of them exist.
+
+mod cluster;
+mod groups;
+mod records;
+mod topics;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
+use ringlog_broker::SimulatedNode;
+use ringlog_config::{BrokerConfig, Listener};
+use ringlog_runtime::sim::{SimOptions, Simulation};
+use ringlog_runtime::{Mesh, Piece, Runtime, Stream};
+use ringlog_types::{ErrorCode, Uuid};
+use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
+use ringlog_wire::messages::api_versions_response::ApiVersionsResponse;
+use ringlog_wire::{ApiKey, Message, frame};
+use ringlog_wire_client::Dialogue;
+
+const PORT: u16 = 9092;
+/// Far more virtual time than any of it takes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The topic that exists, and one that does not.
+const TOPIC: &str = "secret";
+const NOWHERE: &str = "nowhere";
+
+/// An API and what is told, an item for each part of the answer.
+const EXPECTED: &[(ApiKey, &str)] = &[
+    (ApiKey::Produce, "29 29 | by id 29 100 | transactional 53 53"),
+    (ApiKey::Fetch, "0: 29 29 | by id 0: 29 100 | as a broker 0: 29 29"),
+    (ApiKey::ListOffsets, "29 29"),
+    (ApiKey::OffsetForLeaderEpoch, "29 29"),
+    (ApiKey::DeleteRecords, "29 29"),
+    (ApiKey::InitProducerId, "31 | transactional 53"),
+    (
+        ApiKey::Metadata,
+        "secret 29 no id, nowhere 29 no id | by id - 29 its id, - 100 its id | all | cluster 0",
+    ),
+    (ApiKey::ApiVersions, "0"),
+    (ApiKey::CreateTopics, "new 29 Authorization failed., twice 42 Duplicate topic name."),
+    (ApiKey::DeleteTopics, "secret 29, nowhere 29, - 29, - 100"),
+    (ApiKey::CreatePartitions, "secret 29, nowhere 29"),
+    (ApiKey::DescribeTopicPartitions, "nowhere 29, secret 29 | all"),
+    (ApiKey::DescribeProducers, "29 29"),
+    (ApiKey::DescribeConfigs, "topic 29, broker 31, logger 31, metrics 31, group 30"),
+    (ApiKey::AlterConfigs, "topic 29, broker 31, metrics 31, group 30"),
+    (ApiKey::IncrementalAlterConfigs, "topic 29, broker 31, logger 31, metrics 31, group 30"),
+    (ApiKey::FindCoordinator, "30 | transactional 53"),
+    (ApiKey::JoinGroup, "30"),
+    (ApiKey::SyncGroup, "30"),
+    (ApiKey::Heartbeat, "30"),
+    (ApiKey::LeaveGroup, "30"),
+    // Those that may not be described are left out.
+    (ApiKey::ListGroups, "0, 0 groups"),
+    (ApiKey::DescribeGroups, "30"),
+    (ApiKey::DeleteGroups, "30"),
+    (ApiKey::OffsetCommit, "30"),
+    (ApiKey::OffsetFetch, "30"),
+    (ApiKey::OffsetDelete, "30"),
+    (ApiKey::DescribeLogDirs, "31"),
+    (ApiKey::DescribeCluster, "0, may do 0"),
+    (ApiKey::ListConfigResources, "31"),
+    (ApiKey::ListPartitionReassignments, "31"),
+    (ApiKey::DescribeQuorum, "31"),
+    (ApiKey::DescribeAcls, "31"),
+    (ApiKey::CreateAcls, "31"),
+    (ApiKey::DeleteAcls, "31"),
+    // Nobody is asked: there are no tokens.
+    (ApiKey::CreateDelegationToken, "61"),
+    (ApiKey::RenewDelegationToken, "61"),
+    (ApiKey::ExpireDelegationToken, "61"),
+    (ApiKey::DescribeDelegationToken, "61"),
+];
+
+/// A client's connection.
+struct Asker {
+    rt: Runtime,
+    stream: Stream,
+    dialogue: Dialogue,
+    topic_id: Uuid,
+}
+
+impl Asker {
+    async fn connect(rt: &Runtime, server: (std::net::IpAddr, u16)) -> Asker {
+        let stream = loop {
+            match rt.connect(server.into()).await {
+                Ok(stream) => break stream,
+                Err(_) => rt.sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let dialogue = Dialogue::new(Some("sim"), 0);
+        Asker { rt: rt.clone(), stream, dialogue, topic_id: Uuid::ZERO }
+    }
+
+    async fn ask<'a, M: Message<'a>>(&mut self, version: i16, request: &M) -> Told {
+        let request = self.dialogue.request(version, request);
+        self.stream.send(vec![Piece::Bytes(request)]).await.expect("it is sent");
+        loop {
+            if let Some(frame) = self.dialogue.answer().expect("it is due") {
+                return Told { version, frame };
+            }
+            let bytes = self.rt.timeout(PATIENCE, self.stream.recv()).await;
+            let bytes = bytes.expect("an answer").expect("the connection stands");
+            assert!(!bytes.is_empty(), "{} {version}: the node hangs up", M::NAME);
+            self.dialogue.receive(&bytes);
+        }
+    }
+}
+
+/// An answer.
+struct Told {
+    version: i16,
+    frame: Bytes,
+}
+
+impl Told {
+    fn decode<'a, M: Message<'a>>(&'a self) -> M {
+        let api = ApiKey::from_number(M::API_KEY).expect("an answer's");
+        frame::decode_response::<M>(&self.frame, api, self.version).expect("well formed").1
+    }
+}
+
+fn listed(items: impl IntoIterator<Item = String>, between: &str) -> String {
+    items.into_iter().collect::<Vec<_>>().join(between)
+}
+
+fn codes(codes: impl IntoIterator<Item = i16>) -> String {
+    listed(codes.into_iter().map(|code| code.to_string()), " ")
+}
+
+#[derive(Default)]
+struct Progress {
+    topic_id: Option<Uuid>,
+    told: Option<Vec<(ApiKey, String)>>,
+}
+
+async fn run_client(rt: Runtime, server: (std::net::IpAddr, u16), progress: Rc<RefCell<Progress>>) {
+    let mut asker = Asker::connect(&rt, server).await;
+    let known = progress.borrow().topic_id;
+    let Some(topic_id) = known else {
+        let id = topics::create(&mut asker).await;
+        progress.borrow_mut().topic_id = Some(id);
+        return;
+    };
+    asker.topic_id = topic_id;
+    let answer = asker.ask(0, &ApiVersionsRequest::default()).await;
+    let offered: ApiVersionsResponse = answer.decode();
+    let mut told = Vec::new();
+    for row in &offered.api_keys {
+        let api = ApiKey::from_number(row.api_key).expect("offered");
+        let one = match records::told(&mut asker, api).await {
+            Some(one) => one,
+            None => match topics::told(&mut asker, api).await {
+                Some(one) => one,
+                None => match groups::told(&mut asker, api).await {
+                    Some(one) => one,
+                    None => cluster::told(&mut asker, api).await,
+                },
+            },
+        };
+        told.push((api, one));
+    }
+    progress.borrow_mut().told = Some(told);
+}
+
+#[test]
+fn nobody_learns_or_does_anything() {
+    let mut sim = Simulation::new(1, SimOptions::default());
+    let broker = sim.add_node("broker");
+    let clients = sim.add_node("clients");
+    let address = sim.address(broker);
+    let mut config =
+        BrokerConfig { shards: 2, log_dirs: vec!["/var/disk".into()], ..BrokerConfig::default() };
+    let protocol = config.listeners[0].clone();
+    config.listeners = vec![Listener { host: address.to_string(), port: PORT, ..protocol }];
+    config.advertised_listeners = config.listeners.clone();
+    let node = SimulatedNode::default();
+    let metrics = || NodeMetrics::new(BuildInfo { version: "sim" });
+    node.boot(&mut sim, broker, config, metrics).expect("one address");
+    let progress: Rc<RefCell<Progress>> = Rc::default();
+    let for_client = progress.clone();
+    sim.start(clients, 1, move |rt: Runtime, _: Mesh<()>| {
+        run_client(rt, (address, PORT), for_client.clone())
+    });
+    assert!(
+        sim.run_until(|| progress.borrow().topic_id.is_some(), PATIENCE),
+        "{:?}",
+        node.refused()
+    );
+    node.deny_all();
+    sim.kill(broker);
+    sim.kill(clients);
+    sim.restart(broker);
+    sim.restart(clients);
+    assert!(sim.run_until(|| progress.borrow().told.is_some(), PATIENCE), "{:?}", node.refused());
+    let told = progress.borrow_mut().told.take().expect("just seen");
+    for (api, one) in &told {
+        let expected = EXPECTED.iter().find(|(expected, _)| expected == api);
+        let (_, expected) = expected.unwrap_or_else(|| panic!("{api:?} has no row"));
+        assert_eq!(one, expected, "{api:?}");
+    }
+    assert_eq!(told.len(), EXPECTED.len(), "what is expected is offered");
+    assert_eq!(ErrorCode::TopicAuthorizationFailed.code(), 29);
+}
