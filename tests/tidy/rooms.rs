@@ -90,7 +90,7 @@ const VISIBLE_CELLS_MAX: usize = 2;
 /// File, struct, and how many cells it shows today. The number may only fall.
 const VISIBLE_CELLS: &[(&str, &str, usize)] = &[
     ("src/broker/shard.rs", "Shard", 10),
-    ("src/storage/log/mod.rs", "Log", 21),
+    ("src/storage/log/mod.rs", "Log", 6),
     ("src/storage/segment/mod.rs", "Segment", 21),
 ];
 

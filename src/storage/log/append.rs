@@ -200,7 +200,7 @@ impl Log {
         segment.note_batch(header, config.index_interval_bytes.max(0) as u64);
         self.epochs.borrow_mut().assign(header.leader_epoch, header.base_offset);
         self.offsets.appended(header.next_offset());
-        self.dirty_bytes.set(self.dirty_bytes.get() + batch.len());
+        self.writer.dirty_bytes.set(self.writer.dirty_bytes.get() + batch.len());
         self.shard.add_dirty(batch.len());
         if taken > 0 {
             self.shard.tail_grew(&self.this, chunks, taken);

@@ -21,14 +21,17 @@ use crate::segment::{Segment, Stage};
 impl Log {
     /// Starts the keeper if it is not running and there is something for it.
     pub(crate) fn kick_keeper(&self) {
-        if self.writer_paused.get() || self.failure().is_some() || self.keeper_running.get() {
+        if self.writer.is_paused.get()
+            || self.failure().is_some()
+            || self.writer.keeper_is_running.get()
+        {
             return;
         }
         if self.segment_to_seal().is_none() && !self.checkpoint_is_ready() {
             return;
         }
         let Some(log) = self.this.upgrade() else { return };
-        self.keeper_running.set(true);
+        self.writer.keeper_is_running.set(true);
         drop(self.shard.runtime().spawn(run(log)));
     }
 
@@ -54,7 +57,7 @@ impl Log {
     /// Waits until no segment but the open one is left to seal, which is so when everything is
     /// written.
     pub(crate) async fn wait_sealed(&self) -> Result<(), StorageError> {
-        let mut stopped = self.writer_stopped.registration();
+        let mut stopped = self.writer.stopped.registration();
         poll_fn(|context| {
             if let Some(failure) = self.failure() {
                 return Poll::Ready(Err(failure));
@@ -74,7 +77,7 @@ impl Log {
 async fn run(log: Rc<Log>) {
     loop {
         log.follow_directory();
-        if log.writer_paused.get() || log.failure().is_some() {
+        if log.writer.is_paused.get() || log.failure().is_some() {
             break;
         }
         match log.keep().await {
@@ -92,6 +95,6 @@ async fn run(log: Rc<Log>) {
             }
         }
     }
-    log.keeper_running.set(false);
-    log.writer_stopped.wake_all();
+    log.writer.keeper_is_running.set(false);
+    log.writer.stopped.wake_all();
 }

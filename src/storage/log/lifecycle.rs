@@ -46,7 +46,7 @@ impl Log {
             Ok(written) => written?,
             Err(Elapsed) => {
                 let unwritten = StorageError::Unwritten {
-                    bytes: self.dirty_bytes.get(),
+                    bytes: self.writer.dirty_bytes.get(),
                     durable_offset: self.offsets.durable(),
                     log_end_offset: self.offsets.log_end(),
                 };

@@ -56,9 +56,9 @@ pub trait LogObserver {
 }
 
 /// State that is to be checkpointed once everything below `offset` is durable.
-pub(crate) struct PendingCheckpoint {
-    pub(crate) offset: Offset,
-    pub(crate) snapshot: Vec<u8>,
+struct PendingCheckpoint {
+    offset: Offset,
+    snapshot: Vec<u8>,
 }
 
 /// One partition's log.
@@ -67,7 +67,7 @@ pub struct Log {
     pub(crate) shard: StorageShard,
     pub(crate) dir: Arc<LogDir>,
     pub(crate) topic_partition: TopicPartition,
-    pub(crate) topic_id: Cell<Uuid>,
+    topic_id: Cell<Uuid>,
     pub(crate) path: RefCell<Rc<Path>>,
     pub(crate) config: RefCell<Arc<TopicConfig>>,
     /// By base offset; never empty, and only the last is open.
@@ -81,28 +81,36 @@ pub struct Log {
     pub(crate) epochs: RefCell<LeaderEpochCache>,
     /// Offsets of the producer snapshots on disk.
     pub(crate) snapshots: RefCell<BTreeSet<Offset>>,
-    pub(crate) dirty_bytes: Cell<usize>,
     failure: RefCell<Option<StorageError>>,
     observer: RefCell<Option<Rc<dyn LogObserver>>>,
     notified_offset: Cell<Offset>,
     notification_due: Cell<bool>,
     pub(crate) durable_waiters: OffsetWaiters,
-    pub(crate) writer_running: Cell<bool>,
-    pub(crate) keeper_running: Cell<bool>,
-    /// The writer or the keeper stopped.
-    pub(crate) writer_stopped: Waiters,
-    /// Writer and keeper start nothing new while this is set (truncation, closing).
-    pub(crate) writer_paused: Cell<bool>,
     /// Appends are refused: the log is about to be closed.
-    pub(crate) closing: Cell<bool>,
+    closing: Cell<bool>,
+    writer: WriterState,
+}
+
+/// What the tasks that carry a log to disk know: writer, keeper, and the one that writes zeros
+/// ahead. Only the files of this folder see it.
+#[derive(Default)]
+struct WriterState {
+    is_running: Cell<bool>,
+    keeper_is_running: Cell<bool>,
+    /// The writer or the keeper stopped.
+    stopped: Waiters,
+    /// Writer and keeper start nothing new while this is set (truncation, closing).
+    is_paused: Cell<bool>,
+    /// Appended and not written.
+    dirty_bytes: Cell<usize>,
     /// A flush of everything below is wanted (`flush=async`).
-    pub(crate) flush_wanted: Cell<Offset>,
-    pub(crate) flush_timer_set: Cell<bool>,
-    pub(crate) pending_checkpoint: RefCell<Option<PendingCheckpoint>>,
-    pub(crate) bytes_since_checkpoint: Cell<u64>,
+    flush_wanted: Cell<Offset>,
+    flush_timer_is_set: Cell<bool>,
+    pending_checkpoint: RefCell<Option<PendingCheckpoint>>,
+    bytes_since_checkpoint: Cell<u64>,
     /// The stretch to which zeros are being written, and the segment by its base offset.
-    pub(crate) zeroing: Cell<Option<(Offset, u64)>>,
-    pub(crate) zeroing_done: Waiters,
+    zeroing: Cell<Option<(Offset, u64)>>,
+    zeroing_done: Waiters,
 }
 
 /// What a new [`Log`] is made of.
@@ -151,23 +159,13 @@ impl Log {
             producers: RefCell::new(parts.producers),
             epochs: RefCell::new(parts.epochs),
             snapshots: RefCell::new(parts.snapshots),
-            dirty_bytes: Cell::new(0),
             failure: RefCell::new(None),
             observer: RefCell::new(None),
             notified_offset: Cell::new(parts.log_end_offset),
             notification_due: Cell::new(false),
             durable_waiters: OffsetWaiters::default(),
-            writer_running: Cell::new(false),
-            keeper_running: Cell::new(false),
-            writer_stopped: Waiters::default(),
-            writer_paused: Cell::new(false),
             closing: Cell::new(false),
-            flush_wanted: Cell::new(0),
-            flush_timer_set: Cell::new(false),
-            pending_checkpoint: RefCell::new(None),
-            bytes_since_checkpoint: Cell::new(0),
-            zeroing: Cell::new(None),
-            zeroing_done: Waiters::default(),
+            writer: WriterState::default(),
         })
     }
 
@@ -198,7 +196,7 @@ impl Log {
         let before = self.flush();
         self.config.replace(config);
         if self.flush() != before {
-            self.flush_wanted.set(self.offsets.log_end());
+            self.writer.flush_wanted.set(self.offsets.log_end());
             self.schedule_notification();
         }
         self.kick_writer();
@@ -281,7 +279,7 @@ impl Log {
 
     /// Bytes appended but not written.
     pub fn dirty_bytes(&self) -> usize {
-        self.dirty_bytes.get()
+        self.writer.dirty_bytes.get()
     }
 
     /// The epoch of the newest batch.
@@ -338,7 +336,7 @@ impl Log {
     }
 
     fn want_flush(&self, end_offset: Offset) {
-        self.flush_wanted.set(self.flush_wanted.get().max(end_offset));
+        self.writer.flush_wanted.set(self.writer.flush_wanted.get().max(end_offset));
         self.kick_writer();
     }
 
@@ -416,9 +414,9 @@ impl Log {
             error => StorageError::Offline { reason: error.to_string().into() },
         };
         self.failure.replace(Some(offline));
-        self.shard.remove_dirty(self.dirty_bytes.replace(0));
+        self.shard.remove_dirty(self.writer.dirty_bytes.replace(0));
         self.durable_waiters.wake_all();
-        self.writer_stopped.wake_all();
+        self.writer.stopped.wake_all();
         if !matches!(error, StorageError::Closed) {
             self.dir.take_offline(error);
             let observer = self.observer.borrow().clone();
@@ -527,6 +525,6 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.shard.tail_shrank(self.tail_memory());
-        self.shard.remove_dirty(self.dirty_bytes.get());
+        self.shard.remove_dirty(self.writer.dirty_bytes.get());
     }
 }

@@ -112,7 +112,7 @@ impl Log {
 
     /// After a small commit, starts to write zeros ahead if there are few left.
     pub(crate) fn zero_ahead(&self, segment: &Rc<Segment>, file: &File, commit_bytes: u64) {
-        let idle = segment.dirty_bytes() == 0 && self.zeroing.get().is_none();
+        let idle = segment.dirty_bytes() == 0 && self.writer.zeroing.get().is_none();
         if !idle || commit_bytes > SMALL_COMMIT_BYTES {
             return;
         }
@@ -130,11 +130,11 @@ impl Log {
             return;
         }
         let Some(log) = self.this.upgrade() else { return };
-        self.zeroing.set(Some((segment.base_offset, from)));
+        self.writer.zeroing.set(Some((segment.base_offset, from)));
         let (segment, file) = (segment.clone(), file.clone());
         drop(self.shard.runtime().spawn(async move {
             let result = log.write_zeros(&file, from, to).await;
-            log.zeroing.set(None);
+            log.writer.zeroing.set(None);
             match result {
                 Ok(()) => segment.write.borrow_mut().zeroed = to,
                 // Where blocks are not overwritten in place, zeros take space too. Nothing is
@@ -144,7 +144,7 @@ impl Log {
                     log.fail(&StorageError::io("write zeros to", &segment.path(names::LOG))(error));
                 }
             }
-            log.zeroing_done.wake_all();
+            log.writer.zeroing_done.wake_all();
         }));
     }
 
@@ -168,8 +168,8 @@ impl Log {
     /// Waits while zeros are being written to the segment below `end`: a write must never race
     /// them.
     pub(crate) async fn wait_for_zeroing(&self, segment: &Segment, end: u64) {
-        let mut registration = self.zeroing_done.registration();
-        poll_fn(|context| match self.zeroing.get() {
+        let mut registration = self.writer.zeroing_done.registration();
+        poll_fn(|context| match self.writer.zeroing.get() {
             Some((base_offset, from)) if base_offset == segment.base_offset && from < end => {
                 registration.register(context);
                 Poll::Pending

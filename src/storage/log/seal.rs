@@ -68,8 +68,8 @@ impl Log {
         let snapshot = segment.closing_snapshot.borrow().clone();
         self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
         let end_offset = segment.end_offset.get();
-        self.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= end_offset);
-        self.bytes_since_checkpoint.set(self.bytes_written_behind(segment));
+        self.writer.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= end_offset);
+        self.writer.bytes_since_checkpoint.set(self.bytes_written_behind(segment));
         segment.closing_snapshot.take();
         segment.stage.set(Stage::Sealed);
         segment.write.borrow_mut().file = None;
@@ -99,21 +99,25 @@ impl Log {
     /// When enough was written, remembers the state that belongs to the log's end.
     pub(crate) fn start_checkpoint(&self) {
         let checkpoint_bytes = self.shard.options().recovery_checkpoint_bytes;
-        let due = self.bytes_since_checkpoint.get() >= checkpoint_bytes;
-        if !due || self.pending_checkpoint.borrow().is_some() {
+        let due = self.writer.bytes_since_checkpoint.get() >= checkpoint_bytes;
+        if !due || self.writer.pending_checkpoint.borrow().is_some() {
             return;
         }
-        self.bytes_since_checkpoint.set(0);
+        self.writer.bytes_since_checkpoint.set(0);
         let snapshot = snapshot::encode(&self.producers.borrow());
         let offset = self.offsets.log_end();
-        self.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
+        self.writer.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
     }
 
     /// Whether a remembered state can be written: everything below it is in its segment, and
     /// segments that end before it are sealed.
     pub(crate) fn checkpoint_is_ready(&self) -> bool {
         let end_offset = self.unsealed_segment().end_offset.get().min(self.offsets.settled());
-        self.pending_checkpoint.borrow().as_ref().is_some_and(|state| state.offset <= end_offset)
+        self.writer
+            .pending_checkpoint
+            .borrow()
+            .as_ref()
+            .is_some_and(|state| state.offset <= end_offset)
     }
 
     /// Writes a remembered state if it can be. Returns whether it did.
@@ -121,7 +125,7 @@ impl Log {
         if !self.checkpoint_is_ready() {
             return Ok(false);
         }
-        let Some(pending) = self.pending_checkpoint.take() else { return Ok(false) };
+        let Some(pending) = self.writer.pending_checkpoint.take() else { return Ok(false) };
         let segment = self.unsealed_segment();
         if segment.write.borrow().file.is_some() {
             write_index(self.shard.runtime(), &segment, Index::Offsets, false).await?;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use ringlog_config::Flush;
 use ringlog_runtime::sim::PlantedBug;
 use ringlog_runtime::{Durability, File, WriteBufs};
+use ringlog_types::Offset;
 
 use crate::error::StorageError;
 use crate::log::Log;
@@ -41,23 +42,22 @@ enum Progress {
 impl Log {
     /// Starts the writer if it is not running and there may be something for it.
     pub(crate) fn kick_writer(&self) {
-        if self.writer_paused.get() || self.failure().is_some() || self.writer_running.get() {
+        if self.writer.is_paused.get() || self.failure().is_some() || self.writer.is_running.get() {
             return;
         }
         let Some(log) = self.this.upgrade() else { return };
-        self.writer_running.set(true);
+        self.writer.is_running.set(true);
         drop(self.shard.runtime().spawn(run(log)));
     }
 
-    /// Stops writer and keeper after what they are doing now. They start again when
-    /// [`Log::kick_writer`] is called after `writer_paused` was reset.
+    /// Stops writer and keeper after what they are doing now, until [`Log::resume_writer`].
     pub(crate) async fn pause_writer(&self) {
-        self.writer_paused.set(true);
-        let mut stopped = self.writer_stopped.registration();
-        let mut zeroed = self.zeroing_done.registration();
+        self.writer.is_paused.set(true);
+        let mut stopped = self.writer.stopped.registration();
+        let mut zeroed = self.writer.zeroing_done.registration();
         poll_fn(|context| {
-            let is_running = self.writer_running.get() || self.keeper_running.get();
-            if !is_running && self.zeroing.get().is_none() {
+            let is_running = self.writer.is_running.get() || self.writer.keeper_is_running.get();
+            if !is_running && self.writer.zeroing.get().is_none() {
                 return Poll::Ready(());
             }
             stopped.register(context);
@@ -65,6 +65,25 @@ impl Log {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Has writer and keeper go on after [`Log::pause_writer`].
+    pub(crate) fn resume_writer(&self) {
+        self.writer.is_paused.set(false);
+        self.kick_writer();
+        self.kick_keeper();
+    }
+
+    /// What was wanted or prepared for offsets beyond `end_offset` is not any more.
+    pub(crate) fn forget_work_beyond(&self, end_offset: Offset) {
+        self.writer.flush_wanted.set(self.writer.flush_wanted.get().min(end_offset));
+        self.writer.pending_checkpoint.borrow_mut().take_if(|state| state.offset > end_offset);
+    }
+
+    /// Counts bytes that the next start would read again for the next checkpoint.
+    pub(crate) fn count_unchecked(&self, bytes: u64) {
+        let before = self.writer.bytes_since_checkpoint.get();
+        self.writer.bytes_since_checkpoint.set(before + bytes);
     }
 
     /// The oldest segment that is not sealed.
@@ -166,9 +185,9 @@ impl Log {
             }
             write.unflushed
         };
-        self.dirty_bytes.set(self.dirty_bytes.get() - bytes as usize);
+        self.writer.dirty_bytes.set(self.writer.dirty_bytes.get() - bytes as usize);
         self.shard.remove_dirty(bytes as usize);
-        self.bytes_since_checkpoint.set(self.bytes_since_checkpoint.get() + bytes);
+        self.writer.bytes_since_checkpoint.set(self.writer.bytes_since_checkpoint.get() + bytes);
         if let Some((_, end_offset)) = batch_end {
             self.advance_written(end_offset);
         }
@@ -205,7 +224,7 @@ impl Log {
             return false;
         }
         let (durable, written) = (self.offsets.durable(), write.written_offset);
-        let wanted = self.flush_wanted.get().min(segment.end_offset.get());
+        let wanted = self.writer.flush_wanted.get().min(segment.end_offset.get());
         let messages = self.config.borrow().flush_messages;
         // Nothing of the next segment may be on disk while this one may be lost.
         let is_left = segment.stage.get() == Stage::Closed && segment.dirty_bytes() == 0;
@@ -238,18 +257,21 @@ impl Log {
     /// With `flush.ms`: asks for a flush when that time has passed.
     fn set_flush_timer(&self) {
         let flush_ms = self.config.borrow().flush_ms;
-        if self.flush() == Flush::Sync || flush_ms == i64::MAX || self.flush_timer_set.get() {
+        if self.flush() == Flush::Sync
+            || flush_ms == i64::MAX
+            || self.writer.flush_timer_is_set.get()
+        {
             return;
         }
-        self.flush_timer_set.set(true);
+        self.writer.flush_timer_is_set.set(true);
         let log = self.this.clone();
         let runtime = self.shard.runtime().clone();
         let end_offset = self.offsets.log_end();
         drop(self.shard.runtime().spawn(async move {
             runtime.sleep(Duration::from_millis(flush_ms.max(0) as u64)).await;
             let Some(log) = log.upgrade() else { return };
-            log.flush_timer_set.set(false);
-            log.flush_wanted.set(log.flush_wanted.get().max(end_offset));
+            log.writer.flush_timer_is_set.set(false);
+            log.writer.flush_wanted.set(log.writer.flush_wanted.get().max(end_offset));
             log.kick_writer();
         }));
     }
@@ -266,7 +288,7 @@ impl Log {
 async fn run(log: Rc<Log>) {
     loop {
         log.follow_directory();
-        if log.writer_paused.get() || log.failure().is_some() {
+        if log.writer.is_paused.get() || log.failure().is_some() {
             break;
         }
         match log.write_step().await {
@@ -284,6 +306,6 @@ async fn run(log: Rc<Log>) {
             }
         }
     }
-    log.writer_running.set(false);
-    log.writer_stopped.wake_all();
+    log.writer.is_running.set(false);
+    log.writer.stopped.wake_all();
 }

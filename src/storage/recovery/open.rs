@@ -149,7 +149,7 @@ impl Log {
             snapshots: loaded.snapshots,
         });
         // What was scanned counts: else many short lives of a node add up to one long recovery.
-        log.bytes_since_checkpoint.set(report.scanned_bytes);
+        log.count_unchecked(report.scanned_bytes);
         log.resume_writing(&open, &listing).await?;
         if loaded.damaged {
             log.replace_snapshot().await?;

@@ -111,9 +111,7 @@ impl Log {
     }
 
     fn go_on_after_cut(&self) {
-        self.writer_paused.set(false);
-        self.kick_writer();
-        self.kick_keeper();
+        self.resume_writer();
     }
 
     async fn cut(&self, offset: Offset) -> Result<Offset, StorageError> {
@@ -221,7 +219,7 @@ impl Log {
     async fn lower_recovery_point(&self, offset: Offset) -> Result<(), StorageError> {
         // A checkpoint that is collected from now on says so, too.
         self.offsets.lower_recovery_point(offset);
-        self.pending_checkpoint.take();
+        self.forget_work_beyond(offset);
         let runtime = self.shard.runtime();
         if runtime.planted(PlantedBug::KeepRecoveryPoint) {
             return Ok(());
@@ -277,7 +275,6 @@ impl Log {
             self.shard.read_ahead().forget(segment);
         }
         let end_offset = self.offsets.log_end();
-        self.flush_wanted.set(self.flush_wanted.get().min(end_offset));
         self.reset_notification(self.committed_offset());
         self.durable_waiters.wake_all();
         self.tell_truncated(end_offset);
