@@ -167,6 +167,18 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         let reading = shard.flushes.read();
         page.histogram("ringlog_flush_duration_seconds", &[("shard", &number)], &reading);
     }
+    let turns = "ringlog_shard_turn_duration_seconds";
+    page.head(turns, "histogram", "Turns of a shard's loop; requests wait for the one they meet.");
+    for shard in shards {
+        let number = shard.shard.to_string();
+        page.histogram(turns, &[("shard", &number)], &shard.turns.read());
+    }
+    let longest = "ringlog_shard_turn_max_seconds";
+    page.head(longest, "gauge", "The longest turn since the start.");
+    for shard in shards {
+        let number = shard.shard.to_string();
+        page.sample(longest, &[("shard", &number)], shard.turn_max_ns.get() as f64 / 1e9);
+    }
 }
 
 fn page_topics(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {

@@ -28,6 +28,7 @@ use crate::network::home::LastGiven;
 use crate::network::listener::Listening;
 use crate::network::registry::Connections;
 use crate::network::request_memory::RequestMemory;
+use crate::network::turn_metrics::TurnMetrics;
 use crate::refused_topics::RefusedTopics;
 use crate::replicas::Replicas;
 use crate::replicas::storage_metrics::StorageMetrics;
@@ -111,6 +112,7 @@ impl Shard {
         };
         let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
         let metrics = node.metrics.shard(rt.shard().0);
+        rt.watch_turns(Rc::new(TurnMetrics::new(rt.clone(), metrics.clone())));
         let storage = StorageShard::new(rt.clone(), storage);
         storage
             .set_observer(Rc::new(StorageMetrics { metrics: metrics.clone(), node: node.clone() }));

@@ -59,6 +59,10 @@ pub struct ShardMetrics {
     pub bytes_flushed: Counter,
     /// Durable writes and fdatasyncs, with their time.
     pub flushes: Histogram,
+    /// Turns of the shard's loop: while one lasts, nobody else of the shard is served.
+    pub turns: Histogram,
+    /// The longest of them, in nanoseconds.
+    pub turn_max_ns: Gauge,
     /// Reads served from the append buffers. One that takes from there and from a file counts as
     /// both.
     pub tail_hits: Counter,
@@ -106,6 +110,8 @@ impl ShardMetrics {
             bytes_written: Counter::default(),
             bytes_flushed: Counter::default(),
             flushes: Histogram::default(),
+            turns: Histogram::default(),
+            turn_max_ns: Gauge::default(),
             tail_hits: Counter::default(),
             tail_read_bytes: Counter::default(),
             tail_misses: Counter::default(),
@@ -210,6 +216,15 @@ impl ShardMetrics {
     pub fn read_from_file(&self, bytes: u64) {
         self.tail_misses.increment();
         self.file_read_bytes.add(bytes);
+    }
+
+    /// A turn of the shard's loop took so long.
+    pub fn turned(&self, took: Duration) {
+        self.turns.record(took);
+        let took_ns = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+        if took_ns > self.turn_max_ns.get() {
+            self.turn_max_ns.set(took_ns);
+        }
     }
 
     /// `bytes` were made durable in `took`.

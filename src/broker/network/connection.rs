@@ -12,6 +12,7 @@
 //! its answers gets no more of them.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -30,6 +31,7 @@ use crate::network::pace::Record;
 use crate::network::registry::Open;
 use crate::network::request::Held;
 use crate::network::request_memory;
+use crate::network::turn_metrics;
 use crate::shard::Shard;
 
 /// What the handlers may know of the connection a request came from, and tell about it.
@@ -257,6 +259,8 @@ async fn take_up(
     let held = Held::new(claim, peer.record.clone());
     let place = answers.take_place();
     let counted = Counted::begin(shard, api_key);
+    let tag = turn_metrics::tag(api_key);
+    shard.rt.set_task_tag(tag);
     let mut work = handlers::dispatch(shard, peer, bytes, &held);
     if let Work::First(preparation) = work {
         work = preparation.await;
@@ -273,9 +277,15 @@ async fn take_up(
             finish(answers, answer);
             go_on
         }
-        Work::Later(work) => {
-            let answers = answers.clone();
-            shard.rt.spawn(async move { finish(&answers, work.await) });
+        Work::Later(mut work) => {
+            let (answers, rt) = (answers.clone(), shard.rt.clone());
+            shard.rt.spawn(async move {
+                let tagged = poll_fn(|context| {
+                    rt.set_task_tag(tag);
+                    work.as_mut().poll(context)
+                });
+                finish(&answers, tagged.await);
+            });
             true
         }
         Work::First(_) => unreachable!("a preparation is followed by the work itself"),

@@ -11,3 +11,4 @@ pub(crate) mod pace;
 pub(crate) mod registry;
 pub(crate) mod request;
 pub(crate) mod request_memory;
+pub(crate) mod turn_metrics;
