@@ -335,14 +335,7 @@ impl Opening<'_> {
         if report.fenced.is_empty() {
             return Ok(());
         }
-        let of_segment = |segment: &Rc<Segment>| {
-            let fences = segment.fences.borrow().clone();
-            fences.into_iter().map(|fence| (segment.base_offset, fence)).collect::<Vec<_>>()
-        };
-        let fences: Vec<_> = segments.iter().flat_map(of_segment).collect();
-        let text = checkpoint::encode_fences(&fences);
-        let written = self.runtime().write_file_atomic(&path, text.as_bytes()).await;
-        written.map_err(StorageError::io("write", &path))
+        write_fences(self.runtime(), &path, segments).await
     }
 
     /// Brings an open segment to the end of what is whole in its file.
@@ -472,6 +465,22 @@ async fn has_timestamp(
         position += header.size as u64;
     }
     Ok(false)
+}
+
+/// Writes down the fences of all segments.
+pub(crate) async fn write_fences(
+    runtime: &Runtime,
+    path: &Path,
+    segments: &[Rc<Segment>],
+) -> Result<(), StorageError> {
+    let of_segment = |segment: &Rc<Segment>| {
+        let fences = segment.fences.borrow().clone();
+        fences.into_iter().map(|fence| (segment.base_offset, fence)).collect::<Vec<_>>()
+    };
+    let fences: Vec<_> = segments.iter().flat_map(of_segment).collect();
+    let text = checkpoint::encode_fences(&fences);
+    let written = runtime.write_file_atomic(path, text.as_bytes()).await;
+    written.map_err(StorageError::io("write", path))
 }
 
 /// Writes a partition's `partition.metadata`.

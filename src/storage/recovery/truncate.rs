@@ -28,13 +28,13 @@ use ringlog_runtime::sim::PlantedBug;
 use ringlog_runtime::{Durability, File, OpenOptions, WriteBufs};
 use ringlog_types::{Offset, TimestampMs};
 
-use crate::directories::checkpoint;
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::log::seal::{self, LogFile};
 use crate::log::writer::SPACE_RETRY;
 use crate::names;
 use crate::producers::state::ProducerState;
+use crate::recovery::opening::write_fences;
 use crate::recovery::producer_replay::{Loaded, Replay};
 use crate::segment::scan::Scanner;
 use crate::segment::tail::{BLOCK, Tail, block_floor};
@@ -307,17 +307,8 @@ impl Log {
         if runtime.stat(&path).await.is_err() {
             return Ok(());
         }
-        let fences: Vec<_> = {
-            let segments = self.segments.borrow();
-            let of_segment = |segment: &Rc<Segment>| {
-                let fences = segment.fences.borrow().clone();
-                fences.into_iter().map(|fence| (segment.base_offset, fence)).collect::<Vec<_>>()
-            };
-            segments.iter().flat_map(of_segment).collect()
-        };
-        let text = checkpoint::encode_fences(&fences);
-        let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
-        written.map_err(StorageError::io("write", &path))
+        let segments = self.segments.borrow().clone();
+        write_fences(runtime, &path, &segments).await
     }
 
     /// Step 5.
