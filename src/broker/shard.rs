@@ -18,15 +18,15 @@ use ringlog_runtime::sync::{Semaphore, SharedRun};
 use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
 use ringlog_types::ProducerId;
+use smallvec::SmallVec;
 
 use crate::coordinators::Coordinators;
 use crate::fetch_session::SessionCache;
 use crate::metadata_cache::MetadataCache;
 use crate::metadata_source::embedded::controller::Controller;
+use crate::network::Network;
+use crate::network::connection::Peer;
 use crate::network::connection_limits::ConnectionLimits;
-use crate::network::home::LastGiven;
-use crate::network::listener::Listening;
-use crate::network::registry::Connections;
 use crate::network::request_memory::RequestMemory;
 use crate::network::turn_metrics::TurnMetrics;
 use crate::refused_topics::RefusedTopics;
@@ -47,6 +47,7 @@ pub(crate) struct Shard {
     /// What all shards of the process have in common.
     pub(crate) node: Arc<NodeState>,
     pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) network: Rc<Network>,
     /// The partitions of this shard.
     pub(crate) replicas: Rc<Replicas>,
     /// The node's settings with what was set while running.
@@ -60,12 +61,7 @@ pub(crate) struct Shard {
     pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
     /// What is left of this shard's block of producer ids.
     pub(crate) producer_ids: RefCell<Range<ProducerId>>,
-    pub(crate) connections: Connections,
-    /// Of the whole node.
-    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) fetch_sessions: RefCell<SessionCache>,
-    /// What requests in work and their answers may take.
-    pub(crate) request_memory: Rc<RequestMemory>,
     /// On shard 0: keeps other processes out of the directories, as long as the shard lives.
     pub(crate) directory_locks: OnceCell<DirLocks>,
     /// On shard 0: its holder reads or writes the checkpoint files.
@@ -74,11 +70,6 @@ pub(crate) struct Shard {
     pub(crate) log_starts_run: SharedRun<Vec<usize>>,
     /// On shard 0, once the metadata log is open.
     pub(crate) controller: OnceCell<Rc<Controller>>,
-    pub(crate) last_given: RefCell<LastGiven>,
-    /// No new connections, and no new work of the shard's own.
-    pub(crate) stopping: Cell<bool>,
-    /// The task that accepts connections; dropping it closes the listener.
-    pub(crate) listening: Cell<Option<Listening>>,
     stopped: Cell<bool>,
 }
 
@@ -117,8 +108,12 @@ impl Shard {
         storage
             .set_observer(Rc::new(StorageMetrics { metrics: metrics.clone(), node: node.clone() }));
         let replicas = Replicas::new(rt.clone(), shards, node.clone(), metrics.clone(), storage);
+        let memory = RequestMemory::new(request_bytes);
+        let network =
+            Network::new(rt.clone(), node.clone(), metrics.clone(), connection_limits, memory);
         Rc::new(Shard {
             metrics,
+            network: Rc::new(network),
             replicas: Rc::new(replicas),
             config: RefCell::new(Arc::new(config.clone())),
             image: RefCell::default(),
@@ -127,17 +122,11 @@ impl Shard {
             refused_topics: RefusedTopics::default(),
             api_versions_cache: RefCell::default(),
             producer_ids: RefCell::default(),
-            connections: Connections::default(),
-            connection_limits,
             fetch_sessions: RefCell::new(SessionCache::new(slots, request_bytes / 8)),
-            request_memory: Rc::new(RequestMemory::new(request_bytes)),
             directory_locks: OnceCell::new(),
             checkpoint_turn: Semaphore::new(1),
             log_starts_run: SharedRun::new(),
             controller: OnceCell::new(),
-            last_given: RefCell::default(),
-            stopping: Cell::new(false),
-            listening: Cell::default(),
             stopped: Cell::new(false),
             rt,
             mesh,
@@ -156,6 +145,17 @@ impl Shard {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.get()
+    }
+
+    /// Notes that a request of `peer` was for partitions of `owner` alone, or of several shards
+    /// (`None`), and how many bytes of records it brought or took.
+    pub(crate) fn touched(&self, peer: &Peer, owner: Option<ShardId>, bytes: usize) {
+        let shards = self.mesh.shards();
+        if shards > 1 {
+            let busy = |shard| self.mesh.busy_percent(ShardId(shard as u16));
+            let busy_percent: SmallVec<[u8; 32]> = (0..shards).map(busy).collect();
+            peer.touched(self.id(), owner, bytes, &busy_percent);
+        }
     }
 
     /// Forgets answers that were encoded from an image that is no longer the newest.

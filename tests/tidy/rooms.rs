@@ -36,12 +36,7 @@ const BROKER: Floors = Floors {
         &["handlers", "node"],
         &["lib", "tests"],
     ],
-    exceptions: &[
-        ("network/connection.rs", "fetch_session"),
-        ("network/connection.rs", "handlers"),
-        ("network/connection.rs", "shard"),
-        ("network/listener.rs", "shard"),
-    ],
+    exceptions: &[],
 };
 
 const STORAGE: Floors = Floors {
@@ -89,7 +84,7 @@ const VISIBLE_CELLS_MAX: usize = 2;
 
 /// File, struct, and how many cells it shows today. The number may only fall.
 const VISIBLE_CELLS: &[(&str, &str, usize)] = &[
-    ("src/broker/shard.rs", "Shard", 10),
+    ("src/broker/shard.rs", "Shard", 7),
     ("src/storage/log/mod.rs", "Log", 6),
     ("src/storage/segment/mod.rs", "Segment", 21),
 ];

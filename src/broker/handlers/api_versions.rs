@@ -40,7 +40,7 @@ fn answer(shard: &Rc<Shard>, request: &Request) -> Answer {
             return request.respond(&ApiVersionsResponse { error_code, ..Default::default() });
         }
         let software = format!("{} {}", beginning(name), beginning(version));
-        *request.peer.software.borrow_mut() = Some(software);
+        request.peer.set_software(software);
     }
     let cached = shard.api_versions_cache.borrow()[request.version as usize].clone();
     if let Some(body) = cached {

@@ -75,7 +75,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         is_default: request.version == 0,
     };
     let resources = without_repeats(asked.resources);
-    request.held.claim_answer(&shard.request_memory, answer_bytes(&resources, detail)).await;
+    request.held.claim_answer(&shard.network.memory, answer_bytes(&resources, detail)).await;
     let known =
         Known { image: shard.image.borrow().clone(), config: shard.config.borrow().clone() };
     match encode(&shard, &request, &known, &resources, detail).await {

@@ -126,7 +126,7 @@ async fn describe(
             }
         }
     }
-    request.held.claim_answer(&shard.request_memory, total * PRODUCER_BYTES).await;
+    request.held.claim_answer(&shard.network.memory, total * PRODUCER_BYTES).await;
     let described = shard.on_owners(taken, describe_all).await;
     for ((topic, partition), producers) in places.into_iter().zip(described) {
         let answer = &mut response.topics[topic].partitions[partition];

@@ -47,21 +47,18 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod renew_delegation_token;
+mod service;
 mod sync_group;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use ringlog_wire::ApiKey;
 
 use crate::authorizer::Ask;
 use crate::authorizer::Operation::*;
 use crate::authorizer::ResourceKind::*;
-use crate::network::answers::Answer;
-use crate::network::connection::Peer;
-use crate::network::request::{Held, Request};
+use crate::network::request::Request;
+pub(crate) use crate::network::work::Work;
 use crate::shard::Shard;
 
 /// Everything about an API that is not its work.
@@ -208,55 +205,6 @@ pub(crate) const APIS: &[ApiRow] = &[
 /// The row of an API that this node serves.
 pub(crate) fn api_row(api: ApiKey) -> Option<&'static ApiRow> {
     APIS.iter().find(|row| row.api == api)
-}
-
-/// The work on one request.
-pub(crate) enum Work {
-    /// It is done.
-    Done(Answer),
-    /// It goes on.
-    Later(Pin<Box<dyn Future<Output = Answer>>>),
-    /// It begins later, and nothing else of the connection may begin before it. It is not `First`
-    /// again then.
-    First(Pin<Box<dyn Future<Output = Work>>>),
-}
-
-impl Work {
-    pub(crate) fn later(future: impl Future<Output = Answer> + 'static) -> Work {
-        Work::Later(Box::pin(future))
-    }
-
-    pub(crate) fn first(future: impl Future<Output = Work> + 'static) -> Work {
-        Work::First(Box::pin(future))
-    }
-}
-
-/// Starts the work on one request frame.
-///
-/// Produce appends before this returns, or before what comes [`Work::First`] has ended, so that
-/// requests of one connection append in order.
-pub(crate) fn dispatch(shard: &Rc<Shard>, peer: &Rc<Peer>, frame: Bytes, held: &Held) -> Work {
-    let mut request = match Request::parse(frame, peer.clone(), shard.rt.now(), held.clone()) {
-        Ok(request) => request,
-        Err(reason) => return Work::Done(Answer::Close(reason)),
-    };
-    match api_row(request.api).filter(|row| row.serves(request.version)) {
-        Some(row) => {
-            request.may_ask(row.asks);
-            (row.handle)(shard, request)
-        }
-        None => Work::Done(unsupported(&request)),
-    }
-}
-
-/// An ApiVersions request of an unknown version is answered, so that the client can choose
-/// another (KIP-511); nothing else can be, since not even the response's form is known.
-fn unsupported(request: &Request) -> Answer {
-    if request.api == ApiKey::ApiVersions {
-        return api_versions::unsupported_version(request);
-    }
-    let Request { api, version, .. } = request;
-    Answer::Close(format!("{api:?} version {version} is not served"))
 }
 
 #[cfg(test)]

@@ -19,11 +19,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
 use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream};
-use smallvec::SmallVec;
 
 use crate::authorizer::Principal;
-use crate::fetch_session::TakenSession;
-use crate::handlers::{self, Work};
+use crate::network::Network;
 use crate::network::answers::{Answer, AnswerQueue, Next};
 use crate::network::frames::{Frame, FrameError, FrameReader};
 use crate::network::home::Home;
@@ -32,14 +30,14 @@ use crate::network::registry::Open;
 use crate::network::request::Held;
 use crate::network::request_memory;
 use crate::network::turn_metrics;
-use crate::shard::Shard;
+use crate::network::work::{Luggage, Service, Work};
 
 /// What the handlers may know of the connection a request came from, and tell about it.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) principal: Principal,
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
-    pub(crate) software: RefCell<Option<String>>,
+    software: RefCell<Option<String>>,
     /// The fetch session it used last; 0 is none.
     pub(crate) fetch_session: Cell<i32>,
     /// Set when nothing more comes from it: what waits for news need not wait any longer.
@@ -75,19 +73,25 @@ impl Peer {
         self.is_unread.get()
     }
 
+    /// Notes what the client says of itself.
+    pub(crate) fn set_software(&self, software: String) {
+        self.software.replace(Some(software));
+    }
+
     /// Notes that a request was for partitions of `owner` alone, or of several shards (`None`),
-    /// and how many bytes of records it brought or took.
-    pub(crate) fn touched(&self, shard: &Shard, owner: Option<ShardId>, bytes: usize) {
-        let shards = shard.mesh.shards();
-        if shards > 1 {
-            let busy = |shard_number| shard.mesh.busy_percent(ShardId(shard_number as u16));
-            let busy_percent: SmallVec<[u8; 32]> = (0..shards).map(busy).collect();
-            self.home.borrow_mut().note(shard.id(), owner, bytes, &busy_percent);
-        }
+    /// and how many bytes of records it brought or took. `busy_percent` is how busy each shard is.
+    pub(crate) fn touched(
+        &self,
+        here: ShardId,
+        owner: Option<ShardId>,
+        bytes: usize,
+        busy_percent: &[u8],
+    ) {
+        self.home.borrow_mut().note(here, owner, bytes, busy_percent);
     }
 }
 
-/// A connection that begins on this shard, or goes on here.
+/// A connection that begins on this network, or goes on here.
 pub(crate) struct Arrival {
     stream: Stream,
     address: SocketAddr,
@@ -102,42 +106,50 @@ impl Arrival {
         Arrival { stream, address, peer, frame: None }
     }
 
-    /// Unpacks what left another shard.
-    pub(crate) fn moved(shard: &Shard, departure: Departure) -> std::io::Result<Arrival> {
-        let Departure { connection, address, software, fetch_session, session, record, frame } =
+    /// Unpacks what left another network.
+    pub(crate) fn moved(
+        network: &Network,
+        service: Rc<dyn Service>,
+        departure: Departure,
+    ) -> std::io::Result<Arrival> {
+        let Departure { connection, address, software, fetch_session, luggage, record, frame } =
             departure;
-        let stream = shard.rt.take_over(connection)?;
-        if let Some(session) = session {
-            shard.fetch_sessions.borrow_mut().put(session, shard.rt.now());
+        let stream = network.rt.take_over(connection)?;
+        if let Some(luggage) = luggage {
+            service.arrived(luggage);
         }
         let peer = Peer::new(address, software, fetch_session, record);
         Ok(Arrival { stream, address, peer, frame: Some(frame) })
     }
 }
 
-/// A connection on its way to another shard, with all that is kept about it.
+/// A connection on its way to another network, with all that is kept about it.
 pub(crate) struct Departure {
     connection: HandedOver,
     address: SocketAddr,
     software: Option<String>,
     fetch_session: i32,
-    session: Option<TakenSession>,
+    luggage: Option<Luggage>,
     record: Record,
     /// The request that arrived last and was not taken up.
     frame: Bytes,
 }
 
 /// Serves one connection until it ends here. If it then goes on elsewhere, says where and how.
-pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId, Departure)> {
+pub(crate) async fn serve(
+    network: Rc<Network>,
+    service: Rc<dyn Service>,
+    arrival: Arrival,
+) -> Option<(ShardId, Departure)> {
     let Arrival { stream, address, peer, frame: mut frame_before } = arrival;
     let peer = Rc::new(peer);
     let answers = Rc::new(AnswerQueue::default());
-    let last_used = Rc::new(Cell::new(shard.rt.now()));
+    let last_used = Rc::new(Cell::new(network.rt.now()));
     let open = Open::new(stream.clone(), last_used.clone(), answers.clone(), peer.clone());
-    let key = shard.connections.insert(open);
-    let writer = write_answers(shard.clone(), stream.clone(), answers.clone(), peer.clone());
-    let writer = shard.rt.spawn(writer);
-    let mut frames = frames_of(&shard, &stream, &peer);
+    let key = network.connections.insert(open);
+    let writer = write_answers(network.clone(), stream.clone(), answers.clone(), peer.clone());
+    let writer = network.rt.spawn(writer);
+    let mut frames = frames_of(&network, &stream, &peer);
     let mut departure = None;
     loop {
         if !answers.has_room() {
@@ -146,7 +158,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
         }
         // Bytes that have arrived can still be received; a client that goes on sending would
         // otherwise be served on.
-        if shard.stopping.get() {
+        if network.is_stopping() {
             break;
         }
         let next = match frame_before.take() {
@@ -157,43 +169,42 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) -> Option<(ShardId
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             // It was cut short by the stop.
-            Err(_) if shard.stopping.get() => break,
+            Err(_) if network.is_stopping() => break,
             Err(error) => {
                 answers.fill(answers.take_place(), Answer::Close(reason(&error)), None);
                 break;
             }
         };
-        last_used.set(shard.rt.now());
+        last_used.set(network.rt.now());
         if frames.is_drained()
             && answers.is_idle()
-            && let Some((to, connection)) = hand_over(&shard, &peer, &stream)
+            && let Some((to, connection)) = hand_over(&network, &peer, &stream)
         {
             departure = Some((to, connection, frame.bytes));
             break;
         }
-        shard.metrics.received(frame.bytes.len() + 4);
-        if !take_up(&shard, &peer, &answers, frame).await {
+        network.metrics.received(frame.bytes.len() + 4);
+        if !take_up(&network, &service, &peer, &answers, frame).await {
             break;
         }
     }
     peer.ended.set();
     answers.close();
     writer.await;
-    shard.connections.remove(key);
+    network.connections.remove(key);
     let fetch_session = peer.fetch_session.get();
-    // With the connection its session ends, unless it goes along.
-    let session = shard.fetch_sessions.borrow_mut().take(fetch_session);
+    let luggage = service.ended(&peer);
     let (to, connection, frame) = departure?;
     let (software, record) = (peer.software.take(), Record::clone(&peer.record));
-    let luggage =
-        Departure { connection, address, software, fetch_session, session, record, frame };
-    Some((to, luggage))
+    let departure =
+        Departure { connection, address, software, fetch_session, luggage, record, frame };
+    Some((to, departure))
 }
 
-fn frames_of(shard: &Shard, stream: &Stream, peer: &Peer) -> FrameReader {
-    let frame_bytes_max = shard.node.config.socket_request_max_bytes as usize;
-    let (memory, record) = (shard.request_memory.clone(), peer.record.clone());
-    FrameReader::new(shard.rt.clone(), stream.clone(), memory, record, frame_bytes_max)
+fn frames_of(network: &Network, stream: &Stream, peer: &Peer) -> FrameReader {
+    let frame_bytes_max = network.shared.config.socket_request_max_bytes as usize;
+    let (memory, record) = (network.memory.clone(), peer.record.clone());
+    FrameReader::new(network.rt.clone(), stream.clone(), memory, record, frame_bytes_max)
 }
 
 /// The next frame. One that has to wait for the answers before it is not received meanwhile: it
@@ -218,11 +229,11 @@ async fn unread(peer: &Peer, wait: impl Future<Output = ()>) {
     peer.is_unread.set(false);
 }
 
-/// The connection for another shard, if it should go there now. Nothing of it is in work.
-fn hand_over(shard: &Shard, peer: &Peer, stream: &Stream) -> Option<(ShardId, HandedOver)> {
+/// The connection for another network, if it should go there now. Nothing of it is in work.
+fn hand_over(network: &Network, peer: &Peer, stream: &Stream) -> Option<(ShardId, HandedOver)> {
     let mut home = peer.home.borrow_mut();
     let to = home.wants()?;
-    if shard.stopping.get() || !shard.last_given.borrow_mut().give(shard.rt.now()) {
+    if network.is_stopping() || !network.last_given.borrow_mut().give(network.rt.now()) {
         return None;
     }
     match stream.hand_over() {
@@ -237,7 +248,8 @@ fn hand_over(shard: &Shard, peer: &Peer, stream: &Stream) -> Option<(ShardId, Ha
 
 /// Starts the work on one request. Returns false when nothing more may be read from this peer.
 async fn take_up(
-    shard: &Rc<Shard>,
+    network: &Rc<Network>,
+    service: &Rc<dyn Service>,
     peer: &Rc<Peer>,
     answers: &Rc<AnswerQueue>,
     frame: Frame,
@@ -254,18 +266,18 @@ async fn take_up(
             claim.grow_to_need(api_key, bytes.len(), standing).await;
             claim
         }
-        None => shard.request_memory.claim(api_key, bytes.len(), standing).await,
+        None => network.memory.claim(api_key, bytes.len(), standing).await,
     };
     let held = Held::new(claim, peer.record.clone());
     let place = answers.take_place();
-    let counted = Counted::begin(shard, api_key);
+    let counted = Counted::begin(network, api_key);
     let tag = turn_metrics::tag(api_key);
-    shard.rt.set_task_tag(tag);
-    let mut work = handlers::dispatch(shard, peer, bytes, &held);
+    network.rt.set_task_tag(tag);
+    let mut work = service.clone().take(peer, bytes, &held);
     if let Work::First(preparation) = work {
         work = preparation.await;
     }
-    let memory = shard.request_memory.clone();
+    let memory = network.memory.clone();
     let finish = move |answers: &AnswerQueue, answer: Answer| {
         let claim = held.into_claim_of_answer(&memory);
         counted.end(&answer);
@@ -278,8 +290,8 @@ async fn take_up(
             go_on
         }
         Work::Later(mut work) => {
-            let (answers, rt) = (answers.clone(), shard.rt.clone());
-            shard.rt.spawn(async move {
+            let (answers, rt) = (answers.clone(), network.rt.clone());
+            network.rt.spawn(async move {
                 let tagged = poll_fn(|context| {
                     rt.set_task_tag(tag);
                     work.as_mut().poll(context)
@@ -299,26 +311,31 @@ fn api_key(frame: &[u8]) -> i16 {
 
 /// One request in the metrics.
 struct Counted {
-    shard: Rc<Shard>,
+    network: Rc<Network>,
     api_key: i16,
     begun: Instant,
 }
 
 impl Counted {
-    fn begin(shard: &Rc<Shard>, api_key: i16) -> Counted {
-        shard.metrics.request_begun();
-        Counted { shard: shard.clone(), api_key, begun: shard.rt.now() }
+    fn begin(network: &Rc<Network>, api_key: i16) -> Counted {
+        network.metrics.request_begun();
+        Counted { network: network.clone(), api_key, begun: network.rt.now() }
     }
 
     fn end(self, answer: &Answer) {
-        let took = self.shard.rt.now() - self.begun;
+        let took = self.network.rt.now() - self.begun;
         let is_error = matches!(answer, Answer::Close(_));
-        self.shard.metrics.request_answered(self.api_key, took, is_error);
+        self.network.metrics.request_answered(self.api_key, took, is_error);
     }
 }
 
 /// Sends the answers as they become ready, until the reader has closed the queue.
-async fn write_answers(shard: Rc<Shard>, stream: Stream, answers: Rc<AnswerQueue>, peer: Rc<Peer>) {
+async fn write_answers(
+    network: Rc<Network>,
+    stream: Stream,
+    answers: Rc<AnswerQueue>,
+    peer: Rc<Peer>,
+) {
     let address = stream.peer_addr();
     let mut broken = false;
     loop {
@@ -326,11 +343,11 @@ async fn write_answers(shard: Rc<Shard>, stream: Stream, answers: Rc<AnswerQueue
             Next::Send(..) if broken => {}
             Next::Send(pieces, _claims) => {
                 let bytes = pieces.iter().map(Piece::len).sum();
-                let begun = shard.rt.now();
+                let begun = network.rt.now();
                 match stream.send(pieces).await {
                     Ok(()) => {
-                        shard.metrics.sent(bytes);
-                        peer.record.note(bytes, shard.rt.now() - begun);
+                        network.metrics.sent(bytes);
+                        peer.record.note(bytes, network.rt.now() - begun);
                     }
                     Err(error) => {
                         tracing::debug!(peer = %address, %error, "the peer is gone");
@@ -342,7 +359,7 @@ async fn write_answers(shard: Rc<Shard>, stream: Stream, answers: Rc<AnswerQueue
             }
             Next::Close(reason) => {
                 if !reason.is_empty() {
-                    shard.metrics.protocol_error();
+                    network.metrics.protocol_error();
                     tracing::warn!(peer = %address, reason, "connection closed");
                 }
                 broken = true;

@@ -9,12 +9,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringlog_runtime::{Instant, Listener, Stream};
+use ringlog_runtime::{Instant, Listener};
 use tokio::sync::oneshot;
 
+use crate::network::Network;
 use crate::network::connection::{self, Arrival, Departure};
 use crate::network::connection_limits::{Admitted, Refusal};
-use crate::shard::Shard;
+use crate::network::work::Service;
 
 /// How long to wait after a failed accept: the usual reason, too many open files, passes when
 /// connections close.
@@ -32,32 +33,46 @@ pub(crate) struct Listening(
 );
 
 /// Opens the shard's listener and serves what connects. Returns the address it got.
-pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> std::io::Result<SocketAddr> {
-    let listener = shard.rt.listen(address).await?;
-    if let Some(bytes) = shard.node.config.socket_send_buffer_bytes {
+pub(crate) async fn start(
+    network: &Rc<Network>,
+    service: Rc<dyn Service>,
+    address: SocketAddr,
+) -> std::io::Result<SocketAddr> {
+    let listener = network.rt.listen(address).await?;
+    if let Some(bytes) = network.shared.config.socket_send_buffer_bytes {
         listener.set_send_buffer_bytes(bytes)?;
     }
     let address = listener.local_addr();
     let (open, closed) = oneshot::channel();
-    shard.listening.set(Some(Listening(open)));
-    shard.rt.spawn(accept_all(shard.clone(), listener, closed));
+    network.listening.set(Some(Listening(open)));
+    network.rt.spawn(accept_all(network.clone(), service, listener, closed));
     Ok(address)
 }
 
-async fn accept_all(shard: Rc<Shard>, listener: Listener, closed: oneshot::Receiver<()>) {
+async fn accept_all(
+    network: Rc<Network>,
+    service: Rc<dyn Service>,
+    listener: Listener,
+    closed: oneshot::Receiver<()>,
+) {
     let mut closed = pin!(closed);
     let told = Cell::new(None);
     loop {
-        match before(closed.as_mut(), shard.rt.accept(&listener)).await {
+        match before(closed.as_mut(), network.rt.accept(&listener)).await {
             None => return,
             Some(Ok((stream, peer))) => {
-                if before(closed.as_mut(), admit(&shard, stream, peer, &told)).await.is_none() {
-                    return;
+                let admitted = before(closed.as_mut(), admit(&network, peer, &told)).await;
+                let Some(admitted) = admitted else { return };
+                if let Some(admitted) = admitted {
+                    network.metrics.connection_opened();
+                    let arrival = Arrival::accepted(stream, peer);
+                    let serving = serve(network.clone(), service.clone(), arrival, admitted);
+                    network.rt.spawn(serving);
                 }
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "a connection was not accepted");
-                shard.rt.sleep(ACCEPT_RETRY).await;
+                network.rt.sleep(ACCEPT_RETRY).await;
             }
         }
     }
@@ -78,55 +93,67 @@ async fn before<T>(
     .await
 }
 
-/// Serves the connection as soon as the node may have one more, unless its address has too many.
-/// `told` is when it was last told that connections wait.
-async fn admit(shard: &Rc<Shard>, stream: Stream, peer: SocketAddr, told: &Cell<Option<Instant>>) {
-    let limits = &shard.connection_limits;
-    let admitted = loop {
+/// Waits until the node may have one connection more, unless its address has too many. `told` is
+/// when it was last told that connections wait.
+async fn admit(
+    network: &Network,
+    peer: SocketAddr,
+    told: &Cell<Option<Instant>>,
+) -> Option<Admitted> {
+    let limits = &network.limits;
+    loop {
         match limits.admit(peer.ip()) {
-            Ok(admitted) => break admitted,
-            Err(Refusal::Busy) => shard.rt.sleep(COUNT_RETRY).await,
+            Ok(admitted) => return Some(admitted),
+            Err(Refusal::Busy) => network.rt.sleep(COUNT_RETRY).await,
             Err(Refusal::TooManyOfAddress(connections_max)) => {
-                shard.metrics.connection_refused();
+                network.metrics.connection_refused();
                 tracing::warn!(%peer, connections_max, "refused: too many of this address");
-                return;
+                return None;
             }
             Err(Refusal::Full) => {
-                let now = shard.rt.now();
+                let now = network.rt.now();
                 if told.get().is_none_or(|told| now >= told + FULL_TOLD_EVERY) {
                     told.set(Some(now));
-                    let descriptors_allow = shard.node.descriptors.connections;
+                    let descriptors_allow = network.shared.descriptors.connections;
                     tracing::warn!(%peer, descriptors_allow, "max.connections is reached, or as \
                         many as RLIMIT_NOFILE allows; new connections wait");
                 }
-                limits.wait_for_room(shard.id()).await;
+                limits.wait_for_room(network.id()).await;
             }
         }
-    };
-    shard.metrics.connection_opened();
-    shard.rt.spawn(serve(shard.clone(), Arrival::accepted(stream, peer), admitted));
+    }
+}
+
+/// A connection on its way to another network, which still counts.
+pub(crate) struct Moving {
+    departure: Departure,
+    admitted: Admitted,
 }
 
 /// Serves a connection here, and hands it on when it is to go on elsewhere.
-async fn serve(shard: Rc<Shard>, arrival: Arrival, admitted: Admitted) {
-    let departure = connection::serve(shard.clone(), arrival).await;
-    shard.metrics.connection_closed();
+async fn serve(
+    network: Rc<Network>,
+    service: Rc<dyn Service>,
+    arrival: Arrival,
+    admitted: Admitted,
+) {
+    let departure = connection::serve(network.clone(), service.clone(), arrival).await;
+    network.metrics.connection_closed();
     if let Some((to, departure)) = departure {
-        // One that meets a shard which has ended is dropped, and with it closed.
-        let job = move |shard: &Rc<Shard>| go_on(shard, departure, admitted);
-        shard.mesh.send(to, Box::new(job));
+        service.send_on(to, Moving { departure, admitted });
     }
 }
 
 /// Serves a connection that another shard had.
-fn go_on(shard: &Rc<Shard>, departure: Departure, admitted: Admitted) {
-    if shard.stopping.get() {
+pub(crate) fn go_on(network: &Rc<Network>, service: Rc<dyn Service>, moving: Moving) {
+    if network.is_stopping() {
         return;
     }
-    match Arrival::moved(shard, departure) {
+    let Moving { departure, admitted } = moving;
+    match Arrival::moved(network, service.clone(), departure) {
         Ok(arrival) => {
-            shard.metrics.connection_taken_over();
-            shard.rt.spawn(serve(shard.clone(), arrival, admitted));
+            network.metrics.connection_taken_over();
+            network.rt.spawn(serve(network.clone(), service, arrival, admitted));
         }
         Err(error) => tracing::warn!(%error, "a connection between two shards was closed"),
     }

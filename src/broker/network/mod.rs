@@ -12,3 +12,75 @@ pub(crate) mod registry;
 pub(crate) mod request;
 pub(crate) mod request_memory;
 pub(crate) mod turn_metrics;
+pub(crate) mod work;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringlog_admin::metrics::ShardMetrics;
+use ringlog_runtime::{Runtime, ShardId};
+
+use crate::network::connection_limits::ConnectionLimits;
+use crate::network::home::LastGiven;
+use crate::network::listener::Listening;
+use crate::network::registry::Connections;
+use crate::network::request_memory::RequestMemory;
+use crate::shared::NodeState;
+
+/// The state of this room on one shard.
+pub(crate) struct Network {
+    pub(crate) rt: Runtime,
+    pub(crate) shared: Arc<NodeState>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) connections: Connections,
+    /// Of the whole node.
+    pub(crate) limits: Arc<ConnectionLimits>,
+    /// What requests in work and their answers may take.
+    pub(crate) memory: Rc<RequestMemory>,
+    last_given: RefCell<LastGiven>,
+    /// The task that accepts connections; dropping it closes the listener.
+    listening: Cell<Option<Listening>>,
+    stopping: Cell<bool>,
+}
+
+impl Network {
+    pub(crate) fn new(
+        rt: Runtime,
+        shared: Arc<NodeState>,
+        metrics: Arc<ShardMetrics>,
+        limits: Arc<ConnectionLimits>,
+        memory: RequestMemory,
+    ) -> Network {
+        Network {
+            rt,
+            shared,
+            metrics,
+            connections: Connections::default(),
+            limits,
+            memory: Rc::new(memory),
+            last_given: RefCell::default(),
+            listening: Cell::default(),
+            stopping: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ShardId {
+        self.rt.shard()
+    }
+
+    /// Whether no new connection is taken, and no new request.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Takes no new connection and no new request from now on. Returns whether that is news.
+    pub(crate) fn begin_stop(&self) -> bool {
+        !self.stopping.replace(true)
+    }
+
+    /// Closes the listener.
+    pub(crate) fn close_listener(&self) {
+        self.listening.take();
+    }
+}

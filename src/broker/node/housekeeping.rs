@@ -47,7 +47,7 @@ async fn sweep_connections(shard: Rc<Shard>) {
         ..=0 => Duration::MAX,
         idle_ms => Duration::from_millis(idle_ms as u64),
     };
-    let memory = &shard.request_memory;
+    let memory = &shard.network.memory;
     let is_short = || memory.is_short() || shard.replicas.storage.is_nearly_short_of_memory();
     loop {
         let was_short = is_short();
@@ -59,7 +59,7 @@ async fn sweep_connections(shard: Rc<Shard>) {
         if shard.rt.timeout(interval, memory.shortage()).await.is_ok() && was_short {
             shard.rt.sleep(interval).await;
         }
-        shard.connections.sweep(shard.rt.now(), idle_max, is_short());
+        shard.network.connections.sweep(shard.rt.now(), idle_max, is_short());
     }
 }
 
@@ -76,7 +76,7 @@ async fn coordinators(shard: Rc<Shard>) {
             let partition = entry.local.clone().filter(|partition| !partition.is_offline())?;
             Some((partition, entry.leader_epoch))
         });
-        if !shard.stopping.get() {
+        if !shard.network.is_stopping() {
             shard.coordinators.sweep(&open.collect::<Vec<_>>());
         }
     }
@@ -90,7 +90,7 @@ async fn retention(shard: Rc<Shard>) {
     loop {
         shard.rt.sleep(interval.max(RETENTION_INTERVAL_MIN)).await;
         for partition in shard.replicas.topics.local_partitions() {
-            if shard.stopping.get() || partition.is_offline() {
+            if shard.network.is_stopping() || partition.is_offline() {
                 continue;
             }
             let now_ms = shard.rt.wall_clock_ms();
@@ -125,7 +125,7 @@ async fn write_checkpoints(shard: Rc<Shard>) {
     loop {
         let next = *due.iter().min().expect("there are three files");
         shard.rt.sleep_until(next.min(shard.rt.now() + RECOVERY_POINT_INTERVAL)).await;
-        if shard.stopping.get() {
+        if shard.network.is_stopping() {
             return;
         }
         let now = shard.rt.now();
@@ -151,14 +151,14 @@ async fn write_checkpoints(shard: Rc<Shard>) {
 /// Writes snapshots of the metadata and removes what they stand for.
 async fn snapshots(shard: Rc<Shard>) {
     let controller = shard.controller.get().expect("set before housekeeping starts");
-    while !shard.stopping.get() {
+    while !shard.network.is_stopping() {
         controller.look_after_snapshots().await;
         shard.rt.sleep(SNAPSHOT_INTERVAL).await;
     }
 }
 
 async fn watch_space(shard: Rc<Shard>) {
-    while !shard.stopping.get() {
+    while !shard.network.is_stopping() {
         shard.node.directories().check_space(&shard.rt).await;
         offline::follow_directories(&shard).await;
         report_directories(&shard, shard.node.directories());

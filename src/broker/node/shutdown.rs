@@ -24,7 +24,7 @@ const CONNECTIONS_INTERVAL: Duration = Duration::from_millis(5);
 /// Begins the stop, on shard 0.
 pub(crate) fn begin(shard: &Rc<Shard>) {
     assert_eq!(shard.id(), CONTROLLER_SHARD, "stopping is led by the controller's shard");
-    if shard.stopping.replace(true) {
+    if !shard.network.begin_stop() {
         return;
     }
     let shard = shard.clone();
@@ -49,17 +49,17 @@ pub(crate) fn stop_shards(shard: &Rc<Shard>) {
 }
 
 async fn drain_connections(shard: Rc<Shard>) {
-    shard.stopping.set(true);
-    shard.listening.take();
-    shard.connections.shut_down_reading();
+    shard.network.begin_stop();
+    shard.network.close_listener();
+    shard.network.connections.shut_down_reading();
     let deadline = shard.rt.now() + CONNECTIONS_TIME_MAX;
-    while shard.connections.len() > 0 && shard.rt.now() < deadline {
+    while shard.network.connections.len() > 0 && shard.rt.now() < deadline {
         shard.rt.sleep(CONNECTIONS_INTERVAL).await;
     }
-    let left = shard.connections.len();
+    let left = shard.network.connections.len();
     if left > 0 {
         tracing::warn!(left, "connections still had requests in work, or answers to send");
-        shard.connections.shut_down_all();
+        shard.network.connections.shut_down_all();
     }
 }
 

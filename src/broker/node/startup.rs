@@ -129,7 +129,7 @@ fn in_two_places(directories: &LogDirs, one: &FoundLog, other: &FoundLog) -> Nod
 }
 
 async fn serve(shard: Rc<Shard>, address: SocketAddr) -> std::io::Result<()> {
-    listener::start(&shard, address).await?;
+    listener::start(&shard.network, shard.clone(), address).await?;
     housekeeping::start(&shard);
     Ok(())
 }
@@ -183,7 +183,7 @@ async fn register_when_possible(
     tracing::error!(%error, "the disk is full: the node serves as it was registered before");
     let (shard, controller) = (shard.clone(), controller.clone());
     shard.rt.clone().spawn(async move {
-        while !shard.stopping.get() && controller.waits_for_space() {
+        while !shard.network.is_stopping() && controller.waits_for_space() {
             shard.rt.sleep(REGISTRATION_RETRY).await;
             if register(&shard, &controller, stopped_cleanly).await.is_ok() {
                 tracing::info!("the node is registered");

@@ -152,7 +152,7 @@ async fn update_limits(shard: &Shard, config: &BrokerConfig) {
     if shard.id() != CONTROLLER_SHARD {
         return;
     }
-    while let Err(Refusal::Busy) = shard.connection_limits.update(config) {
+    while let Err(Refusal::Busy) = shard.network.limits.update(config) {
         shard.rt.sleep(COUNT_RETRY).await;
     }
 }

@@ -102,7 +102,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         )
         .await;
         let bytes = reads.iter().map(|read| read.bytes).sum();
-        request.peer.touched(&shard, owner, bytes);
+        shard.touched(&request.peer, owner, bytes);
         if limits.old_reader.is_some() {
             // Made for this answer alone.
             request.held.count_answer(bytes);
@@ -170,7 +170,7 @@ fn denied(shard: &Shard, request: &Request, targets: &[FetchTarget], follows: bo
 
 /// Waits until somebody waits for memory.
 async fn until_short(shard: &Shard) {
-    while !shard.request_memory.is_short() {
+    while !shard.network.memory.is_short() {
         shard.rt.sleep(SHORT_LOOK_INTERVAL).await;
     }
 }

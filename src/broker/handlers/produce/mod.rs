@@ -167,8 +167,8 @@ fn append_prepared(shard: &Rc<Shard>, request: Request, prepared: Prepared) -> W
     let Prepared { acks, layout, mut outcomes, appends, .. } = prepared;
     match appends.as_slice() {
         [] => {}
-        [(owner, _)] => request.peer.touched(shard, Some(*owner), request.body.len()),
-        [_, _, ..] => request.peer.touched(shard, None, request.body.len()),
+        [(owner, _)] => shard.touched(&request.peer, Some(*owner), request.body.len()),
+        [_, _, ..] => shard.touched(&request.peer, None, request.body.len()),
     }
     let groups: Vec<_> = appends
         .into_iter()
