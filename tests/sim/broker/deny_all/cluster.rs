@@ -28,7 +28,7 @@ use ringlog_wire::messages::expire_delegation_token_response::ExpireDelegationTo
 use ringlog_wire::messages::list_config_resources_request::ListConfigResourcesRequest;
 use ringlog_wire::messages::list_config_resources_response::ListConfigResourcesResponse;
 use ringlog_wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
-use ringlog_wire::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
+use ringlog_wire::messages::list_partition_reassignments_response as reassignments;
 use ringlog_wire::messages::renew_delegation_token_request::RenewDelegationTokenRequest;
 use ringlog_wire::messages::renew_delegation_token_response::RenewDelegationTokenResponse;
 use ringlog_wire::messages::{alter_configs_request, alter_configs_response};
@@ -86,7 +86,9 @@ pub(super) async fn told(asker: &mut Asker, api: ApiKey) -> String {
         }
         ApiKey::ListPartitionReassignments => {
             let answer = asker.ask(0, &ListPartitionReassignmentsRequest::default()).await;
-            codes([answer.decode::<ListPartitionReassignmentsResponse<'_>>().error_code])
+            codes([answer
+                .decode::<reassignments::ListPartitionReassignmentsResponse<'_>>()
+                .error_code])
         }
         ApiKey::DescribeQuorum => {
             let answer = asker.ask(0, &DescribeQuorumRequest::default()).await;
