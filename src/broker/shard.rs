@@ -89,7 +89,8 @@ impl Shard {
         let storage = StorageOptions {
             tail_cache_bytes,
             read_ahead_bytes,
-            dirty_bytes_max,
+            // No directory takes another's share: what one does not write is its own concern.
+            dirty_bytes_max: dirty_bytes_max / config.log_dirs.len().max(1),
             // Beyond all of these together, it is answers that peers do not take.
             buffer_bytes_max: tail_cache_bytes + read_ahead_bytes + dirty_bytes_max + request_bytes,
             buffer_bytes_reserved: request_bytes / 4,

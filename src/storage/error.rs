@@ -31,6 +31,9 @@ pub enum StorageError {
     /// The log was closed or deleted.
     #[error("the log is closed")]
     Closed,
+    /// The disk took nothing until the time of a request was up.
+    #[error("the disk of the log directory took nothing in time")]
+    HeldUp,
     /// The log was closed while the disk did not take what was appended; nobody who asked for a
     /// flush was told that it is safe.
     #[error(
@@ -121,6 +124,7 @@ impl StorageError {
         match self {
             StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             StorageError::Closed | StorageError::Truncated { .. } => ErrorCode::NotLeaderOrFollower,
+            StorageError::HeldUp => ErrorCode::RequestTimedOut,
             _ => ErrorCode::KafkaStorageError,
         }
     }

@@ -19,6 +19,8 @@ use crate::shared::CONTROLLER_SHARD;
 
 /// How often free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether each disk takes what is to be written.
+const DISK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it is asked whether the metadata needs a snapshot.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often recovery points are written while they move: a crash leaves what was written since to
@@ -34,6 +36,7 @@ pub(crate) fn start(shard: &Rc<Shard>) {
     shard.rt.spawn(retention(shard.clone()));
     shard.rt.spawn(sweep_connections(shard.clone()));
     shard.rt.spawn(coordinators(shard.clone()));
+    shard.rt.spawn(watch_disks(shard.clone()));
     if shard.id() == CONTROLLER_SHARD {
         shard.rt.spawn(write_checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
@@ -102,6 +105,23 @@ async fn retention(shard: Rc<Shard>) {
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!(partition = %name, %error, "retention failed"),
+            }
+        }
+    }
+}
+
+/// Looks whether the disks take what is to be written, and has those who wait for one that does not
+/// look at the time.
+async fn watch_disks(shard: Rc<Shard>) {
+    loop {
+        shard.rt.sleep(DISK_INTERVAL).await;
+        let held_up = shard.replicas.storage.held_up_directories();
+        if held_up.is_empty() {
+            continue;
+        }
+        for partition in shard.replicas.topics.local_partitions() {
+            if held_up.contains(&partition.log.dir().index()) {
+                partition.log.look_again();
             }
         }
     }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::PlantedBug;
-use super::faults::DiskOp;
+use super::faults::{DirTrouble, DiskOp};
 use super::network::{EndpointId, ListenerId, Network, Token};
 use super::reply::{Answer, reply};
 use super::world::{NetWait, Work, World};
@@ -65,8 +66,13 @@ impl SimDriver {
         self.world.borrow().reads_well_by_page
     }
 
-    pub(super) fn submit(&self, op: DiskOp, durable: bool, work: Work) {
-        self.world.borrow_mut().submit(self.node, op, durable, work);
+    /// Starts a disk operation on what is at a path.
+    pub(super) fn submit(&self, at: &Path, op: DiskOp, durable: bool, work: Work) {
+        self.world.borrow_mut().submit(self.node, at, op, durable, work);
+    }
+
+    pub(super) fn trouble_at(&self, at: &Path) -> Option<DirTrouble> {
+        self.world.borrow().nodes[self.node].trouble_at(at)
     }
 
     /// Calls the network, unless the node is down: what its destructors do then, nobody sees.

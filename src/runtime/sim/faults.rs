@@ -18,8 +18,19 @@ pub(crate) enum DiskOp {
     Write,
     /// Flushing a file or directory.
     Sync,
-    /// Everything about names, lengths and allocation.
+    /// Everything about names and lengths.
     Metadata,
+    /// Taking blocks for a file ahead of its writes.
+    Allocate,
+}
+
+/// What is wrong with everything below one directory, as with a disk that is mounted there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirTrouble {
+    /// No operation completes until the trouble ends.
+    Hung,
+    /// It has no more blocks to give.
+    Full,
 }
 
 /// Chances that a disk operation fails with `EIO` or is slow, each from 0 to 1.
@@ -67,7 +78,7 @@ impl DiskTiming {
             DiskOp::Read => self.read_ns.clone(),
             DiskOp::Write if !durable => self.write_ns.clone(),
             DiskOp::Write | DiskOp::Sync => self.sync_ns.clone(),
-            DiskOp::Metadata => self.metadata_ns.clone(),
+            DiskOp::Metadata | DiskOp::Allocate => self.metadata_ns.clone(),
         })
     }
 }
@@ -127,7 +138,7 @@ impl FaultPlan {
             DiskOp::Read => self.chances.read_error,
             DiskOp::Write => self.chances.write_error,
             DiskOp::Sync => self.chances.sync_error,
-            DiskOp::Metadata => self.chances.metadata_error,
+            DiskOp::Metadata | DiskOp::Allocate => self.chances.metadata_error,
         };
         if prng.chance(chance) { Verdict::Fail(Errno::IO) } else { Verdict::Proceed }
     }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::disk::{Disk, OpenFile, OpenHow};
 use super::driver::SimDriver;
-use super::faults::DiskOp;
+use super::faults::{DirTrouble, DiskOp};
 use super::reply::{Reply, reply};
 use super::world::Work;
 use crate::file::Unwritten;
@@ -25,9 +25,9 @@ impl SimDriver {
             truncate: o.truncate,
             direct: o.direct,
         };
-        let path = path.to_path_buf();
-        let open = move |disk: &mut Disk, now_ms| disk.open(&path, how, now_ms).map(Arc::new);
-        self.metadata(open).await
+        let opened = path.to_path_buf();
+        let open = move |disk: &mut Disk, now_ms| disk.open(&opened, how, now_ms).map(Arc::new);
+        self.metadata(path, DiskOp::Metadata, open).await
     }
 
     pub(crate) async fn read_at(
@@ -38,7 +38,7 @@ impl SimDriver {
     ) -> (io::Result<usize>, IoBuf) {
         let (reply, answer) = reply();
         let work = Work::Read { file: Arc::clone(file), pos, buf, reply };
-        self.submit(DiskOp::Read, false, work);
+        self.submit(file.path(), DiskOp::Read, false, work);
         answer.await
     }
 
@@ -53,19 +53,20 @@ impl SimDriver {
             (left.bufs.iter().filter(|b| !b.is_empty()).cloned().collect(), left.pos);
         let (reply, answer) = reply();
         let work = Work::Write { file: Arc::clone(file), pos, parts, durable, reply };
-        self.submit(DiskOp::Write, durable, work);
+        self.submit(file.path(), DiskOp::Write, durable, work);
         answer.await
     }
 
     pub(crate) async fn sync_data(&self, file: &Arc<OpenFile>) -> io::Result<()> {
         let (reply, answer) = reply();
-        self.submit(DiskOp::Sync, true, Work::Sync { file: Arc::clone(file), reply });
+        let work = Work::Sync { file: Arc::clone(file), reply };
+        self.submit(file.path(), DiskOp::Sync, true, work);
         answer.await.map_err(shortage::of_flush)
     }
 
     pub(crate) async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let (reply, answer) = reply();
-        self.submit(DiskOp::Sync, true, Work::SyncDir { path: dir.to_path_buf(), reply });
+        self.submit(dir, DiskOp::Sync, true, Work::SyncDir { path: dir.to_path_buf(), reply });
         answer.await.map_err(shortage::of_flush)
     }
 
@@ -75,23 +76,26 @@ impl SimDriver {
         pos: u64,
         len: u64,
     ) -> io::Result<()> {
-        let file = Arc::clone(file);
-        self.metadata(move |disk, _| disk.allocate(&file, pos, len)).await
+        let opened = Arc::clone(file);
+        let allocate = move |disk: &mut Disk, _| disk.allocate(&opened, pos, len);
+        self.metadata(file.path(), DiskOp::Allocate, allocate).await
     }
 
     pub(crate) async fn set_len(&self, file: &Arc<OpenFile>, len: u64) -> io::Result<()> {
-        let file = Arc::clone(file);
-        self.metadata(move |disk, now_ms| disk.set_len(&file, len, now_ms)).await
+        let opened = Arc::clone(file);
+        let cut = move |disk: &mut Disk, now_ms| disk.set_len(&opened, len, now_ms);
+        self.metadata(file.path(), DiskOp::Metadata, cut).await
     }
 
     pub(crate) async fn file_len(&self, file: &Arc<OpenFile>) -> io::Result<u64> {
-        let file = Arc::clone(file);
-        self.metadata(move |disk, _| disk.len(&file)).await
+        let opened = Arc::clone(file);
+        let length = move |disk: &mut Disk, _| disk.len(&opened);
+        self.metadata(file.path(), DiskOp::Metadata, length).await
     }
 
     pub(crate) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        self.metadata(move |disk, _| disk.rename(&from, &to)).await
+        let to = to.to_path_buf();
+        self.at_path(from, move |disk, from, _| disk.rename(from, &to)).await
     }
 
     pub(crate) async fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -128,7 +132,8 @@ impl SimDriver {
                 Ok(disk.space())
             })
             .await?;
-        Ok(DiskSpace { total, available })
+        let is_full = self.trouble_at(path) == Some(DirTrouble::Full);
+        Ok(DiskSpace { total, available: if is_full { 0 } else { available } })
     }
 
     pub(crate) async fn lock_file(&self, path: &Path) -> io::Result<Arc<()>> {
@@ -140,13 +145,16 @@ impl SimDriver {
         path: &Path,
         call: impl FnOnce(&mut Disk, &Path, i64) -> io::Result<T> + 'static,
     ) -> io::Result<T> {
-        let path: PathBuf = path.to_path_buf();
-        self.metadata(move |disk, now_ms| call(disk, &path, now_ms)).await
+        let at: PathBuf = path.to_path_buf();
+        let call = move |disk: &mut Disk, now_ms| call(disk, &at, now_ms);
+        self.metadata(path, DiskOp::Metadata, call).await
     }
 
     /// An operation that takes effect, all of it, at the moment it completes.
     async fn metadata<T: 'static>(
         &self,
+        at: &Path,
+        op: DiskOp,
         call: impl FnOnce(&mut Disk, i64) -> io::Result<T> + 'static,
     ) -> io::Result<T> {
         let (reply, answer): (Reply<io::Result<T>>, _) = reply();
@@ -156,7 +164,7 @@ impl SimDriver {
                 None => call(disk, now_ms),
             })
         };
-        self.submit(DiskOp::Metadata, false, Work::Other(Box::new(apply)));
+        self.submit(at, op, false, Work::Other(Box::new(apply)));
         answer.await
     }
 }

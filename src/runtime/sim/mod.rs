@@ -40,7 +40,7 @@ mod tests;
 mod world;
 
 pub use self::disk::{DiskModel, SimDisk};
-pub use self::faults::{DiskFaults, DiskTiming};
+pub use self::faults::{DirTrouble, DiskFaults, DiskTiming};
 pub use self::network::NetworkModel;
 pub use self::options::SimOptions;
 pub use self::planted::PlantedBug;

@@ -7,13 +7,14 @@
 use std::cell::{RefCell, RefMut};
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::disk::{Disk, SimDisk};
 use super::driver::SimDriver;
-use super::faults::{DiskFaults, FaultPlan};
+use super::faults::{DirTrouble, DiskFaults};
 use super::network::node_ip;
 use super::world::{Event, NodeState, World};
 use super::{PlantedBug, Prng, SimOptions};
@@ -105,14 +106,7 @@ impl Simulation {
     pub fn add_node(&mut self, name: &str) -> NodeId {
         let mut world = self.world.borrow_mut();
         let disk = Disk::new(world.options.disk.clone());
-        let plan = FaultPlan::default();
-        world.nodes.push(NodeState {
-            name: name.to_string(),
-            disk,
-            plan,
-            up: false,
-            planted: None,
-        });
+        world.nodes.push(NodeState::new(name, disk));
         self.nodes.push(Node::default());
         NodeId(self.nodes.len() - 1)
     }
@@ -342,6 +336,12 @@ impl Simulation {
     /// Sets how likely disk operations of a node fail or are slow, from now on.
     pub fn set_disk_faults(&mut self, node: NodeId, faults: DiskFaults) {
         self.world.borrow_mut().nodes[node.0].plan.chances = faults;
+    }
+
+    /// Begins or ends the trouble of a directory of a node and all below it, as of a disk that is
+    /// mounted there. What hung goes on when no directory hangs any more.
+    pub fn set_dir_trouble(&mut self, node: NodeId, at: &Path, trouble: Option<DirTrouble>) {
+        self.world.borrow_mut().set_trouble(node.0, at, trouble);
     }
 
     /// Disk operations the node has begun since its latest start.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::disk::{Disk, OpenFile, Write};
 use super::events::{EventQueue, Trace};
-use super::faults::{DiskOp, FaultPlan, Verdict};
+use super::faults::{DirTrouble, DiskOp, FaultPlan, Verdict};
 use super::network::{Done, EndpointId, ListenerId, NetEvent, Network, Output, Token};
 use super::reply::Reply;
 use super::{PlantedBug, Prng, SimOptions};
@@ -83,10 +83,33 @@ pub(crate) struct NodeState {
     pub(crate) name: String,
     pub(crate) disk: Disk,
     pub(crate) plan: FaultPlan,
+    /// Directories in trouble.
+    pub(crate) troubles: Vec<(PathBuf, DirTrouble)>,
+    /// Operations of hung directories.
+    held: Vec<u64>,
     /// Whether a program runs on it; what it does otherwise has no effect.
     pub(crate) up: bool,
     /// The mistake its program makes.
     pub(crate) planted: Option<PlantedBug>,
+}
+
+impl NodeState {
+    pub(crate) fn new(name: &str, disk: Disk) -> NodeState {
+        NodeState {
+            name: name.to_string(),
+            disk,
+            plan: FaultPlan::default(),
+            troubles: Vec::new(),
+            held: Vec::new(),
+            up: false,
+            planted: None,
+        }
+    }
+
+    pub(crate) fn trouble_at(&self, at: &Path) -> Option<DirTrouble> {
+        let here = self.troubles.iter().find(|(path, _)| at.starts_with(path));
+        here.map(|(_, trouble)| *trouble)
+    }
 }
 
 pub(crate) struct World {
@@ -139,7 +162,7 @@ impl World {
     }
 
     /// Starts a disk operation of a node.
-    pub(crate) fn submit(&mut self, node: usize, op: DiskOp, durable: bool, work: Work) {
+    pub(crate) fn submit(&mut self, node: usize, at: &Path, op: DiskOp, durable: bool, work: Work) {
         let state = &mut self.nodes[node];
         if !state.up {
             // A destructor of a dead node: nobody hears the answer.
@@ -156,8 +179,10 @@ impl World {
         }
         let key = self.key();
         self.trace.note(0x10 + op as u64, key ^ delay << 20);
+        let trouble = self.nodes[node].trouble_at(at);
         let fault = match verdict {
             Verdict::Fail(why) => Some(why),
+            _ if op == DiskOp::Allocate && trouble == Some(DirTrouble::Full) => Some(Errno::NOSPC),
             _ => None,
         };
         if verdict == Verdict::CrashBefore {
@@ -165,7 +190,22 @@ impl World {
         }
         let crash_after = verdict == Verdict::CrashAfter;
         self.in_flight.insert(key, InFlight { node, work, submitted, fault, crash_after });
-        self.events.schedule(self.now + delay, Event::Disk(key));
+        match trouble {
+            Some(DirTrouble::Hung) => self.nodes[node].held.push(key),
+            _ => self.events.schedule(self.now + delay, Event::Disk(key)),
+        }
+    }
+
+    /// Begins or ends the trouble of a directory. What hung goes on.
+    pub(crate) fn set_trouble(&mut self, node: usize, at: &Path, trouble: Option<DirTrouble>) {
+        let state = &mut self.nodes[node];
+        state.troubles.retain(|(path, _)| path != at);
+        state.troubles.extend(trouble.map(|trouble| (at.to_owned(), trouble)));
+        if !state.troubles.iter().any(|(_, trouble)| *trouble == DirTrouble::Hung) {
+            for key in std::mem::take(&mut state.held) {
+                self.events.schedule(self.now + 1, Event::Disk(key));
+            }
+        }
     }
 
     /// Two direct writes of the same bytes in flight at once have no defined outcome on Linux:
@@ -244,6 +284,7 @@ impl World {
     pub(crate) fn take_down(&mut self, node: usize, lose_power: bool) {
         self.trace.note(0x50 + u64::from(lose_power), node as u64);
         self.nodes[node].up = false;
+        self.nodes[node].held.clear();
         // One that was due is this one, not one of the next life.
         self.crash_now.retain(|due| *due != node);
         let keys: Vec<u64> =

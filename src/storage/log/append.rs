@@ -201,7 +201,7 @@ impl Log {
         self.epochs.borrow_mut().assign(header.leader_epoch, header.base_offset);
         self.offsets.appended(header.next_offset());
         self.writer.dirty_bytes.set(self.writer.dirty_bytes.get() + batch.len());
-        self.shard.add_dirty(batch.len());
+        self.shard.add_dirty(&self.budget, batch.len());
         if taken > 0 {
             self.shard.tail_grew(&self.this, chunks, taken);
         }

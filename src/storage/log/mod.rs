@@ -17,6 +17,7 @@ mod lifecycle;
 pub(crate) mod offsets;
 mod preallocate;
 mod retention;
+pub(crate) mod room;
 pub(crate) mod seal;
 pub(crate) mod timestamps;
 pub(crate) mod writer;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use ringlog_config::{Flush, TopicConfig};
+use ringlog_runtime::Instant;
 use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use crate::error::StorageError;
@@ -37,11 +39,13 @@ use crate::leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
 use crate::local_offsets::{LocalOffset, LocalOffsets};
 use crate::log::append::Appended;
 use crate::log::offsets::LogOffsets;
+use crate::log::room::RoomQueue;
 use crate::log_dir::LogDir;
 use crate::producers::describe::{DescribedProducer, describe};
 use crate::producers::state::ProducerState;
 use crate::segment::{Segment, Stage};
 use crate::shard::StorageShard;
+use crate::shard::budget::Budget;
 use crate::wait::{OffsetWaiters, Waiters};
 
 /// Who is told when a log moves on. Called on the log's shard, outside of any borrow of it.
@@ -81,6 +85,10 @@ pub struct Log {
     pub(crate) epochs: RefCell<LeaderEpochCache>,
     /// Offsets of the producer snapshots on disk.
     pub(crate) snapshots: RefCell<BTreeSet<Offset>>,
+    /// Of its directory.
+    pub(crate) budget: Rc<Budget>,
+    /// Those who wait to append.
+    pub(crate) room: RoomQueue,
     failure: RefCell<Option<StorageError>>,
     observer: RefCell<Option<Rc<dyn LogObserver>>>,
     notified_offset: Cell<Offset>,
@@ -136,6 +144,7 @@ pub(crate) struct LogParts {
 impl Log {
     pub(crate) fn assemble(parts: LogParts) -> Rc<Log> {
         assert!(parts.segments.last().is_some_and(|last| last.stage.get() == Stage::Open));
+        let budget = parts.shard.budget(&parts.dir);
         Rc::new_cyclic(|this| Log {
             this: this.clone(),
             shard: parts.shard,
@@ -159,6 +168,8 @@ impl Log {
             producers: RefCell::new(parts.producers),
             epochs: RefCell::new(parts.epochs),
             snapshots: RefCell::new(parts.snapshots),
+            budget: budget.clone(),
+            room: RoomQueue::default(),
             failure: RefCell::new(None),
             observer: RefCell::new(None),
             notified_offset: Cell::new(parts.log_end_offset),
@@ -353,11 +364,40 @@ impl Log {
         self.wait_for(appended.last_offset + 1, appended.cuts, Log::committed_offset).await
     }
 
+    /// The same. Where the directory is held up, it is waited for until `deadline` only.
+    ///
+    /// # Errors
+    /// [`StorageError::HeldUp`]: what was appended is in the log, and may be on disk later.
+    pub async fn wait_acknowledged_by(
+        &self,
+        appended: &Appended,
+        deadline: Instant,
+    ) -> Result<(), StorageError> {
+        let is_over = || self.is_held_up() && self.shard.runtime().now() >= deadline;
+        let end_offset = appended.last_offset + 1;
+        self.wait_until(end_offset, appended.cuts, Log::committed_offset, is_over).await
+    }
+
+    /// Has those who wait for something on the disk look again whether they may.
+    pub fn look_again(&self) {
+        self.durable_waiters.wake_all();
+    }
+
     async fn wait_for(
         &self,
         end_offset: Offset,
         cuts: u64,
         reached: impl Fn(&Log) -> Offset,
+    ) -> Result<(), StorageError> {
+        self.wait_until(end_offset, cuts, reached, || false).await
+    }
+
+    async fn wait_until(
+        &self,
+        end_offset: Offset,
+        cuts: u64,
+        reached: impl Fn(&Log) -> Offset,
+        is_over: impl Fn() -> bool,
     ) -> Result<(), StorageError> {
         let mut registration = self.durable_waiters.registration();
         poll_fn(|context| {
@@ -374,16 +414,13 @@ impl Log {
             if let Some(failure) = failure {
                 return Poll::Ready(Err(failure));
             }
+            if is_over() {
+                return Poll::Ready(Err(StorageError::HeldUp));
+            }
             registration.register(end_offset, context);
             Poll::Pending
         })
         .await
-    }
-
-    /// Waits until the log and the shard can take more (back-pressure). Returns at once when the
-    /// log is offline: the next append says so.
-    pub async fn wait_writable(&self) {
-        self.shard.wait_writable(self).await;
     }
 
     pub(crate) fn open_segment(&self) -> Rc<Segment> {
@@ -414,7 +451,7 @@ impl Log {
             error => StorageError::Offline { reason: error.to_string().into() },
         };
         self.failure.replace(Some(offline));
-        self.shard.remove_dirty(self.writer.dirty_bytes.replace(0));
+        self.shard.remove_dirty(&self.budget, self.writer.dirty_bytes.replace(0));
         self.durable_waiters.wake_all();
         self.writer.stopped.wake_all();
         if !matches!(error, StorageError::Closed) {
@@ -525,6 +562,6 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.shard.tail_shrank(self.tail_memory());
-        self.shard.remove_dirty(self.writer.dirty_bytes.get());
+        self.shard.remove_dirty(&self.budget, self.writer.dirty_bytes.get());
     }
 }

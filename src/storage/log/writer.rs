@@ -186,7 +186,7 @@ impl Log {
             write.unflushed
         };
         self.writer.dirty_bytes.set(self.writer.dirty_bytes.get() - bytes as usize);
-        self.shard.remove_dirty(bytes as usize);
+        self.shard.remove_dirty(&self.budget, bytes as usize);
         self.writer.bytes_since_checkpoint.set(self.writer.bytes_since_checkpoint.get() + bytes);
         if let Some((_, end_offset)) = batch_end {
             self.advance_written(end_offset);

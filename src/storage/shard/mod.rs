@@ -4,24 +4,25 @@
 //! from the chunks that were filled first and are on disk; what is not on disk is never taken, and
 //! is bounded by `dirty_bytes_max`, beyond which producers wait.
 
+pub(crate) mod budget;
 mod complaints;
 pub(crate) mod read_ahead;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::path::Path;
 use std::rc::{Rc, Weak};
-use std::task::Poll;
+use std::sync::Arc;
 
 use ringlog_runtime::Runtime;
 
 use crate::log::Log;
+use crate::log_dir::LogDir;
 use crate::observer::StorageObserver;
 use crate::segment::{Examination, Segment, Stage};
+use crate::shard::budget::Budget;
 use crate::shard::complaints::Complaints;
 use crate::shard::read_ahead::ReadAhead;
-use crate::wait::Waiters;
 
 /// Chunks looked at for each time that memory is taken. What is not on disk stays, and with many
 /// logs that may be most of them: looking at all would make every append pay for all logs.
@@ -39,7 +40,8 @@ pub struct StorageOptions {
     pub buffer_bytes_max: usize,
     /// Of those, so many are kept for readers that are known to take what they ask for.
     pub buffer_bytes_reserved: usize,
-    /// Bytes appended but not written, over all logs of the shard, at which producers wait.
+    /// Bytes appended but not written, over all logs of a directory on the shard, at which
+    /// producers wait.
     pub dirty_bytes_max: usize,
     /// The same for a single log.
     pub log_dirty_bytes_max: usize,
@@ -84,7 +86,8 @@ struct Shared {
     /// Of reads that were planned and have not got their buffers yet.
     planned_bytes: Cell<usize>,
     dirty_bytes: Cell<usize>,
-    writable: Waiters,
+    /// One for each directory that has logs here.
+    budgets: RefCell<Vec<Rc<Budget>>>,
     /// Sealed segments with an open file or a loaded index, least recently used first.
     open_segments: RefCell<VecDeque<Weak<Segment>>>,
     producer_id_expiration_ms: Cell<i64>,
@@ -118,7 +121,7 @@ impl StorageShard {
             chunk_owners: RefCell::default(),
             planned_bytes: Cell::new(0),
             dirty_bytes: Cell::new(0),
-            writable: Waiters::default(),
+            budgets: RefCell::default(),
             open_segments: RefCell::default(),
             observer: RefCell::default(),
         }))
@@ -199,31 +202,35 @@ impl StorageShard {
         PlannedMemory { shard: self.clone(), bytes }
     }
 
-    pub(crate) fn add_dirty(&self, bytes: usize) {
+    /// The budget of the logs in a directory.
+    pub(crate) fn budget(&self, dir: &Arc<LogDir>) -> Rc<Budget> {
+        let mut budgets = self.0.budgets.borrow_mut();
+        let known = budgets.iter().find(|budget| budget.is_of(dir));
+        known.cloned().unwrap_or_else(|| {
+            let budget = Budget::new(dir.clone(), self.0.options.dirty_bytes_max);
+            budgets.push(budget.clone());
+            budget
+        })
+    }
+
+    pub(crate) fn add_dirty(&self, budget: &Budget, bytes: usize) {
+        budget.add(bytes);
         self.0.dirty_bytes.set(self.0.dirty_bytes.get() + bytes);
         self.tell(|observer| observer.dirty_bytes(self.dirty_bytes()));
     }
 
-    pub(crate) fn remove_dirty(&self, bytes: usize) {
+    pub(crate) fn remove_dirty(&self, budget: &Budget, bytes: usize) {
         self.0.dirty_bytes.set(self.0.dirty_bytes.get() - bytes);
+        budget.remove(bytes);
         self.tell(|observer| observer.dirty_bytes(self.dirty_bytes()));
-        self.0.writable.wake_all();
     }
 
-    /// Waits until neither the log nor the shard has too much that is not written.
-    pub(crate) async fn wait_writable(&self, log: &Log) {
-        let options = &self.0.options;
-        let mut registration = self.0.writable.registration();
-        poll_fn(|context| {
-            let writable = self.0.dirty_bytes.get() <= options.dirty_bytes_max
-                && log.dirty_bytes() <= options.log_dirty_bytes_max;
-            if writable || log.failure().is_some() {
-                return Poll::Ready(());
-            }
-            registration.register(context);
-            Poll::Pending
-        })
-        .await;
+    /// Looks which directories are held up, and returns their places in `log.dirs`: those who wait
+    /// for something on the disk there are to be told ([`Log::look_again`]). To be called twice a
+    /// second.
+    pub fn held_up_directories(&self) -> Vec<usize> {
+        let budgets = self.0.budgets.borrow().clone();
+        budgets.iter().filter(|budget| budget.look()).map(|budget| budget.dir_index()).collect()
     }
 
     /// Accounts for memory that `log` took for `chunks` new chunks, and makes room.

@@ -1,6 +1,7 @@
 //! Tests of whole logs on real and simulated files; those of one part alone are beside it.
 
 mod damage;
+mod directories_apart;
 mod high_watermark;
 mod kafka;
 mod log;

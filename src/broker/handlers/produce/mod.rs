@@ -9,11 +9,12 @@ mod check;
 use std::collections::HashSet;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_record::{BatchError, BatchSummary, HEADER_BYTES};
-use ringlog_runtime::ShardId;
-use ringlog_storage::{AppendOrigin, Appended};
+use ringlog_runtime::{Instant, JoinHandle, ShardId};
+use ringlog_storage::{AppendOrigin, Appended, RoomTurn};
 use ringlog_types::{
     ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicIdPartition, TopicPartition, Uuid,
 };
@@ -95,6 +96,8 @@ struct Layout {
 struct Acks {
     /// -1 (all), 0 or 1.
     acks: i16,
+    /// When its `timeout_ms` is over.
+    deadline: Instant,
 }
 
 /// A request whose batches have been checked and sorted by owner. Nothing is appended yet.
@@ -215,7 +218,10 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
     let mut reader =
         ProduceRequestReader::begin(&request.body, request.version).map_err(undecodable)?;
     let mut prepared = Prepared {
-        acks: Acks { acks: reader.acks },
+        acks: Acks {
+            acks: reader.acks,
+            deadline: request.arrived + Duration::from_millis(reader.timeout_ms.max(0) as u64),
+        },
         layout: Layout { topics: Vec::new() },
         outcomes: Vec::new(),
         appends: Vec::new(),
@@ -352,22 +358,42 @@ fn prepare(
     Ok(())
 }
 
-/// Appends in order, at once; the future waits until the batches are acknowledged.
+/// What became of a batch when its request was dispatched.
+enum Begun {
+    Appended(Result<(Rc<Partition>, Appended), Outcome>),
+    /// There is no room in memory: it is appended when its turn comes.
+    Waits(JoinHandle<Result<(Rc<Partition>, Appended), Outcome>>),
+}
+
+/// Appends in order, at once, what there is room for; the future waits until the batches are
+/// acknowledged.
 fn append_all(
     shard: &Rc<Shard>,
     appends: Vec<Append>,
     acks: Acks,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<> {
     let now_ms = shard.rt.wall_clock_ms();
-    let mut appended = Vec::with_capacity(appends.len());
+    let mut begun = Vec::with_capacity(appends.len());
     for append in appends {
         let partition = shard.replicas.topics.serving_partition(&append.topic_id, append.partition);
-        appended.push((append.slot, append_one(shard, partition, &append, now_ms)));
+        let turn = partition.as_ref().ok().and_then(|at| at.log.queue_for_room(append.batch.len()));
+        let slot = append.slot;
+        begun.push((
+            slot,
+            match turn {
+                None => Begun::Appended(append_one(shard, partition, &append, now_ms)),
+                Some(turn) => Begun::Waits(append_in_turn(shard, append, turn, acks)),
+            },
+        ));
     }
     async move {
-        let mut outcomes = Vec::with_capacity(appended.len());
-        for (slot, result) in appended {
-            let outcome = match result {
+        let mut outcomes = Vec::with_capacity(begun.len());
+        for (slot, begun) in begun {
+            let appended = match begun {
+                Begun::Appended(appended) => appended,
+                Begun::Waits(appending) => appending.await,
+            };
+            let outcome = match appended {
                 Ok((partition, appended)) => acknowledge(&partition, appended, acks).await,
                 Err(outcome) => outcome,
             };
@@ -375,6 +401,28 @@ fn append_all(
         }
         outcomes
     }
+}
+
+/// Appends a batch when there is room and those before it have been appended. It is a task of its
+/// own, so that the partitions of a request do not wait for each other.
+fn append_in_turn(
+    shard: &Rc<Shard>,
+    append: Append,
+    turn: RoomTurn,
+    acks: Acks,
+) -> JoinHandle<Result<(Rc<Partition>, Appended), Outcome>> {
+    let shard = shard.clone();
+    shard.rt.clone().spawn(async move {
+        if let Err(error) = turn.room_by(acks.deadline).await {
+            return Err(Outcome::failed(error.error_code(), error.to_string()));
+        }
+        // The topic may have gone meanwhile.
+        let partition = shard.replicas.topics.serving_partition(&append.topic_id, append.partition);
+        let now_ms = shard.rt.wall_clock_ms();
+        let appended = append_one(&shard, partition, &append, now_ms);
+        drop(turn);
+        appended
+    })
 }
 
 fn append_one(
@@ -404,15 +452,12 @@ fn append_one(
 
 /// Waits until the append is as safe as the client asked for.
 async fn acknowledge(partition: &Partition, appended: Appended, acks: Acks) -> Outcome {
-    let log = &partition.log;
-    // Producers that do not wait for the disk are slowed down to its speed here.
-    log.wait_writable().await;
     if acks.acks != 0 {
         // The timeout of a request bounds the wait for other replicas, and there are none. It never
-        // bounds the leader's own disk, as in Kafka, where a `DelayedProduce` that only the leader
-        // is part of is complete before it waits: an error for what is there in a moment would make
-        // the client send it twice.
-        let waited = log.wait_acknowledged(&appended).await;
+        // bounds a disk of the leader's that works, as in Kafka, where a `DelayedProduce` that only
+        // the leader is part of is complete before it waits: an error for what is there in a moment
+        // would make the client send it twice. With a disk that takes nothing, it bounds the wait.
+        let waited = partition.log.wait_acknowledged_by(&appended, acks.deadline).await;
         if let Err(error) = waited {
             return Outcome::failed(error.error_code(), error.to_string());
         }

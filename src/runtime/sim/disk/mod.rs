@@ -13,6 +13,7 @@ mod inspect;
 mod names;
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -79,10 +80,16 @@ pub(crate) struct OpenFile {
     inode: InodeId,
     incarnation: u64,
     access: OpenHow,
+    /// Where it was opened.
+    path: PathBuf,
     _open: Arc<()>,
 }
 
 impl OpenFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether both are direct handles of one file.
     pub(crate) fn same_direct(&self, other: &OpenFile) -> bool {
         self.access.direct && other.access.direct && self.inode == other.inode
@@ -156,9 +163,10 @@ impl Disk {
         self.seq
     }
 
-    fn handle(&self, inode: InodeId, access: OpenHow) -> OpenFile {
+    fn handle(&self, inode: InodeId, access: OpenHow, path: &Path) -> OpenFile {
         let open = self.inodes[inode].open.clone();
-        OpenFile { inode, incarnation: self.incarnation, access, _open: open }
+        let path = path.to_owned();
+        OpenFile { inode, incarnation: self.incarnation, access, path, _open: open }
     }
 
     /// The check Linux makes before it changes a file.

@@ -32,7 +32,7 @@ impl Disk {
             }
             None => return Err(Errno::NOENT.into()),
         };
-        let file = self.handle(id, how);
+        let file = self.handle(id, how, path);
         if how.truncate && found.is_some() {
             self.set_len(&file, 0, now_ms)?;
         }
