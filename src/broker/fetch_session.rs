@@ -6,8 +6,8 @@
 //! `FETCH_SESSION_ID_NOT_FOUND` and starts over with a full fetch, as after a restart. The cache
 //! is bounded by `max.incremental.fetch.session.cache.slots`, and in bytes: a session may name
 //! 87,000 partitions. A client that finds no slot is served with full fetches. Where there is no
-//! room for a session's bytes, the largest gives way, as long as it is larger than the newcomer: one
-//! that names few partitions is never given up for one that names many.
+//! room for a session's bytes, the largest gives way, as long as it is larger than the newcomer:
+//! one that names few partitions is never given up for one that names many.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -80,9 +80,9 @@ async fn a_log_that_cannot_be_opened_stays_offline_and_is_shown() {
     let partition = TopicPartition::new("t", 0);
     node.client().await.delete_records(&partition, 3).await.unwrap();
     let data = node.stop();
-    let epochs = data.path().join("t-0/leader-epoch-checkpoint");
-    let before = std::fs::read(&epochs).unwrap();
-    std::fs::write(&epochs, "garbage\n").unwrap();
+    let metadata = data.path().join("t-0/partition.metadata");
+    let before = std::fs::read(&metadata).unwrap();
+    std::fs::write(&metadata, "garbage\n").unwrap();
 
     let admin = free_address();
     let address = admin.to_string();
@@ -107,7 +107,7 @@ async fn a_log_that_cannot_be_opened_stays_offline_and_is_shown() {
     let starts = data.path().join("log-start-offset-checkpoint");
     assert!(std::fs::read_to_string(starts).unwrap().contains("t 0 3\n"));
 
-    std::fs::write(&epochs, before).unwrap();
+    std::fs::write(&metadata, before).unwrap();
     let node = Node::start_with(data, &flags);
     assert_eq!(leaderless(&node, "t").await, []);
     assert_eq!(get(admin, "/health/ready").0, 200);

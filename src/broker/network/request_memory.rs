@@ -4,10 +4,10 @@
 //! One rule for all: memory is claimed before it is taken. A frame that does not arrive at once
 //! claims what its bytes take, as they come; its length alone claims nothing. A whole request
 //! claims what it stands for: a Produce its size, any other request [`ANSWER_FACTOR`] times as
-//! much, because what is decoded from it and answered to it is larger than itself. The claim lasts until
-//! the answer is sent, or until the handler says that nothing much is held any more (a fetch that
-//! waits for news). If a handler knows that its answer will be larger than that estimate, it claims
-//! the answer's size instead; what an answer has turned out to take is counted in any case.
+//! much, because what is decoded from it and answered to it is larger than itself. The claim lasts
+//! until the answer is sent, or until the handler says that nothing much is held any more (a fetch
+//! that waits for news). If a handler knows that its answer will be larger than that estimate, it
+//! claims the answer's size instead; what an answer has turned out to take is counted in any case.
 //!
 //! Small requests have a quarter of the memory to themselves: up to about a megabyte, the largest
 //! that a producer sends unless told otherwise, so that large ones never keep them waiting. Frames

@@ -1,9 +1,9 @@
 //! The chain of offsets through the heads of a segment's batches.
 //!
 //! No CRC covers a batch's base offset, so a changed bit there would go out as valid, and a
-//! consumer would skip whatever lies between. But batches follow each other: one that claims more than it
-//! has reaches into its successor, one that claims less into its predecessor. Compaction leaves
-//! gaps, never overlaps. Pure.
+//! consumer would skip whatever lies between. But batches follow each other: one that claims
+//! more than it has reaches into its successor, one that claims less into its predecessor.
+//! Compaction leaves gaps, never overlaps. Pure.
 
 use ringlog_types::Offset;
 
