@@ -58,6 +58,8 @@ impl Log {
     /// written.
     pub(crate) async fn wait_sealed(&self) -> Result<(), StorageError> {
         let mut stopped = self.writer.stopped.registration();
+        self.kick_writer();
+        self.kick_keeper();
         poll_fn(|context| {
             if let Some(failure) = self.failure() {
                 return Poll::Ready(Err(failure));
@@ -66,8 +68,10 @@ impl Log {
                 return Poll::Ready(Ok(()));
             }
             stopped.register(context);
-            self.kick_writer();
-            self.kick_keeper();
+            // Not without something to do: the end of what is kicked comes back here at once.
+            if self.segment_to_seal().is_some() {
+                self.kick_keeper();
+            }
             Poll::Pending
         })
         .await

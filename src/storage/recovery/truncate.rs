@@ -148,7 +148,8 @@ impl Log {
         self.producers.replace(ProducerState::default());
         self.let_go(&removed);
         self.until_there_is_space(async || {
-            self.remove_witnesses(offset - 1).await?;
+            // Whatever they vouch for is gone, also below the new start.
+            self.remove_witnesses(-1).await?;
             self.remove_segments(&removed).await?;
             // Not before: what is left of the old log would start there, and hide what it gets.
             self.local_start.write(self.shard.runtime(), &directory, offset).await?;
