@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ringlog_record::BatchBuilder;
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::describe_groups_request::DescribeGroupsRequest;
 use ringlog_wire::messages::describe_groups_response::DescribeGroupsResponse;
@@ -22,6 +23,7 @@ use ringlog_wire::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequ
 use ringlog_wire::messages::sync_group_response::SyncGroupResponse;
 
 use crate::node::Node;
+use crate::old_clients::produce;
 use crate::raw_client::RawClient;
 
 const FLAGS: [&str; 4] = ["--shards", "2", "--set", "group.initial.rebalance.delay.ms=0"];
@@ -167,4 +169,16 @@ async fn a_member_goes_on_after_a_kill() {
     let group = &body.groups[0];
     assert_eq!((&*group.group_state, &*group.members[0].member_id), ("Stable", &*member));
     assert_eq!(group.members[0].member_assignment[..], *b"all");
+}
+
+/// Whoever wrote there could make groups' offsets unreadable.
+#[tokio::test]
+async fn clients_do_not_write_to_the_groups_topic() {
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &FLAGS);
+    let mut wire = RawClient::connect(&node);
+    find(&mut wire);
+    let mut batch = BatchBuilder::new(0);
+    batch.push(0, Some(&[0, 1, 0, 9]), Some(b"v"), &[]);
+    let (code, _) = produce(&mut wire, 7, "__consumer_offsets", 0, &batch.build().unwrap().0);
+    assert_eq!(code, ErrorCode::InvalidTopicException.code());
 }

@@ -259,6 +259,11 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
             }
             (Some(error), _) => Err(Outcome::failed(error, None)),
             (None, Err(error)) => Err(Outcome::failed(*error, None)),
+            // Their records are the coordinators' state. (Kafka lets its own tools write there, by
+            // a client id that anyone can have.)
+            (None, Ok(entry)) if entry.is_internal() => {
+                Err(Outcome::failed(ErrorCode::InvalidTopicException, None))
+            }
             (None, Ok(entry)) if named_twice.is_repeated(entry.id, partition.index) => {
                 let message = "the request names the partition twice".to_owned();
                 Err(Outcome::failed(ErrorCode::InvalidRequest, message))
