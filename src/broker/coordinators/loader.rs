@@ -56,6 +56,8 @@ pub(super) async fn load<C: Coordinator>(
             return Err(format!("no batch can be read at offset {offset}"));
         }
         offset = next;
+        // What is committed needs no version of its own for each batch.
+        machine.borrow_mut().committed(next.min(log.committed_offset()));
     }
     Ok(())
 }

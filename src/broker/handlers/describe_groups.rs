@@ -1,5 +1,6 @@
 //! DescribeGroups (key 15): members of classic groups, and what they are assigned.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
@@ -19,7 +20,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Err(close) => return close,
     };
     let mut response = DescribeGroupsResponse::default();
-    for group_id in &asked.groups {
+    // One that is asked for many times is answered once: an answer is larger than its question.
+    let mut seen = HashSet::new();
+    for group_id in asked.groups.iter().filter(|group_id| seen.insert((*group_id).clone())) {
         let mut described = match describe(&shard, &request, group_id).await {
             Ok(described) => described,
             Err(error) => failed(group_id, error),

@@ -4,6 +4,7 @@
 //! its answer has another form.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringlog_coordinator::group::WantedOffsets;
@@ -38,7 +39,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     };
     if request.version >= BATCHED_VERSION {
         let mut groups = Vec::with_capacity(asked.groups.len());
-        for group in &asked.groups {
+        let mut seen = HashSet::new();
+        for group in asked.groups.iter().filter(|group| seen.insert(group.group_id.clone())) {
             groups.push(fetch(&shard, &request, group).await);
         }
         return request.respond(&OffsetFetchResponse { groups, ..Default::default() });
@@ -72,7 +74,8 @@ async fn fetch(
     }
     let mut refused = Vec::new();
     let wanted: Option<Vec<Wanted>> = group.topics.as_ref().map(|topics| {
-        let topics = topics.iter();
+        let mut seen = HashSet::new();
+        let topics = topics.iter().filter(|topic| seen.insert((&topic.name, topic.topic_id)));
         topics.filter_map(|topic| route(shard, request, topic, &mut refused)).collect()
     });
     let group_id = group.group_id.to_string();
@@ -127,7 +130,12 @@ fn route(
         // Offsets of a topic that was deleted are told as long as they are there.
         _ => {
             let id = entry.as_ref().map_or(Uuid::ZERO, |entry| entry.id);
-            return Some((name.to_owned(), id, topic.partition_indexes.clone()));
+            // One that is asked for many times is answered once: an answer is larger than its
+            // question.
+            let mut seen = HashSet::new();
+            let mut indexes = topic.partition_indexes.clone();
+            indexes.retain(|index| seen.insert(*index));
+            return Some((name.to_owned(), id, indexes));
         }
     };
     refused.push(OffsetFetchResponseTopics {

@@ -7,8 +7,11 @@ use super::offsets::{CommittedOffset, TopicAndIndex};
 use super::{Effects, Group, GroupCoordinator, TimerKey, record};
 use crate::outcome::Now;
 
-/// Records of one decision at most: the rest follows in the next.
+/// Records of one decision at most, and their bytes: they are one batch. The rest follows in the
+/// next, a moment later, also when this one cannot be written.
 const RECORDS_MAX: usize = 1_000;
+const RECORD_BYTES_MAX: usize = 256 << 10;
+const NEXT_PART_MS: u64 = 100;
 
 impl GroupCoordinator {
     /// Deletes what has expired, some of it at a time (`cleanupExpiredOffsets`).
@@ -17,14 +20,17 @@ impl GroupCoordinator {
         let mut ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
         ids.sort_unstable();
         for id in ids {
-            if effects.records.len() >= RECORDS_MAX {
+            if is_full(&effects) {
                 break;
             }
             self.expire_group(&id, now, &mut effects);
         }
-        let is_cut = effects.records.len() >= RECORDS_MAX;
-        let next_ms =
-            if is_cut { 1 } else { self.settings.offsets_retention_check_interval_ms.max(1) };
+        let is_cut = is_full(&effects);
+        let next_ms = if is_cut {
+            NEXT_PART_MS
+        } else {
+            self.settings.offsets_retention_check_interval_ms.max(1)
+        };
         self.timers.set(TimerKey::Expiration, now.monotonic_ms + next_ms);
         effects
     }
@@ -34,7 +40,7 @@ impl GroupCoordinator {
         let offsets = self.offsets.newest().of(id);
         let mut kept = 0;
         for (place, offset) in offsets.into_iter().flatten() {
-            if effects.records.len() >= RECORDS_MAX || !self.is_expired(group, place, offset, now) {
+            if is_full(effects) || !self.is_expired(group, place, offset, now) {
                 kept += 1;
             } else {
                 effects.records.push(record::offset_record(id, &place.0, place.1, None));
@@ -68,4 +74,10 @@ impl GroupCoordinator {
         };
         offset.is_expired(since_ms, self.settings.offsets_retention_ms, now.wall_ms)
     }
+}
+
+/// Whether a decision has as many records as one may have.
+fn is_full(effects: &Effects) -> bool {
+    let bytes = effects.records.iter().map(|record| record.key.len()).sum::<usize>();
+    effects.records.len() >= RECORDS_MAX || bytes >= RECORD_BYTES_MAX
 }

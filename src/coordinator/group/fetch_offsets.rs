@@ -49,7 +49,8 @@ impl GroupCoordinator {
         let topic: Rc<str> = wanted.topic.into();
         let partitions = wanted.partitions.iter().map(|&index| {
             let found = committed.and_then(|offsets| offsets.get(&(topic.clone(), index)));
-            answer(index, found)
+            // An offset of a topic of the same name that was there before is none of this one.
+            answer(index, found.filter(|found| is_of(found.topic_id, wanted.topic_id)))
         });
         OffsetFetchResponseTopics {
             name: Cow::Owned(wanted.topic.to_owned()),
@@ -84,6 +85,11 @@ impl GroupCoordinator {
         let offsets = self.offsets.newest().of(group_id);
         offsets.map(|offsets| offsets.keys().cloned().collect()).unwrap_or_default()
     }
+}
+
+/// Whether two ids can be of one topic; zero says nothing.
+fn is_of(committed: Uuid, wanted: Uuid) -> bool {
+    committed == wanted || committed == Uuid::ZERO || wanted == Uuid::ZERO
 }
 
 fn answer(index: i32, found: Option<&CommittedOffset>) -> OffsetFetchResponsePartitions<'static> {

@@ -211,7 +211,7 @@ impl ClassicGroup {
 
     /// Whether a member with these protocols could be given work together with the others.
     fn supports(&self, protocol_type: &str, protocols: &[Protocol]) -> bool {
-        if self.members.is_empty() && self.state == ClassicState::Empty {
+        if self.members.is_empty() {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
         let is_shared = |(name, _): &Protocol| {

@@ -9,6 +9,9 @@ use super::{ClassicGroup, ClassicState, Context, InitialDelay};
 use crate::group::TimerKey;
 use crate::group::answers;
 
+/// Members that do not come back are waited for again after this, at the earliest.
+const RETRY_MS_MIN: u64 = 1_000;
+
 impl ClassicGroup {
     /// Somebody came, left, or changed: the members join anew, or one that did was waited for
     /// (`maybePrepareRebalanceOrCompleteJoin`).
@@ -78,8 +81,8 @@ impl ClassicGroup {
         self.drop_absent_members(context);
         if !self.members.is_empty() && !self.has_joined_leader() {
             // Only static members are left, and none has come back: they keep their place until
-            // their sessions end.
-            self.set_rebalance_timer(self.rebalance_timeout_ms(), context);
+            // their sessions end. A timeout of nothing would be due again and again.
+            self.set_rebalance_timer(self.rebalance_timeout_ms().max(RETRY_MS_MIN), context);
             return;
         }
         self.generation = self.generation.wrapping_add(1).max(0);
