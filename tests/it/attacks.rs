@@ -163,7 +163,9 @@ async fn small_frames_that_are_not_whole_are_counted() {
         producer.send("calm", 50_000).await;
     }
     let grown = node.peak_memory_mb() - before;
-    assert!(grown < 16 + 20, "{grown} MB more for {} frames", unfinished.len());
+    // Without io_uring a connection that is read from holds a buffer, whatever comes.
+    let beside = if crate::node::is_fallback() { 64 } else { 20 };
+    assert!(grown < 16 + beside, "{grown} MB more for {} frames", unfinished.len());
 }
 
 /// A fetch that waits for ten minutes.

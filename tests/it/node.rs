@@ -256,6 +256,11 @@ pub(crate) fn answers(address: SocketAddr) -> bool {
     stream.write_all(&API_VERSIONS).is_ok() && stream.read_exact(&mut [0; 4]).is_ok()
 }
 
+/// Whether the brokers of this run do without io_uring.
+pub(crate) fn is_fallback() -> bool {
+    wanted_io().as_deref() == Some("fallback")
+}
+
 /// The `--io` of every broker of this run, if it is not left to them.
 fn wanted_io() -> Option<String> {
     std::env::var("RINGLOG_IT_IO").ok()
