@@ -31,7 +31,7 @@ use crate::raw_client::RawClient;
 /// How many small requests of others are answered while a large one waits for its own answer. Each
 /// comes to one of two shards by chance: that all of so many meet the one that is not at work on
 /// the large one does not happen.
-const MEANWHILE: usize = 40;
+const MEANWHILE: usize = 12;
 
 /// A node whose requests may take 32 MiB, on two shards.
 fn start() -> Node {

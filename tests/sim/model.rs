@@ -63,6 +63,9 @@ pub(crate) struct LogModel {
     pub checkpointed_end: i64,
     /// Retention by time is at work: what is older may go, even if it is appended only now.
     pub retention_limit_ms: Option<i64>,
+    /// Retention by size is under way: a segment that fills up and is sealed meanwhile may go too,
+    /// if it is within what is too much.
+    pub retains_by_size: bool,
     pub producers: Vec<Producer>,
     /// Which of the topics of this name it is, counted from 0.
     pub generation: u32,
@@ -129,7 +132,7 @@ impl LogModel {
             return Err(format!("appended at {} of {}", got.base_offset, self.end()));
         }
         let is_old = self.retention_limit_ms.is_some_and(|limit| batch.max_timestamp < limit);
-        if is_old && self.start_asked >= got.base_offset {
+        if (is_old || self.retains_by_size) && self.start_asked >= got.base_offset {
             self.start_asked = last + 1;
         }
         let batch = batch.clone();
@@ -257,6 +260,7 @@ impl LogModel {
         self.start = start;
         self.start_asked = start;
         self.retention_limit_ms = None;
+        self.retains_by_size = false;
         // What recovery has accepted it serves, so it has to stay from now on.
         self.durable_end = end;
         self.renumber();

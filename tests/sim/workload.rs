@@ -289,6 +289,7 @@ async fn keep_house(bench: Bench) {
                 let applied = log.apply_retention(now_ms).await.map(|_| ());
                 bench.model(|model| {
                     model.retention_limit_ms = None;
+                    model.retains_by_size = false;
                     Ok(())
                 });
                 applied
@@ -367,6 +368,10 @@ fn ask_retention(bench: &Bench, now_ms: i64) {
     let config = bench.log.config();
     if config.retention_bytes >= 0 {
         ask_start(bench, bench.log.log_end_offset());
+        bench.model(|model| {
+            model.retains_by_size = true;
+            Ok(())
+        });
     }
     if config.retention_ms >= 0 {
         let limit_ms = now_ms - config.retention_ms;
