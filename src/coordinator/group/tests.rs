@@ -19,6 +19,7 @@ use ringlog_wire::messages::offset_delete_request::{
 use ringlog_wire::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use ringlog_wire::messages::sync_group_response::SyncGroupResponse;
 
+use super::classic::join::PENDING_JOINS_MAX;
 use super::{
     Continuation, Deferred, Effects, GroupCoordinator, GroupSettings, Joiner, LeavingMember,
     ListFilter, Outcome, WantedOffsets,
@@ -130,7 +131,7 @@ impl World {
 
     fn join(&mut self, request: &JoinGroupRequest<'_>, version: i16) -> ReplyTo {
         let to = self.reply_to();
-        let random = u128::from(to.0) << 64;
+        let random = u128::from(to.0);
         let joiner = Joiner { client_id: "c", client_host: "/127.0.0.1", version, random };
         let effects = self.groups.join(request, joiner, to, self.now);
         self.carry_out(effects);
@@ -344,6 +345,20 @@ fn members_without_an_id_come_back_with_the_one_they_are_given() {
     assert_eq!(world.groups.group_count(), 0);
     let to = world.join(&join(&id, None), 4);
     assert_eq!(world.joined(to).unwrap().error_code, ErrorCode::UnknownMemberId.code());
+}
+
+#[test]
+fn ids_that_do_not_come_back_are_bounded() {
+    let mut world = World::new(GroupSettings::default());
+    for _ in 0..PENDING_JOINS_MAX {
+        let to = world.join(&join("", None), 4);
+        assert_eq!(world.joined(to).unwrap().error_code, ErrorCode::MemberIdRequired.code());
+    }
+    let to = world.join(&join("", None), 4);
+    assert_eq!(world.joined(to).unwrap().error_code, ErrorCode::GroupMaxSizeReached.code());
+    world.pass(SESSION_MS);
+    let to = world.join(&join("", None), 4);
+    assert_eq!(world.joined(to).unwrap().error_code, ErrorCode::MemberIdRequired.code());
 }
 
 #[test]

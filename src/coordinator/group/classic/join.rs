@@ -14,6 +14,10 @@ use crate::outcome::ReplyTo;
 /// (`CLASSIC_GROUP_NEW_MEMBER_JOIN_TIMEOUT_MS`).
 const NEW_MEMBER_TIMEOUT_MS: u64 = 5 * 60 * 1_000;
 
+/// Ids that a group gives out and waits for, at most: each is kept for a session, and costs whoever
+/// asks for it nothing.
+pub(crate) const PENDING_JOINS_MAX: usize = 10_000;
+
 /// A JoinGroup request that passed the checks that need no group.
 pub(crate) struct JoinRequest {
     /// Empty for a member that has no id yet.
@@ -81,6 +85,11 @@ impl ClassicGroup {
         }
         if !request.must_know_id {
             self.add_member(request.fresh_id.clone(), request, context);
+            return;
+        }
+        if self.pending_joins.len() >= PENDING_JOINS_MAX {
+            let answer = answers::join_error(ErrorCode::GroupMaxSizeReached, "");
+            context.answer(request.reply_to, answer);
             return;
         }
         let id = request.fresh_id;
