@@ -7,6 +7,7 @@
 //!
 //! Every file is described byte by byte in `docs/storage-format.md`.
 
+mod background_rate;
 mod directories;
 mod error;
 mod index;
@@ -27,6 +28,7 @@ mod testing;
 mod tests;
 mod wait;
 
+pub use background_rate::BackgroundRate;
 pub use directories::checkpoint::{MalformedFile, MetaProperties};
 pub use directories::{
     CheckpointFile, DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs, UnusableDir,

@@ -43,7 +43,7 @@ const STORAGE: Floors = Floors {
     folder: "src/storage/",
     module: "crate::",
     rows: &[
-        &["names", "error", "wait", "observer", "text_lines"],
+        &["names", "error", "wait", "observer", "text_lines", "background_rate"],
         &["index", "leader_epoch_cache", "local_offsets"],
         &["producers", "log_dir"],
         &["segment"],
