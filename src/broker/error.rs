@@ -12,7 +12,21 @@ pub enum NodeError {
     /// The metadata log holds something this version cannot take over.
     #[error("the metadata log: {0}")]
     Metadata(String),
+    /// No log directory is left, or the one with the metadata log failed.
+    #[error("{0}")]
+    NoLogDirectory(String),
     /// A setting asks for what cannot be had.
     #[error("{0}")]
     Setting(String),
+}
+
+impl NodeError {
+    /// Whether there is no log directory to run on: the disks need somebody, not the settings.
+    pub fn is_without_directory(&self) -> bool {
+        match self {
+            NodeError::NoLogDirectory(_) => true,
+            NodeError::Storage(error) => error.is_without_directory(),
+            _ => false,
+        }
+    }
 }

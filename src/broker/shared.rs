@@ -38,7 +38,13 @@ pub(crate) struct NodeState {
     /// Logs could be opened with less to read than the file of the recovery points says.
     pub(crate) recovery_points_moved: AtomicBool,
     pub(crate) authorizer: Authorizer,
+    halting: AtomicBool,
+    /// Who waits for the node, and hears that it stops by itself.
+    on_halt: Option<OnHalt>,
 }
+
+/// Takes the reason.
+type OnHalt = Box<dyn Fn(&str) + Send + Sync>;
 
 impl NodeState {
     pub(crate) fn new(
@@ -55,7 +61,23 @@ impl NodeState {
             advertised: OnceLock::new(),
             recovery_points_moved: AtomicBool::new(false),
             authorizer: Authorizer::AllowAll,
+            halting: AtomicBool::new(false),
+            on_halt: None,
         }
+    }
+
+    /// Has somebody told when the node stops by itself.
+    pub(crate) fn on_halt(&mut self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.on_halt = Some(Box::new(tell));
+    }
+
+    /// Notes, once, that the node stops by itself. Returns whether that is news.
+    pub(crate) fn halt(&self, reason: &str) -> bool {
+        let is_news = !self.halting.swap(true, Ordering::Relaxed);
+        if let Some(tell) = self.on_halt.as_ref().filter(|_| is_news) {
+            tell(reason);
+        }
+        is_news
     }
 
     /// The cluster's id.

@@ -25,6 +25,7 @@ Exit codes:
   2  the command line or a setting is wrong
   3  no broker could be reached
   4  damage or a problem was found (storage verify, doctor)
+  5  server: no log directory is left, or the one with the metadata log has failed
   130, 143  produce was stopped by SIGINT or SIGTERM";
 
 /// The whole command line.

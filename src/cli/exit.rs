@@ -14,6 +14,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const NO_BROKER: u8 = 3;
 /// Something was found that is not as it should be.
 pub(crate) const FOUND: u8 = 4;
+/// A node has no log directory to run on.
+pub(crate) const NO_DIRECTORY: u8 = 5;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]

@@ -12,13 +12,13 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_admin::{AdminHandle, AdminServer};
-use ringlog_broker::{Node, NodeStopper};
+use ringlog_broker::{Node, NodeError, NodeStopper};
 use ringlog_config::BrokerConfig;
 use ringlog_runtime::{Backend, Descriptors, address};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Format;
-use crate::exit::{FAILED, Failure};
+use crate::exit::{FAILED, Failure, NO_DIRECTORY};
 use crate::{logging, server_settings};
 
 const EXAMPLES: &str = "\
@@ -31,8 +31,9 @@ Examples:
   ringlog server --config server.properties --set num.partitions=4
   ringlog server --io fallback --shards 1
 
-SIGTERM and SIGINT stop it cleanly. RUST_LOG sets what is logged, to standard error; with
---format json the log is JSON.";
+SIGTERM and SIGINT stop it cleanly. It stops by itself, with exit code 5, when no log directory is
+left or the one with the metadata log has failed. RUST_LOG sets what is logged, to standard error;
+with --format json the log is JSON.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -96,8 +97,7 @@ pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
     metrics.count_dropped_log_lines(log.dropped_lines());
     let admin = start_admin(&config, &metrics)?;
     let dirs: Vec<String> = config.log_dirs.iter().map(|d| d.display().to_string()).collect();
-    let node = Node::start(config, metrics.clone())
-        .map_err(|error| Failure::new(FAILED, chain(&error)))?;
+    let node = Node::start(config, metrics.clone()).map_err(|error| ended_by(&error))?;
     stop.arm(node.stopper(), metrics.clone());
     metrics.set_serving();
     tracing::info!(
@@ -109,7 +109,14 @@ pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
         started_ms = begun.elapsed().as_millis() as u64,
         "serving",
     );
-    node.wait().map_err(|error| Failure::new(FAILED, chain(&error)))
+    node.wait().map_err(|error| ended_by(&error))
+}
+
+/// How the process ends. That there is nothing to run on has a code of its own: restarting does
+/// not help as long as nobody looks at the disks.
+fn ended_by(error: &NodeError) -> Failure {
+    let code = if error.is_without_directory() { NO_DIRECTORY } else { FAILED };
+    Failure::new(code, chain(error))
 }
 
 /// Names the settings that were taken and do nothing, so that nobody relies on them.

@@ -48,6 +48,9 @@ pub enum StorageError {
         /// Where the log ended in memory.
         log_end_offset: Offset,
     },
+    /// None of the log directories can be used. The first one's reason is told.
+    #[error("no log directory can be used: {0}")]
+    NoDirectory(Arc<StorageError>),
     /// A file is not what it should be. Nothing was changed.
     #[error("{path} cannot be used: {reason}")]
     Unusable {
@@ -111,6 +114,11 @@ impl StorageError {
     pub fn is_disk_full(&self) -> bool {
         matches!(self, StorageError::Io { action, source, .. }
             if *action != "flush" && is_disk_full(source))
+    }
+
+    /// Whether there is no log directory to serve from.
+    pub fn is_without_directory(&self) -> bool {
+        matches!(self, StorageError::NoDirectory(_))
     }
 
     /// Whether a file is not there.

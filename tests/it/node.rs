@@ -82,6 +82,15 @@ impl Node {
 
     /// Likewise, on this address.
     pub(crate) fn start_refused_at(address: SocketAddr, data: &Path, flags: &[&str]) -> String {
+        Node::start_fails_at(address, data, flags).1
+    }
+
+    /// Starts a broker that must refuse to run; returns its exit code as well.
+    pub(crate) fn start_fails(data: &Path, flags: &[&str]) -> (Option<i32>, String) {
+        Node::start_fails_at(free_address(), data, flags)
+    }
+
+    fn start_fails_at(address: SocketAddr, data: &Path, flags: &[&str]) -> (Option<i32>, String) {
         let mut process = command(data, address, flags).spawn().unwrap();
         let deadline = Instant::now() + PATIENCE;
         while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
@@ -91,7 +100,7 @@ impl Node {
         drop(process.kill());
         let output = process.wait_with_output().unwrap();
         assert!(!output.status.success(), "the broker should not have started");
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -127,6 +136,19 @@ impl Node {
     pub(crate) fn freeze(&self) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it ends by itself. Returns its exit code, and what it has logged.
+    pub(crate) async fn wait_for_end(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                let log = std::mem::take(&mut self.log) + &log_of(&mut self.process);
+                return (status.code(), log);
+            }
+            assert!(Instant::now() < deadline, "the broker runs on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// A clean stop.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, ProducerSettings};
+use ringlog_client::{
+    ConfigChange, ConfigOperation, ConfigResource, Producer, ProducerRecord, ProducerSettings,
+};
 use ringlog_record::BatchBuilder;
 use ringlog_types::{ErrorCode, TopicPartition};
 use ringlog_wire::Records;
@@ -301,4 +303,62 @@ async fn a_directory_that_fails_takes_all_its_partitions_along() {
     assert!(dirs.one.join("new-0").exists() && dirs.one.join("new-1").exists());
     node.stop();
     assert!(dirs.one.join(MARKER).exists() && !dirs.two.join(MARKER).exists());
+}
+
+/// Has the directory of a partition of the topic `t` fail: its next segment cannot be made. What
+/// is returned sends as long as it is kept.
+async fn fail(node: &Node, partition_dir: &Path, partition: i32) -> Producer {
+    std::fs::remove_dir_all(partition_dir).unwrap();
+    let values = values(60, 60_000);
+    let producer = Producer::new(node.client().await, ProducerSettings::default()).unwrap();
+    for value in values {
+        let record = ProducerRecord {
+            topic: "t".into(),
+            partition: Some(partition),
+            value: Some(value.into()),
+            ..ProducerRecord::default()
+        };
+        drop(producer.send(record).await);
+    }
+    producer
+}
+
+/// A node without any disk refused everything for ever, and no supervisor saw it.
+#[tokio::test]
+async fn a_node_without_a_log_directory_ends_with_a_code_of_its_own() {
+    let node = Node::start();
+    node.create("t", 1, &[("segment.bytes", "1048576")]).await;
+    let _producer = fail(&node, &node.partition_dir("t-0"), 0).await;
+    let (code, log) = node.wait_for_end().await;
+    assert_eq!(code, Some(5), "{log}");
+    assert!(log.contains("error: no log directory is left: ") && log.contains("t-0"), "{log}");
+}
+
+/// Nothing could be changed any more, and a start would not know of what it had.
+#[tokio::test]
+async fn without_the_metadata_logs_directory_the_node_halts_and_closes_the_others() {
+    let dirs = TwoDirs::new();
+    let node = dirs.start();
+    node.create("t", 2, &[("segment.bytes", "1048576")]).await;
+    let index = i32::from(!dirs.one.join("t-0").exists());
+    let sent = values(10, 10);
+    node.produce("t", 1 - index, &sent, ProducerSettings::default()).await;
+    let _producer = fail(&node, &dirs.one.join(format!("t-{index}")), index).await;
+    let (code, log) = node.wait_for_end().await;
+    assert_eq!(code, Some(5), "{log}");
+    assert!(log.contains("with the metadata log") && log.contains("has failed"), "{log}");
+    assert!(!dirs.one.join(MARKER).exists() && dirs.two.join(MARKER).exists(), "{log}");
+    // The disk is well again; what was on it is not.
+    let node = dirs.start();
+    assert_eq!(texts(&node.consume("t", 1 - index, 0).await), sent);
+}
+
+#[test]
+fn a_start_without_a_usable_directory_has_that_code_too() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (code, said) = Node::start_fails(&file, &FLAGS);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("no log directory can be used"), "{said}");
 }

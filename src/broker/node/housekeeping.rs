@@ -13,6 +13,7 @@ use ringlog_storage::{CheckpointFile, LogDirs};
 use crate::checkpoints;
 use crate::coordinators::GROUP_TOPIC;
 use crate::network::registry::{SWEEP_INTERVAL, SWEEP_INTERVAL_SHORT};
+use crate::node::halt;
 use crate::publisher::offline;
 use crate::shard::Shard;
 use crate::shared::CONTROLLER_SHARD;
@@ -182,6 +183,7 @@ async fn watch_space(shard: Rc<Shard>) {
         shard.node.directories().check_space(&shard.rt).await;
         offline::follow_directories(&shard).await;
         report_directories(&shard, shard.node.directories());
+        halt::look(&shard);
         shard.rt.sleep(SPACE_INTERVAL).await;
     }
 }

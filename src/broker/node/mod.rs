@@ -4,6 +4,7 @@
 //! the metadata log, hands every shard its partitions (`startup.rs`), and when all of them are
 //! open, tells them to listen. Stopping goes the other way (`shutdown.rs`).
 
+mod halt;
 pub(crate) mod housekeeping;
 pub(crate) mod log_directories;
 mod shutdown;
@@ -55,6 +56,7 @@ pub struct Node {
     threads: ringlog_runtime::Node<Job>,
     address: SocketAddr,
     shared: Arc<NodeState>,
+    events: (mpsc::Sender<halt::Event>, mpsc::Receiver<halt::Event>),
 }
 
 /// Stops a node from any thread.
@@ -79,7 +81,11 @@ impl Node {
         let address = free_address(listen_address(&config)?)?;
         let descriptors = Descriptors::of_process(shard_count(&config));
         tell_descriptors(&descriptors, &config);
-        let parts = NodeParts::new(NodeState::new(config, metrics, descriptors));
+        let events = mpsc::channel();
+        let mut state = NodeState::new(config, metrics, descriptors);
+        let tell = events.0.clone();
+        state.on_halt(move |reason| drop(tell.send(halt::Event::Halting(reason.into()))));
+        let parts = NodeParts::new(state);
         let shared = parts.shared.clone();
         let launch = Launch {
             shards: shard_count(&shared.config),
@@ -100,7 +106,7 @@ impl Node {
         })
         .map_err(|error| NodeError::Io("cannot start the shards".into(), error))?;
         match outcome.recv() {
-            Ok(Ok(address)) => Ok(Node { threads, address, shared }),
+            Ok(Ok(address)) => Ok(Node { threads, address, shared, events }),
             Ok(Err(error)) => {
                 // Startup has told every shard to stop.
                 drop(threads.join());
@@ -130,12 +136,17 @@ impl Node {
         NodeStopper(self.threads.poster())
     }
 
-    /// Waits until the node has stopped.
+    /// Waits until the node has stopped, because it was told to or has no log directory left.
     ///
     /// # Errors
-    /// A shard that could not be joined.
+    /// A shard that could not be joined; no log directory is left. In that case a thread that
+    /// hangs on a disk may still run.
     pub fn wait(self) -> Result<(), NodeError> {
-        self.threads.join().map_err(|error| NodeError::Io("a shard failed".into(), error))
+        let Node { threads, events: (tell, events), .. } = self;
+        let join = move || drop(tell.send(halt::Event::Ended(threads.join())));
+        let joining = std::thread::Builder::new().name("join".into()).spawn(join);
+        joining.map_err(|error| NodeError::Io("cannot wait for the shards".into(), error))?;
+        halt::wait(&events)
     }
 }
 

@@ -140,6 +140,11 @@ impl UnusableDir {
         tracing::error!(directory = %path.display(), %error, "left out");
         UnusableDir { path: path.to_owned(), error }
     }
+
+    /// What is said where no directory can be used.
+    fn the_last(self) -> StorageError {
+        StorageError::NoDirectory(Arc::new(self.error))
+    }
 }
 
 /// Every log directory of a node. Cheap to clone and shared by all shards.
@@ -184,7 +189,7 @@ impl LogDirs {
         }
         if usable.is_empty() {
             let none = || StorageError::unusable(Path::new("log.dirs"), "no directory is given");
-            return Err(unusable.into_iter().next().map_or_else(none, |dir| dir.error));
+            return Err(unusable.into_iter().next().map_or_else(none, UnusableDir::the_last));
         }
         if let Some(error) = unusable.first()
             && usable.iter().all(|(.., meta)| meta.is_none())
@@ -210,7 +215,7 @@ impl LogDirs {
             }
         }
         if dirs.is_empty() {
-            return Err(unusable.swap_remove(0).error);
+            return Err(unusable.swap_remove(0).the_last());
         }
         let reserve_bytes = AtomicU64::new(u64::MAX);
         let dirs = LogDirs(Arc::new(Shared { identity, dirs, unusable, reserve_bytes }));
