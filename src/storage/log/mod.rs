@@ -43,6 +43,7 @@ use crate::log::room::RoomQueue;
 use crate::log_dir::LogDir;
 use crate::producers::describe::{DescribedProducer, describe};
 use crate::producers::state::ProducerState;
+use crate::segment::fence_file::FenceFile;
 use crate::segment::{Segment, Stage};
 use crate::shard::StorageShard;
 use crate::shard::budget::Budget;
@@ -89,6 +90,7 @@ pub struct Log {
     pub(crate) budget: Rc<Budget>,
     /// Those who wait to append.
     pub(crate) room: RoomQueue,
+    pub(crate) fence_file: FenceFile,
     failure: RefCell<Option<StorageError>>,
     observer: RefCell<Option<Rc<dyn LogObserver>>>,
     notified_offset: Cell<Offset>,
@@ -170,6 +172,7 @@ impl Log {
             snapshots: RefCell::new(parts.snapshots),
             budget: budget.clone(),
             room: RoomQueue::default(),
+            fence_file: FenceFile::default(),
             failure: RefCell::new(None),
             observer: RefCell::new(None),
             notified_offset: Cell::new(parts.log_end_offset),

@@ -49,6 +49,7 @@ impl Log {
         }
         let expiration_ms = self.shard.producer_id_expiration_ms();
         self.producers.borrow_mut().remove_expired(now_ms, expiration_ms);
+        self.retry_fences().await;
         let mut removed = self.delete_below_start().await?;
         let config = self.config();
         if !config.cleanup_policy.delete {

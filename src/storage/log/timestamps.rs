@@ -205,10 +205,14 @@ impl Log {
     /// entry a sealed segment ends, or else from the batches. One that is not sealed knows it.
     pub(crate) async fn load_max_timestamp(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
         let sealed = segment.stage.get() == Stage::Sealed;
-        if segment.max_timestamp.get().is_some() || segment.size.get() == 0 || !sealed {
+        let is_known = segment.max_timestamp.get().is_some() || segment.is_gone();
+        if is_known || segment.size.get() == 0 || !sealed {
             return Ok(());
         }
-        self.load_index(segment).await?;
+        match self.load_index(segment).await {
+            Err(ReadError::Corrupt { .. }) if segment.is_gone() => return Ok(()),
+            loaded => loaded?,
+        }
         let indexed = segment.index.borrow().as_ref().and_then(|index| index.times.last());
         match indexed {
             Some(entry) if self.is_true(segment, entry).await? => {
@@ -217,9 +221,10 @@ impl Log {
                     segment.max_timestamp.set(indexed);
                 }
             }
-            _ => {
-                self.examine(segment).await?;
-            }
+            _ => match self.examine(segment).await {
+                Err(ReadError::Corrupt { .. }) if segment.is_gone() => {}
+                examined => drop(examined?),
+            },
         }
         Ok(())
     }

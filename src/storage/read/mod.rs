@@ -326,6 +326,9 @@ impl Log {
         segment: &Rc<Segment>,
         offset: Offset,
     ) -> Result<Option<Located>, ReadError> {
+        if let Some(fence) = segment.fence_at(offset) {
+            return Err(self.corrupt(segment, offset, fence.position, "damaged earlier"));
+        }
         self.load_index(segment).await?;
         let generation = segment.generation();
         let walked = self.walk(segment, offset).await;
@@ -558,10 +561,15 @@ impl Log {
         Ok(file)
     }
 
-    async fn open_log(&self, segment: &Segment, how: &OpenOptions) -> Result<File, ReadError> {
+    async fn open_log(&self, segment: &Rc<Segment>, how: &OpenOptions) -> Result<File, ReadError> {
         let (path, generation) = (segment.path(names::LOG), segment.generation());
-        let file = self.shard.runtime().open(&path, how).await;
-        let file = file.map_err(StorageError::io("open", &path))?;
+        let file = match self.shard.runtime().open(&path, how).await {
+            Ok(file) => file,
+            Err(error) => {
+                let error = StorageError::io("open", &path)(error);
+                return Err(Box::pin(self.unopened(segment, error)).await);
+            }
+        };
         // By now the name may be another file's.
         match segment.generation() == generation && !segment.is_retired() {
             true => Ok(file),

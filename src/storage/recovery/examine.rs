@@ -18,7 +18,7 @@ use crate::log::Log;
 use crate::log::seal;
 use crate::names;
 use crate::recovery::beyond::Beyond;
-use crate::recovery::walk::{RecoveryReport, Walk};
+use crate::recovery::walk::{Fenced, RecoveryReport, Walk};
 use crate::segment::scan::Scanner;
 use crate::segment::tail::block_floor;
 use crate::segment::{Examination, Segment, Stage};
@@ -82,11 +82,24 @@ impl Log {
     }
 
     async fn check_batches(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
-        let runtime = self.shard.runtime();
+        let scanner = Scanner::open(self.shard.runtime(), &segment.path(names::LOG)).await;
+        let scanner = match scanner {
+            Ok(scanner) => scanner,
+            Err(error) => return Err(self.unopened(segment, error).await),
+        };
+        let examined = self.walk_batches(segment, scanner).await?;
+        self.take_over(segment, examined).await;
+        Ok(())
+    }
+
+    /// Walks over what is on disk of a segment, and changes nothing.
+    pub(crate) async fn walk_batches(
+        &self,
+        segment: &Rc<Segment>,
+        mut scanner: Scanner,
+    ) -> Result<Examined, ReadError> {
         let generation = segment.generation();
-        let path = segment.path(names::LOG);
         let sealed = segment.stage.get() == Stage::Sealed;
-        let mut scanner = Scanner::open(runtime, &path).await?;
         scanner.limit(match sealed {
             true => segment.size.get(),
             // The last block may be written again.
@@ -109,26 +122,36 @@ impl Log {
         if segment.generation() != generation {
             return Err(StorageError::Truncated { offset: segment.base_offset }.into());
         }
-        for fenced in &report.fenced {
-            if segment.fence_at(fenced.fence.first_offset).is_some() {
-                continue;
-            }
-            self.shard.tell(|observer| observer.damage_found());
-            tracing::error!(partition = %self.topic_partition, path = %path.display(),
-                fence = ?fenced.fence, reason = fenced.reason,
-                "durable records are damaged; their offsets cannot be read");
-        }
+        Ok(Examined { found, damage: report.fenced, sealed })
+    }
+
+    /// Gives a segment the fences and indexes that a walk over it found.
+    pub(crate) async fn take_over(&self, segment: &Rc<Segment>, examined: Examined) {
+        let Examined { found, damage, sealed } = examined;
+        let is_news = self.note_damage(segment, &damage);
         if sealed {
             found.complete_time_index();
             segment.max_timestamp.set(found.max_timestamp.get());
         }
-        take_over(segment, &found);
-        if sealed && let Err(error) = seal::rewrite_indexes(runtime, segment).await {
+        take_over_indexes(segment, &found);
+        if is_news {
+            self.write_down_fences().await;
+        }
+        if sealed && let Err(error) = seal::rewrite_indexes(self.shard.runtime(), segment).await {
+            let path = segment.path(names::LOG);
             // They are made anew in memory, and again when they are loaded the next time.
             tracing::warn!(path = %path.display(), %error, "its indexes cannot be repaired");
         }
-        Ok(())
     }
+}
+
+/// What a walk over a segment found.
+pub(crate) struct Examined {
+    /// The segment as it is on disk.
+    found: Segment,
+    pub(crate) damage: Vec<Fenced>,
+    /// All of it was looked at.
+    sealed: bool,
 }
 
 /// An examination that is under way; when it fails or is given up, the next one begins anew.
@@ -154,13 +177,8 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Gives a segment the fences and indexes of a walk over its first part.
-fn take_over(segment: &Segment, found: &Segment) {
-    for fence in found.fences.borrow().iter() {
-        if segment.fence_at(fence.first_offset).is_none() {
-            segment.fences.borrow_mut().push(*fence);
-        }
-    }
+/// Gives a segment the indexes of a walk over its first part.
+fn take_over_indexes(segment: &Segment, found: &Segment) {
     let Some(mut made) = found.index.take() else { return };
     let mut write = segment.write.borrow_mut();
     if let Some(known) = segment.index.borrow().as_ref() {

@@ -3,7 +3,8 @@
 //! Nothing that was acknowledged is taken away here, and nothing is believed without its CRC.
 
 pub(crate) mod beyond;
-mod examine;
+pub(crate) mod examine;
+mod fencing;
 pub(crate) mod open;
 mod opening;
 pub(crate) mod producer_replay;

@@ -323,9 +323,7 @@ impl Opening<'_> {
             let known = checkpoint::decode_fences(&text)
                 .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))?;
             for (base_offset, fence) in known {
-                let segment = segments.iter().find(|segment| segment.base_offset == base_offset);
-                if let Some(segment) = segment
-                    && fence.end_position <= segment.size.get()
+                if let Some((segment, fence)) = place_fence(segments, base_offset, fence)
                     && segment.fence_at(fence.first_offset).is_none()
                 {
                     segment.fences.borrow_mut().push(fence);
@@ -465,6 +463,23 @@ async fn has_timestamp(
         position += header.size as u64;
     }
     Ok(false)
+}
+
+/// The segment that a fence is in which was written down for the one with that base offset, and how
+/// it lies there: of a segment that is gone, between the one before it and the next.
+fn place_fence(
+    segments: &[Rc<Segment>],
+    base_offset: Offset,
+    fence: Fence,
+) -> Option<(&Rc<Segment>, Fence)> {
+    let behind = segments.partition_point(|segment| segment.base_offset <= base_offset);
+    let segment = &segments[behind.checked_sub(1)?];
+    let (size, end_offset) = (segment.size.get(), segment.end_offset.get());
+    if segment.base_offset == base_offset {
+        return (fence.end_position <= size).then_some((segment, fence));
+    }
+    let is_between = behind < segments.len() && fence.end_offset <= end_offset;
+    is_between.then_some((segment, Fence { position: size, end_position: size, ..fence }))
 }
 
 /// Writes down the fences of all segments.

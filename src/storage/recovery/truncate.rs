@@ -20,7 +20,6 @@
 //!
 //! The caller sees to it that nothing is appended meanwhile.
 
-use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -34,7 +33,6 @@ use crate::log::seal::{self, LogFile};
 use crate::log::writer::SPACE_RETRY;
 use crate::names;
 use crate::producers::state::ProducerState;
-use crate::recovery::opening::write_fences;
 use crate::recovery::producer_replay::{Loaded, Replay};
 use crate::segment::scan::Scanner;
 use crate::segment::tail::{BLOCK, Tail, block_floor};
@@ -296,20 +294,9 @@ impl Log {
                 _ => drop(self.snapshots.borrow_mut().remove(&offset)),
             }
         }
-        self.rewrite_fences(&directory).await?;
+        self.rewrite_fences().await?;
         self.write_epochs().await?;
         runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))
-    }
-
-    /// Has the file of fences say what the segments know, if there is one.
-    async fn rewrite_fences(&self, directory: &Path) -> Result<(), StorageError> {
-        let runtime = self.shard.runtime();
-        let path = directory.join(names::FENCED_RANGES);
-        if runtime.stat(&path).await.is_err() {
-            return Ok(());
-        }
-        let segments = self.segments.borrow().clone();
-        write_fences(runtime, &path, &segments).await
     }
 
     /// Step 5.

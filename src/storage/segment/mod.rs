@@ -7,6 +7,7 @@
 //! in memory; a sealed one reads it when it is first asked and may forget it again.
 
 pub(crate) mod batch_header;
+pub(crate) mod fence_file;
 pub(crate) mod heads;
 pub(crate) mod scan;
 pub(crate) mod tail;
@@ -349,6 +350,12 @@ impl Segment {
     pub(crate) fn fence_at(&self, offset: Offset) -> Option<Fence> {
         let fences = self.fences.borrow();
         fences.iter().find(|f| f.first_offset <= offset && offset < f.end_offset).copied()
+    }
+
+    /// Whether nothing of it can be read.
+    pub(crate) fn is_gone(&self) -> bool {
+        let fence = self.fence_at(self.base_offset);
+        fence.is_some_and(|fence| fence.end_offset >= self.end_offset.get())
     }
 
     /// The first fence at or behind `position`.

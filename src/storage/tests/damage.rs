@@ -16,16 +16,16 @@ use crate::{Log, LogDirs, OpenHint};
 
 const BATCHES: usize = 4;
 /// Two records in each batch.
-const END: Offset = 2 * BATCHES as Offset;
+pub(super) const END: Offset = 2 * BATCHES as Offset;
 
 /// The files of a log directory.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-fn spec(at: usize) -> BatchSpec {
+pub(super) fn spec(at: usize) -> BatchSpec {
     BatchSpec { count: 2, value_bytes: 150 + 10 * at, seed: at as u8, ..Default::default() }
 }
 
-fn log_file(bench: &Bench, base: Offset) -> PathBuf {
+pub(super) fn log_file(bench: &Bench, base: Offset) -> PathBuf {
     bench.directory().join(format!("{base:020}.log"))
 }
 
@@ -240,7 +240,7 @@ async fn three_segments(bench: &Bench) {
     bench.close(opened).await;
 }
 
-fn with_three_segments<F, Fut>(test: F)
+pub(super) fn with_three_segments<F, Fut>(test: F)
 where
     F: Fn(Bench) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = ()> + 'static,

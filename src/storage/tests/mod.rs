@@ -2,6 +2,7 @@
 
 mod damage;
 mod directories_apart;
+mod fences;
 mod high_watermark;
 mod kafka;
 mod log;
