@@ -19,6 +19,8 @@ pub trait Coordinator: 'static {
     type Answer: 'static;
     /// What goes on when a decision's records are committed, or cannot be.
     type Then: 'static;
+    /// What it wants to have done outside of its partition.
+    type Command: 'static;
 
     /// Takes in a record of the log, which belongs to a batch that ends before `end_offset`.
     ///
@@ -49,6 +51,10 @@ pub trait Coordinator: 'static {
         result: Result<(), ErrorCode>,
         now: Now,
     ) -> Effects<Self::Answer, Self::Then>;
+
+    /// What is to be done since the last time this was called. Asked for whenever something was
+    /// committed.
+    fn commands(&mut self) -> Vec<Self::Command>;
 
     /// When [`tick`](Coordinator::tick) has something to do, by the monotonic clock.
     fn next_deadline_ms(&self) -> Option<u64>;

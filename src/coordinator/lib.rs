@@ -15,6 +15,7 @@ mod error;
 pub mod group;
 mod outcome;
 mod timers;
+pub mod transaction;
 mod versioned;
 
 pub use coordinator::Coordinator;

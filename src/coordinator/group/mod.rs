@@ -26,6 +26,7 @@ mod settings;
 mod tests;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use ringlog_types::{ErrorCode, Offset};
@@ -102,6 +103,7 @@ pub struct GroupCoordinator {
 impl Coordinator for GroupCoordinator {
     type Answer = Deferred;
     type Then = Continuation;
+    type Command = Infallible;
 
     fn load(
         &mut self,
@@ -124,6 +126,10 @@ impl Coordinator for GroupCoordinator {
 
     fn committed(&mut self, high_watermark: Offset) {
         self.offsets.commit(high_watermark);
+    }
+
+    fn commands(&mut self) -> Vec<Infallible> {
+        Vec::new()
     }
 
     fn next_deadline_ms(&self) -> Option<u64> {
