@@ -10,7 +10,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ringlog_admin::metrics::ShardMetrics;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::Image;
@@ -22,7 +21,7 @@ use smallvec::SmallVec;
 
 use crate::coordinators::Coordinators;
 use crate::fetch_session::SessionCache;
-use crate::metadata_cache::MetadataCache;
+use crate::metadata_cache::{ApiVersionsCache, MetadataCache};
 use crate::metadata_source::embedded::controller::Controller;
 use crate::network::Network;
 use crate::network::connection::Peer;
@@ -33,9 +32,6 @@ use crate::refused_topics::RefusedTopics;
 use crate::replicas::Replicas;
 use crate::replicas::storage_metrics::StorageMetrics;
 use crate::shared::NodeState;
-
-/// How many versions of ApiVersions there are: 0 to 4.
-const API_VERSIONS: usize = 5;
 
 /// Work for another shard. It runs to its first wait at once and owns everything it needs.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
@@ -57,8 +53,7 @@ pub(crate) struct Shard {
     pub(crate) coordinators: Coordinators,
     pub(crate) metadata_cache: MetadataCache,
     pub(crate) refused_topics: RefusedTopics,
-    /// Encoded answers to ApiVersions, by version.
-    pub(crate) api_versions_cache: RefCell<[Option<Bytes>; API_VERSIONS]>,
+    pub(crate) api_versions_cache: ApiVersionsCache,
     /// What is left of this shard's block of producer ids.
     pub(crate) producer_ids: RefCell<Range<ProducerId>>,
     pub(crate) fetch_sessions: RefCell<SessionCache>,
@@ -121,7 +116,7 @@ impl Shard {
             coordinators: Coordinators::new(rt.clone(), config),
             metadata_cache: MetadataCache::default(),
             refused_topics: RefusedTopics::default(),
-            api_versions_cache: RefCell::default(),
+            api_versions_cache: ApiVersionsCache::default(),
             producer_ids: RefCell::default(),
             fetch_sessions: RefCell::new(SessionCache::new(slots, request_bytes / 8)),
             directory_locks: OnceCell::new(),
@@ -162,6 +157,6 @@ impl Shard {
     /// Forgets answers that were encoded from an image that is no longer the newest.
     pub(crate) fn forget_cached_answers(&self) {
         self.metadata_cache.clear();
-        self.api_versions_cache.take();
+        self.api_versions_cache.clear();
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
@@ -41,6 +42,8 @@ pub(crate) struct NodeState {
     halting: AtomicBool,
     /// Who waits for the node, and hears that it stops by itself.
     on_halt: Option<OnHalt>,
+    /// How long every client is told to hold back; zero outside of tests.
+    pub(crate) throttle_time: Duration,
 }
 
 /// Takes the reason.
@@ -63,6 +66,7 @@ impl NodeState {
             authorizer: Authorizer::AllowAll,
             halting: AtomicBool::new(false),
             on_halt: None,
+            throttle_time: Duration::ZERO,
         }
     }
 

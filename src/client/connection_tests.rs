@@ -60,7 +60,7 @@ fn versions(error_code: i16) -> ApiVersionsResponse<'static> {
 }
 
 async fn answer(stream: &mut TcpStream, version: i16, id: i32, body: &ApiVersionsResponse<'_>) {
-    let chunks = frame::encode_response(ApiKey::ApiVersions, version, id, body).unwrap();
+    let chunks = frame::encode_response(ApiKey::ApiVersions, version, id, body).unwrap().chunks;
     stream.write_all(&frame::concat(&chunks)).await.unwrap();
 }
 
@@ -78,7 +78,7 @@ async fn an_old_broker_is_asked_again_in_its_own_version() {
         let (api, version, id) = read_request(&mut stream).await.unwrap();
         assert_eq!((api, version), (ApiKey::Metadata, 5));
         let body = MetadataResponse { controller_id: 7, ..Default::default() };
-        let chunks = frame::encode_response(api, version, id, &body).unwrap();
+        let chunks = frame::encode_response(api, version, id, &body).unwrap().chunks;
         stream.write_all(&frame::concat(&chunks)).await.unwrap();
     })
     .await

@@ -185,6 +185,15 @@ pub enum ApiKey {
     DeleteShareGroupOffsets = 92,
 }
 
+/// A kind of listener that requests arrive on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListenerKind {
+    /// Of a broker: for clients and other brokers.
+    Broker,
+    /// Of a controller.
+    Controller,
+}
+
 /// What the schemas say of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiSpec {
@@ -198,6 +207,10 @@ pub struct ApiSpec {
     pub request_flexible_from: i16,
     /// The same for its response.
     pub response_flexible_from: i16,
+    /// The first version whose response has `throttle_time_ms`; `i16::MAX` if none has.
+    pub throttle_time_from: i16,
+    /// Whether a broker's listener takes it, and whether a controller's does.
+    pub listeners: [bool; 2],
     /// Whether the highest version may still change, and should not be offered.
     pub latest_version_unstable: bool,
 }
@@ -207,6 +220,8 @@ impl ApiSpec {
         name: &'static str,
         versions: [i16; 2],
         flexible_from: [i16; 2],
+        throttle_time_from: i16,
+        listeners: [bool; 2],
         latest_version_unstable: bool,
     ) -> ApiSpec {
         let [min_version, max_version] = versions;
@@ -217,6 +232,8 @@ impl ApiSpec {
             max_version,
             request_flexible_from,
             response_flexible_from,
+            throttle_time_from,
+            listeners,
             latest_version_unstable,
         }
     }
@@ -449,165 +466,289 @@ impl ApiKey {
         !matches!(self, ApiKey::ApiVersions) && self.is_flexible_response(version)
     }
 
+    /// Whether a response of this version has `throttle_time_ms`.
+    pub const fn has_throttle_time(self, version: i16) -> bool {
+        version >= self.spec().throttle_time_from
+    }
+
+    /// Whether a listener of this kind takes it.
+    pub const fn is_taken_by(self, listener: ListenerKind) -> bool {
+        self.spec().listeners[listener as usize]
+    }
+
     /// What the schemas say of it.
     pub const fn spec(self) -> ApiSpec {
         match self {
-            ApiKey::Produce => ApiSpec::new("Produce", [0, 13], [9, 9], false),
-            ApiKey::Fetch => ApiSpec::new("Fetch", [0, 18], [12, 12], false),
-            ApiKey::ListOffsets => ApiSpec::new("ListOffsets", [0, 11], [6, 6], false),
-            ApiKey::Metadata => ApiSpec::new("Metadata", [0, 13], [9, 9], false),
-            ApiKey::OffsetCommit => ApiSpec::new("OffsetCommit", [0, 10], [8, 8], false),
-            ApiKey::OffsetFetch => ApiSpec::new("OffsetFetch", [0, 10], [6, 6], false),
-            ApiKey::FindCoordinator => ApiSpec::new("FindCoordinator", [0, 6], [3, 3], false),
-            ApiKey::JoinGroup => ApiSpec::new("JoinGroup", [0, 9], [6, 6], false),
-            ApiKey::Heartbeat => ApiSpec::new("Heartbeat", [0, 4], [4, 4], false),
-            ApiKey::LeaveGroup => ApiSpec::new("LeaveGroup", [0, 5], [4, 4], false),
-            ApiKey::SyncGroup => ApiSpec::new("SyncGroup", [0, 5], [4, 4], false),
-            ApiKey::DescribeGroups => ApiSpec::new("DescribeGroups", [0, 6], [5, 5], false),
-            ApiKey::ListGroups => ApiSpec::new("ListGroups", [0, 5], [3, 3], false),
-            ApiKey::SaslHandshake => {
-                ApiSpec::new("SaslHandshake", [0, 1], [i16::MAX, i16::MAX], false)
+            ApiKey::Produce => ApiSpec::new("Produce", [0, 13], [9, 9], 1, [true, false], false),
+            ApiKey::Fetch => ApiSpec::new("Fetch", [0, 18], [12, 12], 1, [true, true], false),
+            ApiKey::ListOffsets => {
+                ApiSpec::new("ListOffsets", [0, 11], [6, 6], 2, [true, false], false)
             }
-            ApiKey::ApiVersions => ApiSpec::new("ApiVersions", [0, 4], [3, 3], false),
-            ApiKey::CreateTopics => ApiSpec::new("CreateTopics", [0, 7], [5, 5], false),
-            ApiKey::DeleteTopics => ApiSpec::new("DeleteTopics", [0, 6], [4, 4], false),
-            ApiKey::DeleteRecords => ApiSpec::new("DeleteRecords", [0, 2], [2, 2], false),
-            ApiKey::InitProducerId => ApiSpec::new("InitProducerId", [0, 6], [2, 2], true),
+            ApiKey::Metadata => ApiSpec::new("Metadata", [0, 13], [9, 9], 3, [true, false], false),
+            ApiKey::OffsetCommit => {
+                ApiSpec::new("OffsetCommit", [0, 10], [8, 8], 3, [true, false], false)
+            }
+            ApiKey::OffsetFetch => {
+                ApiSpec::new("OffsetFetch", [0, 10], [6, 6], 3, [true, false], false)
+            }
+            ApiKey::FindCoordinator => {
+                ApiSpec::new("FindCoordinator", [0, 6], [3, 3], 1, [true, false], false)
+            }
+            ApiKey::JoinGroup => ApiSpec::new("JoinGroup", [0, 9], [6, 6], 2, [true, false], false),
+            ApiKey::Heartbeat => ApiSpec::new("Heartbeat", [0, 4], [4, 4], 1, [true, false], false),
+            ApiKey::LeaveGroup => {
+                ApiSpec::new("LeaveGroup", [0, 5], [4, 4], 1, [true, false], false)
+            }
+            ApiKey::SyncGroup => ApiSpec::new("SyncGroup", [0, 5], [4, 4], 1, [true, false], false),
+            ApiKey::DescribeGroups => {
+                ApiSpec::new("DescribeGroups", [0, 6], [5, 5], 1, [true, false], false)
+            }
+            ApiKey::ListGroups => {
+                ApiSpec::new("ListGroups", [0, 5], [3, 3], 1, [true, false], false)
+            }
+            ApiKey::SaslHandshake => ApiSpec::new(
+                "SaslHandshake",
+                [0, 1],
+                [i16::MAX, i16::MAX],
+                i16::MAX,
+                [true, true],
+                false,
+            ),
+            ApiKey::ApiVersions => {
+                ApiSpec::new("ApiVersions", [0, 4], [3, 3], 1, [true, true], false)
+            }
+            ApiKey::CreateTopics => {
+                ApiSpec::new("CreateTopics", [0, 7], [5, 5], 2, [true, true], false)
+            }
+            ApiKey::DeleteTopics => {
+                ApiSpec::new("DeleteTopics", [0, 6], [4, 4], 1, [true, true], false)
+            }
+            ApiKey::DeleteRecords => {
+                ApiSpec::new("DeleteRecords", [0, 2], [2, 2], 0, [true, false], false)
+            }
+            ApiKey::InitProducerId => {
+                ApiSpec::new("InitProducerId", [0, 6], [2, 2], 0, [true, false], true)
+            }
             ApiKey::OffsetForLeaderEpoch => {
-                ApiSpec::new("OffsetForLeaderEpoch", [0, 4], [4, 4], false)
+                ApiSpec::new("OffsetForLeaderEpoch", [0, 4], [4, 4], 2, [true, false], false)
             }
-            ApiKey::AddPartitionsToTxn => ApiSpec::new("AddPartitionsToTxn", [0, 5], [3, 3], false),
-            ApiKey::AddOffsetsToTxn => ApiSpec::new("AddOffsetsToTxn", [0, 4], [3, 3], false),
-            ApiKey::EndTxn => ApiSpec::new("EndTxn", [0, 5], [3, 3], false),
-            ApiKey::WriteTxnMarkers => ApiSpec::new("WriteTxnMarkers", [0, 2], [1, 1], false),
-            ApiKey::TxnOffsetCommit => ApiSpec::new("TxnOffsetCommit", [0, 5], [3, 3], false),
-            ApiKey::DescribeAcls => ApiSpec::new("DescribeAcls", [0, 3], [2, 2], false),
-            ApiKey::CreateAcls => ApiSpec::new("CreateAcls", [0, 3], [2, 2], false),
-            ApiKey::DeleteAcls => ApiSpec::new("DeleteAcls", [0, 3], [2, 2], false),
-            ApiKey::DescribeConfigs => ApiSpec::new("DescribeConfigs", [0, 4], [4, 4], false),
-            ApiKey::AlterConfigs => ApiSpec::new("AlterConfigs", [0, 2], [2, 2], false),
+            ApiKey::AddPartitionsToTxn => {
+                ApiSpec::new("AddPartitionsToTxn", [0, 5], [3, 3], 0, [true, false], false)
+            }
+            ApiKey::AddOffsetsToTxn => {
+                ApiSpec::new("AddOffsetsToTxn", [0, 4], [3, 3], 0, [true, false], false)
+            }
+            ApiKey::EndTxn => ApiSpec::new("EndTxn", [0, 5], [3, 3], 0, [true, false], false),
+            ApiKey::WriteTxnMarkers => {
+                ApiSpec::new("WriteTxnMarkers", [0, 2], [1, 1], i16::MAX, [true, false], false)
+            }
+            ApiKey::TxnOffsetCommit => {
+                ApiSpec::new("TxnOffsetCommit", [0, 5], [3, 3], 0, [true, false], false)
+            }
+            ApiKey::DescribeAcls => {
+                ApiSpec::new("DescribeAcls", [0, 3], [2, 2], 0, [true, true], false)
+            }
+            ApiKey::CreateAcls => {
+                ApiSpec::new("CreateAcls", [0, 3], [2, 2], 0, [true, true], false)
+            }
+            ApiKey::DeleteAcls => {
+                ApiSpec::new("DeleteAcls", [0, 3], [2, 2], 0, [true, true], false)
+            }
+            ApiKey::DescribeConfigs => {
+                ApiSpec::new("DescribeConfigs", [0, 4], [4, 4], 0, [true, true], false)
+            }
+            ApiKey::AlterConfigs => {
+                ApiSpec::new("AlterConfigs", [0, 2], [2, 2], 0, [true, true], false)
+            }
             ApiKey::AlterReplicaLogDirs => {
-                ApiSpec::new("AlterReplicaLogDirs", [0, 2], [2, 2], false)
+                ApiSpec::new("AlterReplicaLogDirs", [0, 2], [2, 2], 0, [true, false], false)
             }
-            ApiKey::DescribeLogDirs => ApiSpec::new("DescribeLogDirs", [0, 5], [2, 2], false),
-            ApiKey::SaslAuthenticate => ApiSpec::new("SaslAuthenticate", [0, 2], [2, 2], false),
-            ApiKey::CreatePartitions => ApiSpec::new("CreatePartitions", [0, 3], [2, 2], false),
+            ApiKey::DescribeLogDirs => {
+                ApiSpec::new("DescribeLogDirs", [0, 5], [2, 2], 0, [true, false], false)
+            }
+            ApiKey::SaslAuthenticate => {
+                ApiSpec::new("SaslAuthenticate", [0, 2], [2, 2], i16::MAX, [true, true], false)
+            }
+            ApiKey::CreatePartitions => {
+                ApiSpec::new("CreatePartitions", [0, 3], [2, 2], 0, [true, true], false)
+            }
             ApiKey::CreateDelegationToken => {
-                ApiSpec::new("CreateDelegationToken", [0, 3], [2, 2], false)
+                ApiSpec::new("CreateDelegationToken", [0, 3], [2, 2], 0, [true, true], false)
             }
             ApiKey::RenewDelegationToken => {
-                ApiSpec::new("RenewDelegationToken", [0, 2], [2, 2], false)
+                ApiSpec::new("RenewDelegationToken", [0, 2], [2, 2], 0, [true, true], false)
             }
             ApiKey::ExpireDelegationToken => {
-                ApiSpec::new("ExpireDelegationToken", [0, 2], [2, 2], false)
+                ApiSpec::new("ExpireDelegationToken", [0, 2], [2, 2], 0, [true, true], false)
             }
             ApiKey::DescribeDelegationToken => {
-                ApiSpec::new("DescribeDelegationToken", [0, 3], [2, 2], false)
+                ApiSpec::new("DescribeDelegationToken", [0, 3], [2, 2], 0, [true, true], false)
             }
-            ApiKey::DeleteGroups => ApiSpec::new("DeleteGroups", [0, 2], [2, 2], false),
-            ApiKey::ElectLeaders => ApiSpec::new("ElectLeaders", [0, 2], [2, 2], false),
+            ApiKey::DeleteGroups => {
+                ApiSpec::new("DeleteGroups", [0, 2], [2, 2], 0, [true, false], false)
+            }
+            ApiKey::ElectLeaders => {
+                ApiSpec::new("ElectLeaders", [0, 2], [2, 2], 0, [true, true], false)
+            }
             ApiKey::IncrementalAlterConfigs => {
-                ApiSpec::new("IncrementalAlterConfigs", [0, 1], [1, 1], false)
+                ApiSpec::new("IncrementalAlterConfigs", [0, 1], [1, 1], 0, [true, true], false)
             }
             ApiKey::AlterPartitionReassignments => {
-                ApiSpec::new("AlterPartitionReassignments", [0, 1], [0, 0], false)
+                ApiSpec::new("AlterPartitionReassignments", [0, 1], [0, 0], 0, [true, true], false)
             }
             ApiKey::ListPartitionReassignments => {
-                ApiSpec::new("ListPartitionReassignments", [0, 0], [0, 0], false)
+                ApiSpec::new("ListPartitionReassignments", [0, 0], [0, 0], 0, [true, true], false)
             }
             ApiKey::OffsetDelete => {
-                ApiSpec::new("OffsetDelete", [0, 0], [i16::MAX, i16::MAX], false)
+                ApiSpec::new("OffsetDelete", [0, 0], [i16::MAX, i16::MAX], 0, [true, false], false)
             }
             ApiKey::DescribeClientQuotas => {
-                ApiSpec::new("DescribeClientQuotas", [0, 1], [1, 1], false)
+                ApiSpec::new("DescribeClientQuotas", [0, 1], [1, 1], 0, [true, false], false)
             }
-            ApiKey::AlterClientQuotas => ApiSpec::new("AlterClientQuotas", [0, 1], [1, 1], false),
+            ApiKey::AlterClientQuotas => {
+                ApiSpec::new("AlterClientQuotas", [0, 1], [1, 1], 0, [true, true], false)
+            }
             ApiKey::DescribeUserScramCredentials => {
-                ApiSpec::new("DescribeUserScramCredentials", [0, 0], [0, 0], false)
+                ApiSpec::new("DescribeUserScramCredentials", [0, 0], [0, 0], 0, [true, true], false)
             }
             ApiKey::AlterUserScramCredentials => {
-                ApiSpec::new("AlterUserScramCredentials", [0, 0], [0, 0], false)
+                ApiSpec::new("AlterUserScramCredentials", [0, 0], [0, 0], 0, [true, true], false)
             }
-            ApiKey::Vote => ApiSpec::new("Vote", [0, 2], [0, 0], false),
-            ApiKey::BeginQuorumEpoch => ApiSpec::new("BeginQuorumEpoch", [0, 1], [1, 1], false),
-            ApiKey::EndQuorumEpoch => ApiSpec::new("EndQuorumEpoch", [0, 1], [1, 1], false),
-            ApiKey::DescribeQuorum => ApiSpec::new("DescribeQuorum", [0, 2], [0, 0], false),
-            ApiKey::AlterPartition => ApiSpec::new("AlterPartition", [0, 3], [0, 0], false),
-            ApiKey::UpdateFeatures => ApiSpec::new("UpdateFeatures", [0, 2], [0, 0], false),
-            ApiKey::Envelope => ApiSpec::new("Envelope", [0, 0], [0, 0], false),
-            ApiKey::FetchSnapshot => ApiSpec::new("FetchSnapshot", [0, 1], [0, 0], false),
-            ApiKey::DescribeCluster => ApiSpec::new("DescribeCluster", [0, 2], [0, 0], false),
-            ApiKey::DescribeProducers => ApiSpec::new("DescribeProducers", [0, 0], [0, 0], false),
-            ApiKey::BrokerRegistration => ApiSpec::new("BrokerRegistration", [0, 4], [0, 0], false),
-            ApiKey::BrokerHeartbeat => ApiSpec::new("BrokerHeartbeat", [0, 2], [0, 0], false),
-            ApiKey::UnregisterBroker => ApiSpec::new("UnregisterBroker", [0, 0], [0, 0], false),
+            ApiKey::Vote => ApiSpec::new("Vote", [0, 2], [0, 0], i16::MAX, [false, true], false),
+            ApiKey::BeginQuorumEpoch => {
+                ApiSpec::new("BeginQuorumEpoch", [0, 1], [1, 1], i16::MAX, [false, true], false)
+            }
+            ApiKey::EndQuorumEpoch => {
+                ApiSpec::new("EndQuorumEpoch", [0, 1], [1, 1], i16::MAX, [false, true], false)
+            }
+            ApiKey::DescribeQuorum => {
+                ApiSpec::new("DescribeQuorum", [0, 2], [0, 0], i16::MAX, [true, true], false)
+            }
+            ApiKey::AlterPartition => {
+                ApiSpec::new("AlterPartition", [0, 3], [0, 0], 0, [false, true], false)
+            }
+            ApiKey::UpdateFeatures => {
+                ApiSpec::new("UpdateFeatures", [0, 2], [0, 0], 0, [true, true], false)
+            }
+            ApiKey::Envelope => {
+                ApiSpec::new("Envelope", [0, 0], [0, 0], i16::MAX, [false, true], false)
+            }
+            ApiKey::FetchSnapshot => {
+                ApiSpec::new("FetchSnapshot", [0, 1], [0, 0], 0, [false, true], false)
+            }
+            ApiKey::DescribeCluster => {
+                ApiSpec::new("DescribeCluster", [0, 2], [0, 0], 0, [true, true], false)
+            }
+            ApiKey::DescribeProducers => {
+                ApiSpec::new("DescribeProducers", [0, 0], [0, 0], 0, [true, false], false)
+            }
+            ApiKey::BrokerRegistration => {
+                ApiSpec::new("BrokerRegistration", [0, 4], [0, 0], 0, [false, true], false)
+            }
+            ApiKey::BrokerHeartbeat => {
+                ApiSpec::new("BrokerHeartbeat", [0, 2], [0, 0], 0, [false, true], false)
+            }
+            ApiKey::UnregisterBroker => {
+                ApiSpec::new("UnregisterBroker", [0, 0], [0, 0], 0, [true, true], false)
+            }
             ApiKey::DescribeTransactions => {
-                ApiSpec::new("DescribeTransactions", [0, 0], [0, 0], false)
+                ApiSpec::new("DescribeTransactions", [0, 0], [0, 0], 0, [true, false], false)
             }
-            ApiKey::ListTransactions => ApiSpec::new("ListTransactions", [0, 2], [0, 0], false),
+            ApiKey::ListTransactions => {
+                ApiSpec::new("ListTransactions", [0, 2], [0, 0], 0, [true, false], false)
+            }
             ApiKey::AllocateProducerIds => {
-                ApiSpec::new("AllocateProducerIds", [0, 0], [0, 0], false)
+                ApiSpec::new("AllocateProducerIds", [0, 0], [0, 0], 0, [false, true], false)
             }
             ApiKey::ConsumerGroupHeartbeat => {
-                ApiSpec::new("ConsumerGroupHeartbeat", [0, 1], [0, 0], false)
+                ApiSpec::new("ConsumerGroupHeartbeat", [0, 1], [0, 0], 0, [true, false], false)
             }
             ApiKey::ConsumerGroupDescribe => {
-                ApiSpec::new("ConsumerGroupDescribe", [0, 1], [0, 0], false)
+                ApiSpec::new("ConsumerGroupDescribe", [0, 1], [0, 0], 0, [true, false], false)
             }
             ApiKey::ControllerRegistration => {
-                ApiSpec::new("ControllerRegistration", [0, 0], [0, 0], false)
+                ApiSpec::new("ControllerRegistration", [0, 0], [0, 0], 0, [false, true], false)
             }
             ApiKey::GetTelemetrySubscriptions => {
-                ApiSpec::new("GetTelemetrySubscriptions", [0, 0], [0, 0], false)
+                ApiSpec::new("GetTelemetrySubscriptions", [0, 0], [0, 0], 0, [true, false], false)
             }
-            ApiKey::PushTelemetry => ApiSpec::new("PushTelemetry", [0, 0], [0, 0], false),
+            ApiKey::PushTelemetry => {
+                ApiSpec::new("PushTelemetry", [0, 0], [0, 0], 0, [true, false], false)
+            }
             ApiKey::AssignReplicasToDirs => {
-                ApiSpec::new("AssignReplicasToDirs", [0, 0], [0, 0], false)
+                ApiSpec::new("AssignReplicasToDirs", [0, 0], [0, 0], 0, [false, true], false)
             }
             ApiKey::ListConfigResources => {
-                ApiSpec::new("ListConfigResources", [0, 1], [0, 0], false)
+                ApiSpec::new("ListConfigResources", [0, 1], [0, 0], 0, [true, false], false)
             }
             ApiKey::DescribeTopicPartitions => {
-                ApiSpec::new("DescribeTopicPartitions", [0, 0], [0, 0], false)
+                ApiSpec::new("DescribeTopicPartitions", [0, 0], [0, 0], 0, [true, false], false)
             }
             ApiKey::ShareGroupHeartbeat => {
-                ApiSpec::new("ShareGroupHeartbeat", [1, 1], [1, 1], false)
+                ApiSpec::new("ShareGroupHeartbeat", [1, 1], [1, 1], 1, [true, false], false)
             }
-            ApiKey::ShareGroupDescribe => ApiSpec::new("ShareGroupDescribe", [1, 1], [1, 1], false),
-            ApiKey::ShareFetch => ApiSpec::new("ShareFetch", [1, 2], [1, 1], false),
-            ApiKey::ShareAcknowledge => ApiSpec::new("ShareAcknowledge", [1, 2], [1, 1], false),
-            ApiKey::AddRaftVoter => ApiSpec::new("AddRaftVoter", [0, 1], [0, 0], false),
-            ApiKey::RemoveRaftVoter => ApiSpec::new("RemoveRaftVoter", [0, 0], [0, 0], false),
-            ApiKey::UpdateRaftVoter => ApiSpec::new("UpdateRaftVoter", [0, 0], [0, 0], false),
-            ApiKey::InitializeShareGroupState => {
-                ApiSpec::new("InitializeShareGroupState", [0, 0], [0, 0], false)
+            ApiKey::ShareGroupDescribe => {
+                ApiSpec::new("ShareGroupDescribe", [1, 1], [1, 1], 1, [true, false], false)
             }
+            ApiKey::ShareFetch => {
+                ApiSpec::new("ShareFetch", [1, 2], [1, 1], 1, [true, false], false)
+            }
+            ApiKey::ShareAcknowledge => {
+                ApiSpec::new("ShareAcknowledge", [1, 2], [1, 1], 1, [true, false], false)
+            }
+            ApiKey::AddRaftVoter => {
+                ApiSpec::new("AddRaftVoter", [0, 1], [0, 0], 0, [true, true], false)
+            }
+            ApiKey::RemoveRaftVoter => {
+                ApiSpec::new("RemoveRaftVoter", [0, 0], [0, 0], 0, [true, true], false)
+            }
+            ApiKey::UpdateRaftVoter => {
+                ApiSpec::new("UpdateRaftVoter", [0, 0], [0, 0], 0, [false, true], false)
+            }
+            ApiKey::InitializeShareGroupState => ApiSpec::new(
+                "InitializeShareGroupState",
+                [0, 0],
+                [0, 0],
+                i16::MAX,
+                [true, false],
+                false,
+            ),
             ApiKey::ReadShareGroupState => {
-                ApiSpec::new("ReadShareGroupState", [0, 0], [0, 0], false)
+                ApiSpec::new("ReadShareGroupState", [0, 0], [0, 0], i16::MAX, [true, false], false)
             }
             ApiKey::WriteShareGroupState => {
-                ApiSpec::new("WriteShareGroupState", [0, 1], [0, 0], false)
+                ApiSpec::new("WriteShareGroupState", [0, 1], [0, 0], i16::MAX, [true, false], false)
             }
-            ApiKey::DeleteShareGroupState => {
-                ApiSpec::new("DeleteShareGroupState", [0, 0], [0, 0], false)
-            }
-            ApiKey::ReadShareGroupStateSummary => {
-                ApiSpec::new("ReadShareGroupStateSummary", [0, 1], [0, 0], false)
-            }
+            ApiKey::DeleteShareGroupState => ApiSpec::new(
+                "DeleteShareGroupState",
+                [0, 0],
+                [0, 0],
+                i16::MAX,
+                [true, false],
+                false,
+            ),
+            ApiKey::ReadShareGroupStateSummary => ApiSpec::new(
+                "ReadShareGroupStateSummary",
+                [0, 1],
+                [0, 0],
+                i16::MAX,
+                [true, false],
+                false,
+            ),
             ApiKey::StreamsGroupHeartbeat => {
-                ApiSpec::new("StreamsGroupHeartbeat", [0, 0], [0, 0], false)
+                ApiSpec::new("StreamsGroupHeartbeat", [0, 0], [0, 0], 0, [true, false], false)
             }
             ApiKey::StreamsGroupDescribe => {
-                ApiSpec::new("StreamsGroupDescribe", [0, 0], [0, 0], false)
+                ApiSpec::new("StreamsGroupDescribe", [0, 0], [0, 0], 0, [true, false], false)
             }
             ApiKey::DescribeShareGroupOffsets => {
-                ApiSpec::new("DescribeShareGroupOffsets", [0, 1], [0, 0], false)
+                ApiSpec::new("DescribeShareGroupOffsets", [0, 1], [0, 0], 0, [true, false], false)
             }
             ApiKey::AlterShareGroupOffsets => {
-                ApiSpec::new("AlterShareGroupOffsets", [0, 0], [0, 0], false)
+                ApiSpec::new("AlterShareGroupOffsets", [0, 0], [0, 0], 0, [true, false], false)
             }
             ApiKey::DeleteShareGroupOffsets => {
-                ApiSpec::new("DeleteShareGroupOffsets", [0, 0], [0, 0], false)
+                ApiSpec::new("DeleteShareGroupOffsets", [0, 0], [0, 0], 0, [true, false], false)
             }
         }
     }

@@ -54,7 +54,7 @@ impl<'w> ResponseWriter<'w> {
             return Err(EncodeError::Version { message: FetchResponse::NAME, version });
         }
         if version >= VERSION_THROTTLE_TIME {
-            writer.i32(head.throttle_time_ms);
+            writer.throttle_time_ms(head.throttle_time_ms);
         }
         if version >= VERSION_SESSIONS {
             writer.i16(head.error_code);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    ApiKey, Chunk, DecodeError, EncodeError, Message, Reader, RequestHeader, Writer,
+    ApiKey, Chunk, DecodeError, EncodeError, Encoded, Message, Reader, RequestHeader, Writer,
     decode_response_header, encode_response_header,
 };
 
@@ -13,14 +13,14 @@ pub const PREFIX_BYTES: usize = 4;
 /// Writes a frame, whose header and body `fill` writes.
 pub fn encode_with(
     fill: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
-) -> Result<Vec<Chunk>, EncodeError> {
+) -> Result<Encoded, EncodeError> {
     let mut writer = Writer::with_capacity(256);
     writer.i32(0);
     fill(&mut writer)?;
     let length = writer.len() - PREFIX_BYTES;
     let prefix = i32::try_from(length).map_err(|_| EncodeError::TooLong(length))?;
     writer.patch_i32(0, prefix);
-    Ok(writer.into_chunks())
+    Ok(writer.into_encoded())
 }
 
 /// Writes the frame of a response.
@@ -29,7 +29,7 @@ pub fn encode_response<'a>(
     version: i16,
     correlation_id: i32,
     body: &impl Message<'a>,
-) -> Result<Vec<Chunk>, EncodeError> {
+) -> Result<Encoded, EncodeError> {
     encode_with(|writer| {
         encode_response_header(writer, api, version, correlation_id);
         body.encode(writer, version)
@@ -45,6 +45,7 @@ pub fn encode_request<'a>(
         header.encode(writer)?;
         body.encode(writer, header.version)
     })
+    .map(|encoded| encoded.chunks)
 }
 
 /// Reads a response's header and body from a frame without its prefix. Gives the correlation
@@ -113,7 +114,7 @@ mod tests {
     fn a_response_there_and_back() {
         let key = ApiVersion { api_key: 1, min_version: 0, max_version: 18 };
         let body = ApiVersionsResponse { api_keys: vec![key], ..Default::default() };
-        let chunks = encode_response(ApiKey::ApiVersions, 3, 9, &body).expect("fits");
+        let chunks = encode_response(ApiKey::ApiVersions, 3, 9, &body).expect("fits").chunks;
         let bytes = concat(&chunks);
         assert_eq!(bytes[..4], (bytes.len() as i32 - 4).to_be_bytes());
         // A flexible body behind a header that is not.

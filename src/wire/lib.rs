@@ -22,10 +22,10 @@ pub mod fetch;
 pub mod frame;
 pub mod produce;
 
-pub use api_key::{ApiKey, ApiSpec};
+pub use api_key::{ApiKey, ApiSpec, ListenerKind};
 pub use error::{DecodeError, EncodeError};
 pub use header::{RequestHeader, decode_response_header, encode_response_header};
 pub use message::Message;
 pub use reader::{Reader, text};
 pub use records::Records;
-pub use writer::{Chunk, Tags, Writer};
+pub use writer::{Body, Chunk, Encoded, Tags, Writer};

@@ -22,6 +22,12 @@ pub trait Message<'a>: Sized {
     /// Writes one of its versions; see [`Message::encode`], which checks the version first.
     fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
 
+    /// How long a response tells its client to hold back; `None` for a message that has no
+    /// `throttle_time_ms`.
+    fn throttle_time_ms(&self) -> Option<i32> {
+        None
+    }
+
     /// Decodes the message and leaves the reader behind it.
     ///
     /// Bytes may follow: Kafka ignores them too.

@@ -49,6 +49,26 @@ pub struct Writer {
     inserts: Vec<(usize, Chunk)>,
     /// Sum of the lengths of `inserts`.
     inserted: usize,
+    /// Where `throttle_time_ms` stands, if it was written.
+    throttle_time_at: Option<usize>,
+}
+
+/// An encoded message that may be sent more than once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// All of it.
+    pub bytes: Bytes,
+    /// Where its `throttle_time_ms` stands, if it has one.
+    throttle_time_at: Option<usize>,
+}
+
+/// Something encoded, as a socket gathers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The pieces, in order.
+    pub chunks: Vec<Chunk>,
+    /// Where the 4 bytes of `throttle_time_ms` stand among the bytes of all chunks, if they do.
+    pub throttle_time_at: Option<usize>,
 }
 
 /// The tagged fields of a struct while they are being written.
@@ -105,6 +125,22 @@ impl Writer {
             chunks.push(Chunk::Bytes(buffer.slice(done..)));
         }
         chunks
+    }
+
+    /// All that was written, in order, and where it has its throttle time.
+    pub fn into_encoded(self) -> Encoded {
+        let throttle_time_at = self.throttle_time_at;
+        Encoded { chunks: self.into_chunks(), throttle_time_at }
+    }
+
+    /// All that was written, to be kept and [written again](Writer::body); copies records if there
+    /// are any.
+    ///
+    /// # Panics
+    /// If external records were written, whose bytes are not here.
+    pub fn into_body(self) -> Body {
+        let throttle_time_at = self.throttle_time_at;
+        Body { bytes: self.into_bytes(), throttle_time_at }
     }
 
     /// All that was written, as one piece; copies records if there are any.
@@ -269,6 +305,22 @@ impl Writer {
             return self.raw(bytes);
         }
         self.insert(Chunk::Bytes(bytes.clone()));
+    }
+
+    /// Writes a kept message by reference, unless it is small.
+    pub fn body(&mut self, body: &Body) {
+        if let Some(at) = body.throttle_time_at {
+            self.throttle_time_at = Some(self.len() + at);
+        }
+        self.shared(&body.bytes);
+    }
+
+    /// Writes the field of a response that tells its client to hold back, and notes its place: how
+    /// long is known only when the rest is written.
+    #[inline]
+    pub fn throttle_time_ms(&mut self, value: i32) {
+        self.throttle_time_at = Some(self.len());
+        self.i32(value);
     }
 
     fn insert(&mut self, chunk: Chunk) {

@@ -28,7 +28,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         return forward(&shard, &request, body, failed).await;
     }
     let body = match request.encode_body(&asked) {
-        Ok(body) => body,
+        Ok(body) => body.bytes,
         Err(close) => return close,
     };
     let add_denied = |body: &[u8]| {

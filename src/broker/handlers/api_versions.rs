@@ -6,11 +6,11 @@
 use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
-use ringlog_wire::ApiKey;
 use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
 use ringlog_wire::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
+use ringlog_wire::{ApiKey, ListenerKind};
 
 use crate::handlers::{APIS, ApiRow, Work, api_row};
 use crate::network::answers::Answer;
@@ -42,14 +42,14 @@ fn answer(shard: &Rc<Shard>, request: &Request) -> Answer {
         let software = format!("{} {}", beginning(name), beginning(version));
         request.peer.set_software(software);
     }
-    let cached = shard.api_versions_cache.borrow()[request.version as usize].clone();
-    if let Some(body) = cached {
-        return request.respond_encoded(body);
+    let (listener, version) = (request.peer.listener, request.version);
+    if let Some(body) = shard.api_versions_cache.get(listener, version) {
+        return request.respond_encoded(&body);
     }
-    match request.encode_body(&response(shard, request.version)) {
+    match request.encode_body(&response(shard, listener, version)) {
         Ok(body) => {
-            shard.api_versions_cache.borrow_mut()[request.version as usize] = Some(body.clone());
-            request.respond_encoded(body)
+            shard.api_versions_cache.put(listener, version, body.clone());
+            request.respond_encoded(&body)
         }
         Err(close) => close,
     }
@@ -74,7 +74,7 @@ fn range(row: &ApiRow) -> ApiVersion {
     }
 }
 
-fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
+fn response(shard: &Shard, listener: ListenerKind, version: i16) -> ApiVersionsResponse<'static> {
     let image = shard.image.borrow();
     let supported = ringlog_metadata::SUPPORTED_FEATURES.iter();
     let supported = supported
@@ -91,7 +91,7 @@ fn response(shard: &Shard, version: i16) -> ApiVersionsResponse<'static> {
         min_version_level: level,
     });
     ApiVersionsResponse {
-        api_keys: APIS.iter().map(range).collect(),
+        api_keys: APIS.iter().filter(|row| row.api.is_taken_by(listener)).map(range).collect(),
         supported_features: supported.collect(),
         finalized_features_epoch: image.last_offset(),
         finalized_features: finalized.collect(),

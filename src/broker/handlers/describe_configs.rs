@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ringlog_config::{
     BrokerConfig, CLIENT_METRICS_SETTINGS, ConfigEntry, ConfigSource, GROUP_SETTINGS,
     TOPIC_SETTINGS, broker_settings, describe_broker, describe_client_metrics, describe_cluster,
@@ -25,7 +24,7 @@ use ringlog_wire::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
     DescribeConfigsSynonym,
 };
-use ringlog_wire::{EncodeError, Message, Writer};
+use ringlog_wire::{Body, EncodeError, Message, Writer};
 
 use crate::authorizer::Operation;
 use crate::handlers::authorized_configs;
@@ -79,7 +78,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let known =
         Known { image: shard.image.borrow().clone(), config: shard.config.borrow().clone() };
     match encode(&shard, &request, &known, &resources, detail).await {
-        Ok(body) => request.respond_with_body(body),
+        Ok(body) => request.respond_with_body(&body),
         Err(error) => request.unencodable(&error),
     }
 }
@@ -107,10 +106,10 @@ async fn encode(
     known: &Known,
     resources: &[DescribeConfigsResource<'_>],
     detail: Detail,
-) -> Result<Bytes, EncodeError> {
+) -> Result<Body, EncodeError> {
     let flexible = request.version >= VERSION_FLEXIBLE;
     let mut body = Writer::new();
-    body.i32(0);
+    body.throttle_time_ms(0);
     body.length(resources.len(), flexible)?;
     let mut paused_at = 0;
     for resource in resources {
@@ -129,7 +128,7 @@ async fn encode(
     if flexible {
         body.no_tags();
     }
-    Ok(body.into_bytes())
+    Ok(body.into_body())
 }
 
 fn may_describe(

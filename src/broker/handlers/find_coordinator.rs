@@ -146,7 +146,7 @@ async fn ensure_topic(shard: &Rc<Shard>) -> Result<(), ErrorCode> {
     let (api, body) = (ApiKey::CreateTopics, writer.into_bytes());
     let answered = publisher::ask(shard, Asked { api, version: CREATE_VERSION, body }).await;
     let answered = answered.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
-    let created = CreateTopicsResponse::decode(&mut Reader::new(&answered), CREATE_VERSION);
+    let created = CreateTopicsResponse::decode(&mut Reader::new(&answered.bytes), CREATE_VERSION);
     let created = created.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
     match created.topics.first().map(|topic| (topic.error_code, &topic.error_message)) {
         Some((0, _)) => {

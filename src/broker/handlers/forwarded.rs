@@ -22,7 +22,7 @@ pub(crate) async fn forward(
 ) -> Answer {
     let asked = Asked { api: request.api, version: request.version, body };
     match publisher::ask(shard, asked).await {
-        Ok(response) => request.respond_encoded(response),
+        Ok(response) => request.respond_encoded(&response),
         Err(AskError::Refused(error)) => failed(error),
         Err(AskError::Unencodable(error)) => request.unencodable(&error),
     }
@@ -39,7 +39,7 @@ pub(crate) async fn forward_part(
 ) -> Answer {
     let asked = Asked { api: request.api, version: request.version, body };
     match publisher::ask(shard, asked).await {
-        Ok(response) => complete(&response),
+        Ok(response) => complete(&response.bytes),
         Err(AskError::Refused(error)) => failed(error),
         Err(AskError::Unencodable(error)) => request.unencodable(&error),
     }

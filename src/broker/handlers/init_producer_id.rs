@@ -80,7 +80,7 @@ async fn allocate_block(shard: &Rc<Shard>) -> Result<Range<ProducerId>, ErrorCod
         AskError::Refused(error) => error,
         AskError::Unencodable(_) => ErrorCode::UnknownServerError,
     })?;
-    let block = AllocateProducerIdsResponse::decode(&mut Reader::new(&body), version)
+    let block = AllocateProducerIdsResponse::decode(&mut Reader::new(&body.bytes), version)
         .map_err(|_| ErrorCode::UnknownServerError)?;
     match ErrorCode::from_code(block.error_code) {
         Some(ErrorCode::None) => {

@@ -36,7 +36,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     // What is kept is what those are told that may see everything.
     let is_cached = shard.node.authorizer.allows_all();
     if is_cached && let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
-        return request.respond_encoded(body);
+        return request.respond_encoded(&body);
     }
     let mut asked = match request.decode::<MetadataRequest>() {
         Ok(asked) => asked,
@@ -63,7 +63,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             if is_cached && !has_errors {
                 shard.metadata_cache.put(request.version, &request.body, body.clone());
             }
-            request.respond_encoded(body)
+            request.respond_encoded(&body)
         }
         Err(close) => close,
     }

@@ -1,8 +1,10 @@
 //! One file for each API, and the table of them: [`APIS`].
 //!
-//! A row is everything about an API that is not its work. What ApiVersions offers, how a request
-//! finds its handler and `docs/apis.md` follow from the table, and `tests/it/versions.rs` refuses a
-//! row without a check. Only versions that really work stand in it.
+//! A row is everything about an API that is not its work. What ApiVersions offers, what a request
+//! claims before it is taken up, how it finds its handler and `docs/apis.md` follow from the table,
+//! and `tests/it/versions.rs` refuses a row without a check. Only versions that really work stand
+//! in it. Which listeners take an API, and since which version its answer can tell a client to hold
+//! back, the schemas say; the table has that from [`ApiKey`].
 
 mod alter_configs;
 mod api_versions;
@@ -52,12 +54,13 @@ mod sync_group;
 
 use std::rc::Rc;
 
-use ringlog_wire::ApiKey;
+use ringlog_wire::{ApiKey, ListenerKind};
 
 use crate::authorizer::Ask;
 use crate::authorizer::Operation::*;
 use crate::authorizer::ResourceKind::*;
 use crate::network::request::Request;
+use crate::network::request_memory::MemoryNeed;
 pub(crate) use crate::network::work::Work;
 use crate::shard::Shard;
 
@@ -67,13 +70,21 @@ pub(crate) struct ApiRow {
     pub(crate) version_min: i16,
     pub(crate) version_max: i16,
     handle: fn(&Rc<Shard>, Request) -> Work,
+    /// What a request claims before it is taken up.
+    memory: MemoryNeed,
     /// What the handler may ask the authorizer about.
     asks: &'static [Ask],
 }
 
 impl ApiRow {
-    fn serves(&self, version: i16) -> bool {
-        (self.version_min..=self.version_max).contains(&version)
+    fn serves(&self, listener: ListenerKind, version: i16) -> bool {
+        (self.version_min..=self.version_max).contains(&version) && self.api.is_taken_by(listener)
+    }
+
+    /// Its requests bring records, which are most of them.
+    const fn brings_records(mut self) -> ApiRow {
+        self.memory = MemoryNeed::Records;
+        self
     }
 }
 
@@ -83,7 +94,7 @@ const fn row(
     handle: fn(&Rc<Shard>, Request) -> Work,
     asks: &'static [Ask],
 ) -> ApiRow {
-    ApiRow { api, version_min, version_max, handle, asks }
+    ApiRow { api, version_min, version_max, handle, memory: MemoryNeed::CONTROL, asks }
 }
 
 /// A handler that gives its answer as a future, as the table has it.
@@ -96,7 +107,8 @@ macro_rules! later {
 /// The APIs of this node with their versions: those of Kafka 4.3, and the older ones that Kafka 3.9
 /// still took. The most frequent come first.
 pub(crate) const APIS: &[ApiRow] = &[
-    row(ApiKey::Produce, (0, 13), produce::handle, &[(Write, Topic), (Write, TransactionalId)]),
+    row(ApiKey::Produce, (0, 13), produce::handle, &[(Write, Topic), (Write, TransactionalId)])
+        .brings_records(),
     row(ApiKey::Fetch, (0, 18), later!(fetch), &[(Read, Topic), (ClusterAction, Cluster)]),
     row(ApiKey::ListOffsets, (0, 11), later!(list_offsets), &[(Describe, Topic)]),
     row(
@@ -207,6 +219,12 @@ pub(crate) fn api_row(api: ApiKey) -> Option<&'static ApiRow> {
     APIS.iter().find(|row| row.api == api)
 }
 
+/// What a request of an API claims before it is taken up; one that is nobody's is hung up on.
+pub(crate) fn memory_need(api_key: i16) -> MemoryNeed {
+    let row = APIS.iter().find(|row| row.api.number() == api_key);
+    row.map_or(MemoryNeed::CONTROL, |row| row.memory)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -228,20 +246,59 @@ mod tests {
             assert!(row.version_min <= row.version_max, "{api:?}");
             assert!(api.min_version() <= row.version_min, "{api:?}");
             assert!(row.version_max <= api.max_version(), "{api:?}");
+            let listeners = [ListenerKind::Broker, ListenerKind::Controller];
+            let taken = listeners.map(|listener| row.serves(listener, row.version_min));
+            assert_ne!(taken, [false; 2], "{api:?}: nobody takes it");
         }
+    }
+
+    /// Requests that bring records are worked on side by side, and counted at their own size.
+    #[test]
+    fn a_request_claims_what_its_row_says() {
+        for row in APIS {
+            let brings_records = memory_need(row.api.number()).brings_records();
+            assert_eq!(brings_records, row.api == ApiKey::Produce, "{:?}", row.api);
+        }
+        assert_eq!(memory_need(-1), MemoryNeed::CONTROL);
+    }
+
+    #[test]
+    fn a_listener_takes_what_kafkas_takes() {
+        let taken = |api, listener| api_row(api).is_some_and(|row| row.serves(listener, 0));
+        assert!(taken(ApiKey::Produce, ListenerKind::Broker));
+        assert!(!taken(ApiKey::Produce, ListenerKind::Controller));
+        assert!(taken(ApiKey::DescribeQuorum, ListenerKind::Controller));
     }
 
     fn markdown() -> String {
         let mut out = "# APIs\n\nGenerated from the table in `src/broker/handlers/mod.rs`; a test \
-                       keeps it current.\n\n| API | key | versions | may ask the authorizer |\n\
-                       |---|---|---|---|\n"
+                       keeps it current.\n\nA request claims so many times its size of the \
+                       memory for requests before it is\ntaken up; one that brings records \
+                       claims its size. \
+                       Answers have `throttle_time_ms` from the\nversion that is named.\n\n\
+                       | API | key | versions | listeners | claims | throttled from | may ask the \
+                       authorizer |\n|---|---|---|---|---|---|---|\n"
             .to_owned();
         for row in APIS {
             let asks = row.asks.iter().map(|(operation, kind)| format!("{operation:?} {kind:?}"));
             let asks = asks.collect::<Vec<_>>().join(", ");
             let (api, key) = (row.api, row.api.number());
             let (min, max) = (row.version_min, row.version_max);
-            writeln!(out, "| {api:?} | {key} | {min}–{max} | {asks} |").unwrap();
+            let listeners = match row.api.spec().listeners {
+                [true, true] => "broker, controller",
+                [false, true] => "controller",
+                _ => "broker",
+            };
+            let claims = match row.memory {
+                MemoryNeed::Records => "1".to_owned(),
+                MemoryNeed::Times(factor) => factor.to_string(),
+            };
+            let throttled = match row.api.spec().throttle_time_from {
+                i16::MAX => "never".to_owned(),
+                from => from.max(min).to_string(),
+            };
+            let columns = format!("{listeners} | {claims} | {throttled} | {asks}");
+            writeln!(out, "| {api:?} | {key} | {min}–{max} | {columns} |").unwrap();
         }
         out
     }

@@ -7,15 +7,20 @@ use ringlog_runtime::ShardId;
 use ringlog_wire::ApiKey;
 
 use crate::fetch_session::TakenSession;
-use crate::handlers::{api_row, api_versions};
+use crate::handlers::{api_row, api_versions, memory_need};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::listener::{self, Moving};
 use crate::network::request::{Held, Request};
+use crate::network::request_memory::MemoryNeed;
 use crate::network::work::{Luggage, Service, Work};
 use crate::shard::Shard;
 
 impl Service for Shard {
+    fn memory_need(&self, api_key: i16) -> MemoryNeed {
+        memory_need(api_key)
+    }
+
     fn take(self: Rc<Self>, peer: &Rc<Peer>, frame: Bytes, held: &Held) -> Work {
         dispatch(&self, peer, frame, held)
     }
@@ -47,7 +52,8 @@ fn dispatch(shard: &Rc<Shard>, peer: &Rc<Peer>, frame: Bytes, held: &Held) -> Wo
         Ok(request) => request,
         Err(reason) => return Work::Done(Answer::Close(reason)),
     };
-    match api_row(request.api).filter(|row| row.serves(request.version)) {
+    let listener = request.peer.listener;
+    match api_row(request.api).filter(|row| row.serves(listener, request.version)) {
         Some(row) => {
             request.may_ask(row.asks);
             (row.handle)(shard, request)

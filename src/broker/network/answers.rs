@@ -9,7 +9,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use bytes::Bytes;
 use ringlog_runtime::Piece;
 use ringlog_runtime::sync::Notify;
 use smallvec::SmallVec;
@@ -23,11 +25,53 @@ pub(crate) const REQUESTS_IN_FLIGHT_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A response frame with its length prefix.
-    Frame(Vec<Piece>),
+    Frame(ResponseFrame),
     /// No response is due (`acks=0`).
     Silent,
     /// The connection must be closed, after the responses before this one.
     Close(String),
+}
+
+/// A response, ready to be sent but for how long its client has to hold back.
+#[derive(Debug)]
+pub(crate) struct ResponseFrame {
+    pieces: Vec<Piece>,
+    /// Where among the bytes of all pieces the 4 bytes of `throttle_time_ms` stand.
+    throttle_time_at: Option<usize>,
+}
+
+impl ResponseFrame {
+    pub(crate) fn new(pieces: Vec<Piece>, throttle_time_at: Option<usize>) -> ResponseFrame {
+        ResponseFrame { pieces, throttle_time_at }
+    }
+
+    /// Cuts the piece that has the field, because its bytes may be kept for others.
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        let Some(mut at) = self.throttle_time_at else { return };
+        let holds_it = |piece: &Piece| {
+            let is_here = at < piece.len();
+            at -= if is_here { 0 } else { piece.len() };
+            is_here
+        };
+        let index = self.pieces.iter().position(holds_it).expect("it was written");
+        let Piece::Bytes(bytes) = &self.pieces[index] else { panic!("records in the place of it") };
+        let field = Bytes::copy_from_slice(&throttle_time_ms.to_be_bytes());
+        let parts = [bytes.slice(..at), field, bytes.slice(at + 4..)];
+        let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Piece::Bytes);
+        self.pieces.splice(index..=index, parts);
+    }
+}
+
+impl Answer {
+    /// Says in the answer how long the client has to hold back, if its form has a place for that.
+    pub(crate) fn set_throttle_time(&mut self, time: Duration) {
+        if let Answer::Frame(frame) = self
+            && !time.is_zero()
+        {
+            let ms = time.as_millis().try_into().unwrap_or(i32::MAX);
+            frame.set_throttle_time_ms(ms);
+        }
+    }
 }
 
 /// A place in the queue, given back filled by [`AnswerQueue::fill`].
@@ -154,8 +198,8 @@ impl AnswerQueue {
             let (answer, claim) = places.waiting.pop_front().flatten().expect("looked at above");
             claims.extend(claim);
             match answer {
-                Answer::Frame(frame) if pieces.is_empty() => pieces = frame,
-                Answer::Frame(frame) => pieces.extend(frame),
+                Answer::Frame(frame) if pieces.is_empty() => pieces = frame.pieces,
+                Answer::Frame(frame) => pieces.extend(frame.pieces),
                 Answer::Silent => {}
                 Answer::Close(reason) => return Some(Next::Close(reason)),
             }
@@ -182,7 +226,6 @@ mod tests {
 
     use super::*;
     use crate::network::request_memory::RequestMemory;
-    use bytes::Bytes;
 
     fn poll_now<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -192,7 +235,8 @@ mod tests {
     }
 
     fn frame(byte: u8) -> Answer {
-        Answer::Frame(vec![Piece::Bytes(Bytes::copy_from_slice(&[byte]))])
+        let pieces = vec![Piece::Bytes(Bytes::copy_from_slice(&[byte]))];
+        Answer::Frame(ResponseFrame::new(pieces, None))
     }
 
     fn sent(queue: &AnswerQueue) -> Option<Vec<u8>> {
@@ -235,6 +279,33 @@ mod tests {
         queue.fill(first, frame(7), None);
         assert_eq!(sent(&queue), Some(vec![7]));
         assert_eq!(sent(&queue), Some(vec![0xff]));
+    }
+
+    /// A kept body is not changed for those who get it later.
+    #[test]
+    fn a_throttle_time_is_set_in_this_answer_alone() {
+        let kept = Bytes::from_static(b"abcdefgh");
+        for (at, expected) in [
+            (3, &[&b"xyz"[..], b"\0\x01\x86\xa0", b"efgh"][..]),
+            (4, &[b"xyz", b"a", b"\0\x01\x86\xa0", b"fgh"]),
+            (7, &[b"xyz", b"abcd", b"\0\x01\x86\xa0"]),
+        ] {
+            let pieces = vec![Piece::Bytes(Bytes::from_static(b"xyz")), Piece::Bytes(kept.clone())];
+            let mut answer = Answer::Frame(ResponseFrame::new(pieces, Some(at)));
+            answer.set_throttle_time(Duration::ZERO);
+            assert!(matches!(&answer, Answer::Frame(frame) if frame.pieces.len() == 2));
+            answer.set_throttle_time(Duration::from_secs(100));
+            let Answer::Frame(frame) = answer else { unreachable!("it was one") };
+            let bytes = frame.pieces.iter().map(|piece| match piece {
+                Piece::Bytes(bytes) => &bytes[..],
+                Piece::File { .. } => unreachable!("only bytes in this test"),
+            });
+            assert_eq!(bytes.collect::<Vec<_>>(), expected);
+        }
+        assert_eq!(kept, "abcdefgh");
+        let mut none = Answer::Silent;
+        none.set_throttle_time(Duration::from_secs(1));
+        assert!(matches!(none, Answer::Silent));
     }
 
     #[test]

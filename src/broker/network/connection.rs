@@ -19,6 +19,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
 use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream};
+use ringlog_wire::ListenerKind;
 
 use crate::authorizer::Principal;
 use crate::network::Network;
@@ -28,13 +29,14 @@ use crate::network::home::Home;
 use crate::network::pace::Record;
 use crate::network::registry::Open;
 use crate::network::request::Held;
-use crate::network::request_memory;
 use crate::network::turn_metrics;
 use crate::network::work::{Luggage, Service, Work};
 
 /// What the handlers may know of the connection a request came from, and tell about it.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// What kind of listener it came through.
+    pub(crate) listener: ListenerKind,
     pub(crate) principal: Principal,
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     software: RefCell<Option<String>>,
@@ -52,12 +54,14 @@ pub(crate) struct Peer {
 impl Peer {
     fn new(
         address: SocketAddr,
+        listener: ListenerKind,
         software: Option<String>,
         fetch_session: i32,
         record: Record,
     ) -> Peer {
         Peer {
             address,
+            listener,
             principal: Principal::anonymous(),
             software: RefCell::new(software),
             fetch_session: Cell::new(fetch_session),
@@ -101,8 +105,8 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn accepted(stream: Stream, address: SocketAddr) -> Arrival {
-        let peer = Peer::new(address, None, 0, Record::default());
+    pub(crate) fn accepted(stream: Stream, address: SocketAddr, listener: ListenerKind) -> Arrival {
+        let peer = Peer::new(address, listener, None, 0, Record::default());
         Arrival { stream, address, peer, frame: None }
     }
 
@@ -112,13 +116,21 @@ impl Arrival {
         service: Rc<dyn Service>,
         departure: Departure,
     ) -> std::io::Result<Arrival> {
-        let Departure { connection, address, software, fetch_session, luggage, record, frame } =
-            departure;
+        let Departure {
+            connection,
+            address,
+            listener,
+            software,
+            fetch_session,
+            luggage,
+            record,
+            frame,
+        } = departure;
         let stream = network.rt.take_over(connection)?;
         if let Some(luggage) = luggage {
             service.arrived(luggage);
         }
-        let peer = Peer::new(address, software, fetch_session, record);
+        let peer = Peer::new(address, listener, software, fetch_session, record);
         Ok(Arrival { stream, address, peer, frame: Some(frame) })
     }
 }
@@ -127,6 +139,7 @@ impl Arrival {
 pub(crate) struct Departure {
     connection: HandedOver,
     address: SocketAddr,
+    listener: ListenerKind,
     software: Option<String>,
     fetch_session: i32,
     luggage: Option<Luggage>,
@@ -149,7 +162,7 @@ pub(crate) async fn serve(
     let key = network.connections.insert(open);
     let writer = write_answers(network.clone(), stream.clone(), answers.clone(), peer.clone());
     let writer = network.rt.spawn(writer);
-    let mut frames = frames_of(&network, &stream, &peer);
+    let mut frames = frames_of(&network, &service, &stream, &peer);
     let mut departure = None;
     loop {
         if !answers.has_room() {
@@ -196,15 +209,28 @@ pub(crate) async fn serve(
     let luggage = service.ended(&peer);
     let (to, connection, frame) = departure?;
     let (software, record) = (peer.software.take(), Record::clone(&peer.record));
-    let departure =
-        Departure { connection, address, software, fetch_session, luggage, record, frame };
+    let departure = Departure {
+        connection,
+        address,
+        listener: peer.listener,
+        software,
+        fetch_session,
+        luggage,
+        record,
+        frame,
+    };
     Some((to, departure))
 }
 
-fn frames_of(network: &Network, stream: &Stream, peer: &Peer) -> FrameReader {
+fn frames_of(
+    network: &Network,
+    service: &Rc<dyn Service>,
+    stream: &Stream,
+    peer: &Peer,
+) -> FrameReader {
     let frame_bytes_max = network.shared.config.socket_request_max_bytes as usize;
-    let (memory, record) = (network.memory.clone(), peer.record.clone());
-    FrameReader::new(network.rt.clone(), stream.clone(), memory, record, frame_bytes_max)
+    let (rt, memory, record) = (network.rt.clone(), network.memory.clone(), peer.record.clone());
+    FrameReader::new(rt, stream.clone(), service.clone(), memory, record, frame_bytes_max)
 }
 
 /// The next frame. One that has to wait for the answers before it is not received meanwhile: it
@@ -215,7 +241,7 @@ async fn next_frame(
     peer: &Peer,
 ) -> Result<Option<Frame>, FrameError> {
     let Some(begun) = frames.begin().await? else { return Ok(None) };
-    if !request_memory::brings_records(begun.api_key) && !answers.is_idle() {
+    if !begun.need.brings_records() && !answers.is_idle() {
         frames.keep_unread();
         unread(peer, answers.wait_until_idle()).await;
     }
@@ -256,21 +282,21 @@ async fn take_up(
 ) -> bool {
     let Frame { bytes, claim } = frame;
     let api_key = api_key(&bytes);
-    let brings_records = request_memory::brings_records(api_key);
-    if !brings_records {
+    let need = service.memory_need(api_key);
+    if !need.brings_records() {
         answers.wait_until_idle().await;
     }
     let standing = peer.record.standing();
     let claim = match claim {
         Some(claim) => {
-            claim.grow_to_need(api_key, bytes.len(), standing).await;
+            claim.grow_to_need(need, bytes.len(), standing).await;
             claim
         }
-        None => network.memory.claim(api_key, bytes.len(), standing).await,
+        None => network.memory.claim(need, bytes.len(), standing).await,
     };
     let held = Held::new(claim, peer.record.clone());
     let place = answers.take_place();
-    let counted = Counted::begin(network, api_key);
+    let counted = Counted::begin(network, peer, api_key);
     let tag = turn_metrics::tag(api_key);
     network.rt.set_task_tag(tag);
     let mut work = service.clone().take(peer, bytes, &held);
@@ -278,9 +304,9 @@ async fn take_up(
         work = preparation.await;
     }
     let memory = network.memory.clone();
-    let finish = move |answers: &AnswerQueue, answer: Answer| {
+    let finish = move |answers: &AnswerQueue, mut answer: Answer| {
         let claim = held.into_claim_of_answer(&memory);
-        counted.end(&answer);
+        counted.end(&mut answer);
         answers.fill(place, answer, claim);
     };
     match work {
@@ -309,23 +335,28 @@ fn api_key(frame: &[u8]) -> i16 {
     frame.first_chunk().map_or(-1, |key| i16::from_be_bytes(*key))
 }
 
-/// One request in the metrics.
+/// One request in the metrics, and in what its client is allowed.
 struct Counted {
     network: Rc<Network>,
+    peer: Rc<Peer>,
     api_key: i16,
     begun: Instant,
 }
 
 impl Counted {
-    fn begin(network: &Rc<Network>, api_key: i16) -> Counted {
+    fn begin(network: &Rc<Network>, peer: &Rc<Peer>, api_key: i16) -> Counted {
         network.metrics.request_begun();
-        Counted { network: network.clone(), api_key, begun: network.rt.now() }
+        let (network, peer) = (network.clone(), peer.clone());
+        Counted { api_key, begun: network.rt.now(), network, peer }
     }
 
-    fn end(self, answer: &Answer) {
-        let took = self.network.rt.now() - self.begun;
+    /// The answer is complete, and is told how long its client has to hold back.
+    fn end(self, answer: &mut Answer) {
+        let Counted { network, peer, api_key, begun } = self;
+        let took = network.rt.now() - begun;
         let is_error = matches!(answer, Answer::Close(_));
-        self.network.metrics.request_answered(self.api_key, took, is_error);
+        network.metrics.request_answered(api_key, took, is_error);
+        answer.set_throttle_time(network.throttle.time_for(&peer, api_key, took));
     }
 }
 

@@ -17,7 +17,8 @@ use ringlog_runtime::{BufferPool, Instant, RecvBuf, Runtime, Stream};
 
 use crate::network::lane::Standing;
 use crate::network::pace::{self, Record};
-use crate::network::request_memory::{self, CONTROL_BYTES_MAX, Claim, RequestMemory};
+use crate::network::request_memory::{CONTROL_BYTES_MAX, Claim, MemoryNeed, RequestMemory};
+use crate::network::work::Service;
 
 /// The first buffer of a frame whose peer is not known to move.
 const FRAME_BUFFER_BYTES_FIRST: usize = 16 << 10;
@@ -65,8 +66,8 @@ pub(crate) struct Frame {
 /// A frame of which little is known yet: its length, and what it is.
 pub(crate) struct Begun {
     length: usize,
-    /// -1 if it is too short to have one.
-    pub(crate) api_key: i16,
+    /// What its API claims.
+    pub(crate) need: MemoryNeed,
     /// The key's bytes, if they were taken out of the stream: the frame is not here whole.
     key: Option<[u8; 2]>,
 }
@@ -83,6 +84,7 @@ enum Unread {
 pub(crate) struct FrameReader {
     rt: Runtime,
     stream: Stream,
+    service: Rc<dyn Service>,
     memory: Rc<RequestMemory>,
     record: Rc<Record>,
     frame_bytes_max: usize,
@@ -97,6 +99,7 @@ impl FrameReader {
     pub(crate) fn new(
         rt: Runtime,
         stream: Stream,
+        service: Rc<dyn Service>,
         memory: Rc<RequestMemory>,
         record: Rc<Record>,
         frame_bytes_max: usize,
@@ -104,6 +107,7 @@ impl FrameReader {
         FrameReader {
             rt,
             stream,
+            service,
             memory,
             record,
             frame_bytes_max,
@@ -132,20 +136,20 @@ impl FrameReader {
     pub(crate) async fn begin(&mut self) -> Result<Option<Begun>, FrameError> {
         let Some(length) = self.length().await? else { return Ok(None) };
         let unread = self.unread_bytes();
-        let begun = if unread.len() >= length || length < 2 {
+        let (api_key, key) = if unread.len() >= length || length < 2 {
             let api_key = unread.first_chunk().filter(|_| length >= 2);
-            let api_key = api_key.map_or(-1, |key| i16::from_be_bytes(*key));
-            Begun { length, api_key, key: None }
+            (api_key.map_or(-1, |key| i16::from_be_bytes(*key)), None)
         } else {
             let deadline = self.rt.now() + time_max(length);
             let key = self.before(deadline, length, async |frames| frames.fixed().await).await?;
             let Some(key) = key else { return Err(FrameError::CutShort(0, length)) };
-            Begun { length, api_key: i16::from_be_bytes(key), key: Some(key) }
+            (i16::from_be_bytes(key), Some(key))
         };
-        if length > CONTROL_BYTES_MAX && !request_memory::brings_records(begun.api_key) {
-            return Err(FrameError::LengthOfApi(length, begun.api_key));
+        let need = self.service.memory_need(api_key);
+        if length > CONTROL_BYTES_MAX && !need.brings_records() {
+            return Err(FrameError::LengthOfApi(length, api_key));
         }
-        Ok(Some(begun))
+        Ok(Some(Begun { length, need, key }))
     }
 
     /// The whole of a frame that has begun.
@@ -198,9 +202,9 @@ impl FrameReader {
 
     /// Receives a frame as it comes, into memory that is claimed step by step.
     async fn receive(&mut self, begun: Begun) -> Result<Frame, FrameError> {
-        let Begun { length, api_key, key } = begun;
+        let Begun { length, need, key } = begun;
         let standing = self.record.standing();
-        let claim = self.memory.arriving(api_key, length, standing);
+        let claim = self.memory.arriving(need, length, standing);
         let head = key.as_ref().map_or(&[][..], |key| &key[..]);
         let here = head.len() + self.unread_bytes().len();
         let first = match standing {

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringlog_runtime::{Instant, Listener};
+use ringlog_wire::ListenerKind;
 use tokio::sync::oneshot;
 
 use crate::network::Network;
@@ -65,7 +66,7 @@ async fn accept_all(
                 let Some(admitted) = admitted else { return };
                 if let Some(admitted) = admitted {
                     network.metrics.connection_opened();
-                    let arrival = Arrival::accepted(stream, peer);
+                    let arrival = Arrival::accepted(stream, peer, ListenerKind::Broker);
                     let serving = serve(network.clone(), service.clone(), arrival, admitted);
                     network.rt.spawn(serving);
                 }

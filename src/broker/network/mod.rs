@@ -11,6 +11,7 @@ pub(crate) mod pace;
 pub(crate) mod registry;
 pub(crate) mod request;
 pub(crate) mod request_memory;
+pub(crate) mod throttle;
 pub(crate) mod turn_metrics;
 pub(crate) mod work;
 
@@ -26,6 +27,7 @@ use crate::network::home::LastGiven;
 use crate::network::listener::Listening;
 use crate::network::registry::Connections;
 use crate::network::request_memory::RequestMemory;
+use crate::network::throttle::Throttle;
 use crate::shared::NodeState;
 
 /// The state of this room on one shard.
@@ -38,6 +40,7 @@ pub(crate) struct Network {
     pub(crate) limits: Arc<ConnectionLimits>,
     /// What requests in work and their answers may take.
     pub(crate) memory: Rc<RequestMemory>,
+    throttle: Throttle,
     last_given: RefCell<LastGiven>,
     /// The task that accepts connections; dropping it closes the listener.
     listening: Cell<Option<Listening>>,
@@ -52,6 +55,7 @@ impl Network {
         limits: Arc<ConnectionLimits>,
         memory: RequestMemory,
     ) -> Network {
+        let throttle = Throttle::new(shared.throttle_time);
         Network {
             rt,
             shared,
@@ -59,6 +63,7 @@ impl Network {
             connections: Connections::default(),
             limits,
             memory: Rc::new(memory),
+            throttle,
             last_given: RefCell::default(),
             listening: Cell::default(),
             stopping: Cell::new(false),

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ringlog_runtime::{Instant, Piece};
 use ringlog_wire::{
-    ApiKey, Chunk, DecodeError, EncodeError, Message, Reader, RequestHeader, Writer,
+    ApiKey, Body, Chunk, DecodeError, EncodeError, Encoded, Message, Reader, RequestHeader, Writer,
     encode_response_header, frame,
 };
 
 use crate::authorizer::{Ask, Authorizer, Operation, Resource};
-use crate::network::answers::Answer;
+use crate::network::answers::{Answer, ResponseFrame};
 use crate::network::connection::Peer;
 use crate::network::pace::Record;
 use crate::network::request_memory::{ANSWER_BYTES_UNCOUNTED, Claim, RequestMemory};
@@ -184,7 +184,7 @@ impl Request {
             write(writer, &mut records)
         });
         match frame {
-            Ok(chunks) => self.answer(chunks, &records),
+            Ok(encoded) => self.answer(encoded, &records),
             Err(error) => self.unencodable(&error),
         }
     }
@@ -196,45 +196,45 @@ impl Request {
         version: i16,
     ) -> Answer {
         match frame::encode_response(self.api, version, self.correlation_id, response) {
-            Ok(chunks) => self.answer(chunks, &[]),
+            Ok(encoded) => self.answer(encoded, &[]),
             Err(error) => self.unencodable(&error),
         }
     }
 
     /// An answer that has memory of its own.
-    fn answer(&self, chunks: Vec<Chunk>, records: &[Vec<Piece>]) -> Answer {
-        let bytes = chunks.iter().map(|chunk| match chunk {
+    fn answer(&self, encoded: Encoded, records: &[Vec<Piece>]) -> Answer {
+        let bytes = encoded.chunks.iter().map(|chunk| match chunk {
             Chunk::Bytes(bytes) => bytes.len(),
             Chunk::External { .. } => 0,
         });
         self.held.count_answer(bytes.sum());
-        Answer::Frame(pieces(chunks, records))
+        response_frame(encoded, records)
     }
 
     /// The body of a response, to be kept and sent more than once.
-    pub(crate) fn encode_body<'a>(&self, response: &impl Message<'a>) -> Result<Bytes, Answer> {
+    pub(crate) fn encode_body<'a>(&self, response: &impl Message<'a>) -> Result<Body, Answer> {
         let mut writer = Writer::new();
         match response.encode(&mut writer, self.version) {
-            Ok(()) => Ok(writer.into_bytes()),
+            Ok(()) => Ok(writer.into_body()),
             Err(error) => Err(self.unencodable(&error)),
         }
     }
 
     /// The frame of a body that is of this answer alone.
-    pub(crate) fn respond_with_body(&self, body: Bytes) -> Answer {
-        self.held.count_answer(body.len());
+    pub(crate) fn respond_with_body(&self, body: &Body) -> Answer {
+        self.held.count_answer(body.bytes.len());
         self.respond_encoded(body)
     }
 
     /// The frame of a body from [`Request::encode_body`].
-    pub(crate) fn respond_encoded(&self, body: Bytes) -> Answer {
+    pub(crate) fn respond_encoded(&self, body: &Body) -> Answer {
         let frame = frame::encode_with(|writer| {
             encode_response_header(writer, self.api, self.version, self.correlation_id);
-            writer.shared(&body);
+            writer.body(body);
             Ok(())
         });
         match frame {
-            Ok(chunks) => Answer::Frame(pieces(chunks, &[])),
+            Ok(encoded) => response_frame(encoded, &[]),
             Err(error) => self.unencodable(&error),
         }
     }
@@ -246,7 +246,8 @@ impl Request {
     }
 }
 
-fn pieces(chunks: Vec<Chunk>, records: &[Vec<Piece>]) -> Vec<Piece> {
+fn response_frame(encoded: Encoded, records: &[Vec<Piece>]) -> Answer {
+    let Encoded { chunks, throttle_time_at } = encoded;
     let mut pieces = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         match chunk {
@@ -254,5 +255,5 @@ fn pieces(chunks: Vec<Chunk>, records: &[Vec<Piece>]) -> Vec<Piece> {
             Chunk::External { id, .. } => pieces.extend_from_slice(&records[id as usize]),
         }
     }
-    pieces
+    Answer::Frame(ResponseFrame::new(pieces, throttle_time_at))
 }

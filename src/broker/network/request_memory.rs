@@ -3,11 +3,12 @@
 //!
 //! One rule for all: memory is claimed before it is taken. A frame that does not arrive at once
 //! claims what its bytes take, as they come; its length alone claims nothing. A whole request
-//! claims what it stands for: a Produce its size, any other request [`ANSWER_FACTOR`] times as
-//! much, because what is decoded from it and answered to it is larger than itself. The claim lasts
-//! until the answer is sent, or until the handler says that nothing much is held any more (a fetch
-//! that waits for news). If a handler knows that its answer will be larger than that estimate, it
-//! claims the answer's size instead; what an answer has turned out to take is counted in any case.
+//! claims what it stands for, as its row of the table of APIs has it ([`MemoryNeed`]): a Produce
+//! its size, any other request several times as much, because what is decoded from it and answered
+//! to it is larger than itself. The claim lasts until the answer is sent, or until the handler says
+//! that nothing much is held any more (a fetch that waits for news). If a handler knows that its
+//! answer will be larger than that estimate, it claims the answer's size instead; what an answer
+//! has turned out to take is counted in any case.
 //!
 //! Small requests have a quarter of the memory to themselves: up to about a megabyte, the largest
 //! that a producer sends unless told otherwise, so that large ones never keep them waiting. Frames
@@ -23,7 +24,6 @@ use std::task::{Context, Poll, Waker};
 
 use ringlog_runtime::BufferPool;
 use ringlog_runtime::sync::Notify;
-use ringlog_wire::ApiKey;
 
 use crate::network::lane::{ClaimId, Lane, Standing};
 
@@ -96,16 +96,29 @@ impl Share {
     }
 }
 
-/// Whether requests with this key bring records.
-pub(crate) fn brings_records(api_key: i16) -> bool {
-    api_key == ApiKey::Produce as i16
+/// What a request claims before it is taken up: a column of the table of APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryNeed {
+    /// It brings records, and claims their size.
+    Records,
+    /// It brings none, and claims so many times its size.
+    Times(usize),
 }
 
-/// What a request stands for, all in all.
-fn need(api_key: i16, frame_bytes: usize) -> usize {
-    match brings_records(api_key) {
-        true => BufferPool::block_bytes(frame_bytes),
-        false => frame_bytes.saturating_mul(ANSWER_FACTOR) + REQUEST_BYTES,
+impl MemoryNeed {
+    /// Of a request whose answer grows with it.
+    pub(crate) const CONTROL: MemoryNeed = MemoryNeed::Times(ANSWER_FACTOR);
+
+    pub(crate) fn brings_records(self) -> bool {
+        self == MemoryNeed::Records
+    }
+
+    /// What a frame of this size stands for, all in all.
+    fn bytes(self, frame_bytes: usize) -> usize {
+        match self {
+            MemoryNeed::Records => BufferPool::block_bytes(frame_bytes),
+            MemoryNeed::Times(factor) => frame_bytes.saturating_mul(factor) + REQUEST_BYTES,
+        }
     }
 }
 
@@ -131,8 +144,13 @@ impl RequestMemory {
 
     /// The claim of a frame whose length is known and whose bytes are to come. It holds nothing
     /// until it grows.
-    pub(crate) fn arriving(&self, api_key: i16, frame_bytes: usize, standing: Standing) -> Claim {
-        let need = need(api_key, frame_bytes);
+    pub(crate) fn arriving(
+        &self,
+        need: MemoryNeed,
+        frame_bytes: usize,
+        standing: Standing,
+    ) -> Claim {
+        let need = need.bytes(frame_bytes);
         let share = match (standing, need <= SMALL_BYTES_MAX) {
             (Standing::Other, true) => &self.small_arriving,
             (Standing::Other, false) if need <= self.large_arriving.bytes_max() => {
@@ -150,16 +168,16 @@ impl RequestMemory {
     /// Waits for the memory of a whole request.
     pub(crate) async fn claim(
         &self,
-        api_key: i16,
+        need: MemoryNeed,
         frame_bytes: usize,
         standing: Standing,
     ) -> Claim {
-        let need = match brings_records(api_key) {
+        let bytes = match need {
             // It was copied to memory of its own size.
-            true => frame_bytes + REQUEST_BYTES,
-            false => need(api_key, frame_bytes),
+            MemoryNeed::Records => frame_bytes + REQUEST_BYTES,
+            MemoryNeed::Times(_) => need.bytes(frame_bytes),
         };
-        self.claim_bytes(need, standing).await
+        self.claim_bytes(bytes, standing).await
     }
 
     /// Waits for the memory of an answer that is larger than its request stands for.
@@ -214,8 +232,13 @@ impl Claim {
     }
 
     /// Waits until it holds all that its request stands for.
-    pub(crate) async fn grow_to_need(&self, api_key: i16, frame_bytes: usize, standing: Standing) {
-        self.grow(need(api_key, frame_bytes), standing).await;
+    pub(crate) async fn grow_to_need(
+        &self,
+        need: MemoryNeed,
+        frame_bytes: usize,
+        standing: Standing,
+    ) {
+        self.grow(need.bytes(frame_bytes), standing).await;
         self.share.lane.borrow_mut().complete(self.id);
         self.share.serve();
     }
@@ -294,8 +317,8 @@ mod tests {
     use super::*;
     use crate::network::request::Held;
 
-    const PRODUCE: i16 = ApiKey::Produce as i16;
-    const METADATA: i16 = ApiKey::Metadata as i16;
+    const PRODUCE: MemoryNeed = MemoryNeed::Records;
+    const METADATA: MemoryNeed = MemoryNeed::CONTROL;
     const OTHER: Standing = Standing::Other;
 
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -349,8 +372,7 @@ mod tests {
     #[test]
     fn an_answer_may_claim_more_than_its_request() {
         let memory = RequestMemory::new(64 << 20);
-        let configs = ApiKey::DescribeConfigs as i16;
-        let claim = now(memory.claim(configs, 100, OTHER)).expect("free");
+        let claim = now(memory.claim(METADATA, 100, OTHER)).expect("free");
         let held = Held::new(claim, Rc::default());
         let all = 32 << 20;
         for (bytes, expected) in [

@@ -12,12 +12,16 @@ use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::listener::Moving;
 use crate::network::request::Held;
+use crate::network::request_memory::MemoryNeed;
 
 /// What is kept about a connection above the network, while it moves to another shard.
 pub(crate) type Luggage = Box<dyn Any + Send>;
 
-/// Who works on what connections bring. One virtual call for each frame.
+/// Who works on what connections bring. Three virtual calls for each frame.
 pub(crate) trait Service {
+    /// What a request with this key claims before it is taken up.
+    fn memory_need(&self, api_key: i16) -> MemoryNeed;
+
     /// Begins the work on one request frame.
     fn take(self: Rc<Self>, peer: &Rc<Peer>, frame: Bytes, held: &Held) -> Work;
 

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
@@ -27,6 +28,7 @@ pub struct SimulatedNode(Rc<State>);
 #[derive(Default)]
 struct State {
     authorizer: Cell<Authorizer>,
+    throttle_time: Cell<Duration>,
     /// What the shards of the present life share. Shard 0 boots first and makes it.
     parts: RefCell<Option<NodeParts>>,
     poster: RefCell<Option<Poster<Job>>>,
@@ -67,6 +69,7 @@ impl SimulatedNode {
 
     fn begin_life(&self, mesh: &Mesh<Job>, mut shared: NodeState) {
         shared.authorizer = self.0.authorizer.get();
+        shared.throttle_time = self.0.throttle_time.get();
         self.0.parts.replace(Some(NodeParts::new(shared)));
         self.0.poster.replace(Some(mesh.poster()));
         self.0.serving.set(false);
@@ -101,5 +104,10 @@ impl SimulatedNode {
     /// Lets nobody do anything in the lives to come, so that a test sees what clients are told.
     pub fn deny_all(&self) {
         self.0.authorizer.set(Authorizer::DenyAll);
+    }
+
+    /// Tells all clients to hold back for so long in the lives to come.
+    pub fn throttle_all(&self, time: Duration) {
+        self.0.throttle_time.set(time);
     }
 }

@@ -17,10 +17,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, DirectoryAssignment, Image};
 use ringlog_types::{ErrorCode, Uuid};
+use ringlog_wire::Body;
 
 use crate::checkpoints;
 use crate::metadata_source::embedded::controller::Controller;
@@ -36,7 +36,7 @@ const COUNT_RETRY: Duration = Duration::from_micros(50);
 
 /// Asks the metadata source from any shard. Returns the body of its response, in the version of
 /// the request, when every shard serves what was changed.
-pub(crate) async fn ask(shard: &Rc<Shard>, asked: Asked) -> Result<Bytes, AskError> {
+pub(crate) async fn ask(shard: &Rc<Shard>, asked: Asked) -> Result<Body, AskError> {
     let answered = change(shard, move |decisions, random| decide(decisions, random, &asked)).await;
     answered.map_err(AskError::Refused)?.map_err(AskError::Unencodable)
 }

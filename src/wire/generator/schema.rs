@@ -15,6 +15,9 @@ const FOLDERS: [&str; 7] =
     ["message", "metadata", "group", "transaction", "share", "raft", "storage"];
 const OLDER_FOLDER: &str = "message-3.9";
 
+/// The field by which a response tells its client to hold back. It stands in the message itself.
+pub(crate) const THROTTLE_TIME: &str = "ThrottleTimeMs";
+
 /// A range of versions; empty if `low > high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Versions {
@@ -177,6 +180,9 @@ pub(crate) struct Message {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) api_key: Option<i16>,
+    /// Where a request may arrive: "broker", "controller".
+    #[serde(default)]
+    pub(crate) listeners: Vec<String>,
     pub(crate) valid_versions: Versions,
     pub(crate) flexible_versions: Versions,
     #[serde(default)]

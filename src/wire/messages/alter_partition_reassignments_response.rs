@@ -51,7 +51,7 @@ impl<'a> Message<'a> for AlterPartitionReassignmentsResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 1 {
             w.bool(self.allow_replication_factor_change);
         }
@@ -60,6 +60,10 @@ impl<'a> Message<'a> for AlterPartitionReassignmentsResponse<'a> {
         w.array(&self.responses, true, |w, value| value.write(w, version))?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

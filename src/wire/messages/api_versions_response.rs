@@ -79,7 +79,7 @@ impl<'a> Message<'a> for ApiVersionsResponse<'a> {
         w.i16(self.error_code);
         w.array(&self.api_keys, version >= 3, |w, value| value.write(w, version))?;
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version >= 3 {
             let tags = w.begin_tags();
@@ -109,6 +109,10 @@ impl<'a> Message<'a> for ApiVersionsResponse<'a> {
             }
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -49,12 +49,16 @@ impl<'a> Message<'a> for BrokerHeartbeatResponse {
     }
 
     fn write(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.bool(self.is_caught_up);
         w.bool(self.is_fenced);
         w.bool(self.should_shut_down);
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

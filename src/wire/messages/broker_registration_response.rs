@@ -37,10 +37,14 @@ impl<'a> Message<'a> for BrokerRegistrationResponse {
     }
 
     fn write(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.i64(self.broker_epoch);
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

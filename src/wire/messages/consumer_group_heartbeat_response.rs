@@ -47,7 +47,7 @@ impl<'a> Message<'a> for ConsumerGroupHeartbeatResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), true)?;
         w.nullable_string(self.member_id.as_deref(), true)?;
@@ -56,6 +56,10 @@ impl<'a> Message<'a> for ConsumerGroupHeartbeatResponse<'a> {
         w.nullable_struct(self.assignment.as_ref(), |w, value| value.write(w, version))?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

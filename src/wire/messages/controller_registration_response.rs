@@ -43,10 +43,14 @@ impl<'a> Message<'a> for ControllerRegistrationResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), true)?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

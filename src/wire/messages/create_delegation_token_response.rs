@@ -87,10 +87,14 @@ impl<'a> Message<'a> for CreateDelegationTokenResponse<'a> {
         w.i64(self.max_timestamp_ms);
         w.string(&self.token_id, version >= 2)?;
         w.bytes(&self.hmac, version >= 2)?;
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 2 {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

@@ -39,12 +39,16 @@ impl<'a> Message<'a> for DeleteShareGroupOffsetsResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), true)?;
         w.array(&self.responses, true, |w, value| value.write(w, version))?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -35,13 +35,17 @@ impl<'a> Message<'a> for DeleteTopicsResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.array(&self.responses, version >= 4, |w, value| value.write(w, version))?;
         if version >= 4 {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -49,7 +49,7 @@ impl<'a> Message<'a> for DescribeAclsResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), version >= 2)?;
         w.array(&self.resources, version >= 2, |w, value| value.write(w, version))?;
@@ -57,6 +57,10 @@ impl<'a> Message<'a> for DescribeAclsResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

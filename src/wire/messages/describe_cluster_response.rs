@@ -63,7 +63,7 @@ impl<'a> Message<'a> for DescribeClusterResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), true)?;
         if version >= 1 {
@@ -78,6 +78,10 @@ impl<'a> Message<'a> for DescribeClusterResponse<'a> {
         w.i32(self.cluster_authorized_operations);
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -37,11 +37,15 @@ impl<'a> Message<'a> for DescribeDelegationTokenResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i16(self.error_code);
         w.array(&self.tokens, version >= 2, |w, value| value.write(w, version))?;
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 2 {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -35,7 +35,7 @@ impl<'a> Message<'a> for DescribeLogDirsResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 3 {
             w.i16(self.error_code);
         }
@@ -44,6 +44,10 @@ impl<'a> Message<'a> for DescribeLogDirsResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -33,10 +33,14 @@ impl<'a> Message<'a> for DescribeShareGroupOffsetsResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.array(&self.groups, true, |w, value| value.write(w, version))?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

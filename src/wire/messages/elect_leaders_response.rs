@@ -36,7 +36,7 @@ impl<'a> Message<'a> for ElectLeadersResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 1 {
             w.i16(self.error_code);
         }
@@ -48,6 +48,10 @@ impl<'a> Message<'a> for ElectLeadersResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

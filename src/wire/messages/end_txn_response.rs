@@ -42,7 +42,7 @@ impl<'a> Message<'a> for EndTxnResponse {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         if version >= 5 {
             w.i64(self.producer_id);
@@ -54,5 +54,9 @@ impl<'a> Message<'a> for EndTxnResponse {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

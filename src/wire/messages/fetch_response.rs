@@ -53,7 +53,7 @@ impl<'a> Message<'a> for FetchResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version >= 7 {
             w.i16(self.error_code);
@@ -78,6 +78,10 @@ impl<'a> Message<'a> for FetchResponse<'a> {
             }
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -44,7 +44,7 @@ impl<'a> Message<'a> for FetchSnapshotResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.array(&self.topics, true, |w, value| value.write(w, version))?;
         if version < 1 && !self.node_endpoints.is_empty() {
@@ -58,6 +58,10 @@ impl<'a> Message<'a> for FetchSnapshotResponse<'a> {
             })?;
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -70,7 +70,7 @@ impl<'a> Message<'a> for FindCoordinatorResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version <= 3 {
             w.i16(self.error_code);
@@ -109,6 +109,10 @@ impl<'a> Message<'a> for FindCoordinatorResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

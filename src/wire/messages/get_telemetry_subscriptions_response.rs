@@ -53,7 +53,7 @@ impl<'a> Message<'a> for GetTelemetrySubscriptionsResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.uuid(self.client_instance_id);
         w.i32(self.subscription_id);
@@ -67,5 +67,9 @@ impl<'a> Message<'a> for GetTelemetrySubscriptionsResponse<'a> {
         w.array(&self.requested_metrics, true, |w, value| w.string(value, true))?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

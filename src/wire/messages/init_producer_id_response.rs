@@ -55,7 +55,7 @@ impl<'a> Message<'a> for InitProducerIdResponse {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.i64(self.producer_id);
         w.i16(self.producer_epoch);
@@ -75,5 +75,9 @@ impl<'a> Message<'a> for InitProducerIdResponse {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

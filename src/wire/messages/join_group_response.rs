@@ -74,7 +74,7 @@ impl<'a> Message<'a> for JoinGroupResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 2 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.i16(self.error_code);
         w.i32(self.generation_id);
@@ -101,6 +101,10 @@ impl<'a> Message<'a> for JoinGroupResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

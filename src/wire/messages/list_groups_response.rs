@@ -36,7 +36,7 @@ impl<'a> Message<'a> for ListGroupsResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.i16(self.error_code);
         w.array(&self.groups, version >= 3, |w, value| value.write(w, version))?;
@@ -44,6 +44,10 @@ impl<'a> Message<'a> for ListGroupsResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

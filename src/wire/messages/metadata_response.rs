@@ -68,7 +68,7 @@ impl<'a> Message<'a> for MetadataResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 3 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.array(&self.brokers, version >= 9, |w, value| value.write(w, version))?;
         if version >= 2 {
@@ -91,6 +91,10 @@ impl<'a> Message<'a> for MetadataResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

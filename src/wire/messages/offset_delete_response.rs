@@ -32,9 +32,13 @@ impl<'a> Message<'a> for OffsetDeleteResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i16(self.error_code);
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.array(&self.topics, false, |w, value| value.write(w, version))?;
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -49,7 +49,7 @@ impl<'a> Message<'a> for OffsetFetchResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 3 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version <= 7 {
             w.array(&self.topics, version >= 6, |w, value| value.write(w, version))?;
@@ -70,6 +70,10 @@ impl<'a> Message<'a> for OffsetFetchResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -48,7 +48,7 @@ impl<'a> Message<'a> for ProduceResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.array(&self.responses, version >= 9, |w, value| value.write(w, version))?;
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version < 10 && !self.node_endpoints.is_empty() {
             return Err(EncodeError::absent("node_endpoints", version));
@@ -63,6 +63,10 @@ impl<'a> Message<'a> for ProduceResponse<'a> {
             }
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -35,10 +35,14 @@ impl<'a> Message<'a> for RenewDelegationTokenResponse {
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         w.i16(self.error_code);
         w.i64(self.expiry_timestamp_ms);
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 2 {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

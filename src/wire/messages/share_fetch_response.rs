@@ -44,7 +44,7 @@ impl<'a> Message<'a> for ShareFetchResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), true)?;
         w.i32(self.acquisition_lock_timeout_ms);
@@ -52,6 +52,10 @@ impl<'a> Message<'a> for ShareFetchResponse<'a> {
         w.array(&self.node_endpoints, true, |w, value| value.write(w, version))?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

@@ -88,7 +88,7 @@ impl<'a> Message<'a> for StreamsGroupHeartbeatResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.nullable_string(self.error_message.as_deref(), true)?;
         w.string(&self.member_id, true)?;
@@ -106,6 +106,10 @@ impl<'a> Message<'a> for StreamsGroupHeartbeatResponse<'a> {
         })?;
         w.no_tags();
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

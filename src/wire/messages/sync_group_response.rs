@@ -42,7 +42,7 @@ impl<'a> Message<'a> for SyncGroupResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.i16(self.error_code);
         if version >= 5 {
@@ -56,5 +56,9 @@ impl<'a> Message<'a> for SyncGroupResponse<'a> {
             w.no_tags();
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }

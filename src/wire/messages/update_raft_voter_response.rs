@@ -39,7 +39,7 @@ impl<'a> Message<'a> for UpdateRaftVoterResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         let tags = w.begin_tags();
         if self.current_leader != CurrentLeader::default() {
@@ -49,6 +49,10 @@ impl<'a> Message<'a> for UpdateRaftVoterResponse<'a> {
             })?;
         }
         Ok(())
+    }
+
+    fn throttle_time_ms(&self) -> Option<i32> {
+        Some(self.throttle_time_ms)
     }
 }
 

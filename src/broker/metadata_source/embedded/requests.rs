@@ -1,6 +1,5 @@
 //! The requests that the embedded controller answers: decoded, decided on, encoded.
 
-use bytes::Bytes;
 use ringlog_metadata::{Controller, Decision};
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
@@ -10,12 +9,12 @@ use ringlog_wire::messages::create_partitions_request::CreatePartitionsRequest;
 use ringlog_wire::messages::create_topics_request::CreateTopicsRequest;
 use ringlog_wire::messages::delete_topics_request::DeleteTopicsRequest;
 use ringlog_wire::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
-use ringlog_wire::{ApiKey, EncodeError, Message, Reader, Writer};
+use ringlog_wire::{ApiKey, Body, EncodeError, Message, Reader, Writer};
 
 use crate::metadata_source::Asked;
 
 /// What the source answers: the body of a response in the version of the request.
-pub(crate) type Answered = Result<Bytes, EncodeError>;
+pub(crate) type Answered = Result<Body, EncodeError>;
 
 /// Decides on a request.
 pub(crate) fn decide(decisions: &Controller, random: u128, asked: &Asked) -> Decision<Answered> {
@@ -76,5 +75,5 @@ fn answer<'a, Q: Message<'a>, R: Message<'a>>(
     let Decision { response, records } = decide(&request);
     let mut writer = Writer::new();
     let encoded = response.encode(&mut writer, asked.version);
-    Decision { response: encoded.map(|()| writer.into_bytes()), records }
+    Decision { response: encoded.map(|()| writer.into_body()), records }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ringlog_wire::EncodeError;
+use ringlog_wire::{ApiKey, EncodeError};
 
 use super::oracle::{Style, random_message};
 use super::table::{self, Entry};
@@ -67,6 +67,29 @@ fn other_versions_hold_the_same_or_refuse_it() {
             }
         }
     });
+}
+
+/// Answers that are kept, or whose last bytes are written before it is known how long their client
+/// has to hold back, are told so afterwards.
+#[test]
+fn a_throttle_time_can_be_set_in_every_response_that_has_one() {
+    let mut set = 0;
+    each_version(|entry, message, version| {
+        let api = message.api_key.and_then(ApiKey::from_number);
+        let api = api.filter(|_| message.kind == "response");
+        let expected = api.is_some_and(|api| api.has_throttle_time(version));
+        let bytes = random_message(message, version, 2, Style::Canonical);
+        let throttled = (entry.throttle)(&bytes, version, 123_456);
+        let at = format!("{} {version}", entry.name);
+        assert_eq!(throttled.is_some(), expected, "{at}");
+        let Some(throttled) = throttled else { return };
+        assert_eq!((entry.throttle_time_ms)(&throttled, version), Some(123_456), "{at}");
+        let undone = (entry.throttle_time_ms)(&bytes, version)
+            .and_then(|ms| (entry.throttle)(&throttled, version, ms));
+        assert_eq!(undone, Some(bytes), "{at}: nothing else has changed");
+        set += 1;
+    });
+    assert!(set > 100, "{set} versions of responses");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::schema::{Message, Versions};
+use crate::schema::{Message, THROTTLE_TIME, Versions};
 
 /// Below every file of a request stands one of the response.
 struct Api<'a> {
@@ -34,9 +34,13 @@ pub(crate) fn file(messages: &[Message]) -> String {
         let _ = writeln!(numbers, "{key} => Some(ApiKey::{name}),");
         let _ = writeln!(
             rows,
-            "ApiKey::{name} => ApiSpec::new({name:?}, [{low}, {high}], [{}, {}], {}),",
+            "ApiKey::{name} => ApiSpec::new({name:?}, [{low}, {high}], [{}, {}], {}, [{}, {}], \
+             {}),",
             flexible_from(request),
             flexible_from(response),
+            throttle_time_from(response),
+            request.listeners.iter().any(|listener| listener == "broker"),
+            request.listeners.iter().any(|listener| listener == "controller"),
             request.latest_version_unstable
         );
     }
@@ -56,6 +60,15 @@ fn flexible_from(message: &Message) -> String {
     }
 }
 
+fn throttle_time_from(response: &Message) -> String {
+    let field = response.fields.iter().find(|field| field.name == THROTTLE_TIME);
+    field.map_or("i16::MAX".to_owned(), |field| {
+        let versions = field.versions.and(response.valid_versions);
+        assert_eq!(versions.high, response.valid_versions.high, "{}: dropped", response.name);
+        versions.low.to_string()
+    })
+}
+
 const TEMPLATE: &str = r#"//! The APIs of Kafka's protocol: numbers, names and versions.
 
 /// An API, by its number.
@@ -63,6 +76,15 @@ const TEMPLATE: &str = r#"//! The APIs of Kafka's protocol: numbers, names and v
 #[repr(i16)]
 pub enum ApiKey {
 @VARIANTS@}
+
+/// A kind of listener that requests arrive on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListenerKind {
+    /// Of a broker: for clients and other brokers.
+    Broker,
+    /// Of a controller.
+    Controller,
+}
 
 /// What the schemas say of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +99,10 @@ pub struct ApiSpec {
     pub request_flexible_from: i16,
     /// The same for its response.
     pub response_flexible_from: i16,
+    /// The first version whose response has `throttle_time_ms`; `i16::MAX` if none has.
+    pub throttle_time_from: i16,
+    /// Whether a broker's listener takes it, and whether a controller's does.
+    pub listeners: [bool; 2],
     /// Whether the highest version may still change, and should not be offered.
     pub latest_version_unstable: bool,
 }
@@ -86,6 +112,8 @@ impl ApiSpec {
         name: &'static str,
         versions: [i16; 2],
         flexible_from: [i16; 2],
+        throttle_time_from: i16,
+        listeners: [bool; 2],
         latest_version_unstable: bool,
     ) -> ApiSpec {
         let [min_version, max_version] = versions;
@@ -96,6 +124,8 @@ impl ApiSpec {
             max_version,
             request_flexible_from,
             response_flexible_from,
+            throttle_time_from,
+            listeners,
             latest_version_unstable,
         }
     }
@@ -147,6 +177,16 @@ impl ApiKey {
     /// that ApiVersions' never is (KIP-511).
     pub const fn has_flexible_response_header(self, version: i16) -> bool {
         !matches!(self, ApiKey::ApiVersions) && self.is_flexible_response(version)
+    }
+
+    /// Whether a response of this version has `throttle_time_ms`.
+    pub const fn has_throttle_time(self, version: i16) -> bool {
+        version >= self.spec().throttle_time_from
+    }
+
+    /// Whether a listener of this kind takes it.
+    pub const fn is_taken_by(self, listener: ListenerKind) -> bool {
+        self.spec().listeners[listener as usize]
     }
 
     /// What the schemas say of it.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::field::{FieldView, Model, condition, opposite};
-use crate::schema::{Message, Struct, Versions};
+use crate::schema::{Message, Struct, THROTTLE_TIME, Versions};
 
 pub(crate) fn implementation(
     model: &Model,
@@ -43,11 +43,17 @@ pub(crate) fn implementation(
     let read_version = argument(&reads, "version");
     let write_version = argument(&writes, "version");
     let (r, w) = (argument(&reads, "r"), argument(&writes, "w"));
+    let has_throttle_time = of.fields.iter().any(|field| field.name == THROTTLE_TIME);
+    assert!(is_message || !has_throttle_time, "{name}: throttled in a part");
+    let getter = match has_throttle_time {
+        true => "\n\nfn throttle_time_ms(&self) -> Option<i32> {\nSome(self.throttle_time_ms)\n}",
+        false => "",
+    };
     format!(
         "{head}{visibility}fn read({r}: &mut {reader}, {read_version}: i16) \
          -> Result<Self, DecodeError> {{\n{reads}}}\n\n\
          {visibility}fn write(&self, {w}: &mut Writer, {write_version}: i16) \
-         -> Result<(), EncodeError> {{\n{writes}Ok(())\n}}\n}}\n\n"
+         -> Result<(), EncodeError> {{\n{writes}Ok(())\n}}{getter}\n}}\n\n"
     )
 }
 

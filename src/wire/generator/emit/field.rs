@@ -1,7 +1,7 @@
 //! What one field means in Rust: its type, its default, and how its value is read and written.
 
 use crate::names;
-use crate::schema::{Field, Message, Struct, Type, Versions};
+use crate::schema::{Field, Message, Struct, THROTTLE_TIME, Type, Versions};
 
 /// A field within its struct and message.
 pub(crate) struct FieldView<'a> {
@@ -260,6 +260,9 @@ impl FieldView<'_> {
     /// Statements that write the value where the field is present.
     pub(crate) fn write(&self) -> String {
         let name = self.name();
+        if self.field.name == THROTTLE_TIME {
+            return format!("w.throttle_time_ms(self.{name});");
+        }
         if !self.is_nullable() {
             return self.write_value(&format!("self.{name}"));
         }

@@ -4,6 +4,8 @@
 //! A topic is made while everybody may do everything. Then the node starts again, and each API is
 //! asked about that topic and about one that is nowhere: whoever may not see topics must not learn
 //! which of them exist.
+//!
+//! All of them are told to hold back besides, which is set in one place for all APIs.
 
 mod cluster;
 mod groups;
@@ -23,12 +25,17 @@ use ringlog_runtime::{Mesh, Piece, Runtime, Stream};
 use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
 use ringlog_wire::messages::api_versions_response::ApiVersionsResponse;
+use ringlog_wire::messages::metadata_request::MetadataRequest;
+use ringlog_wire::messages::metadata_response::MetadataResponse;
 use ringlog_wire::{ApiKey, Message, frame};
 use ringlog_wire_client::Dialogue;
 
 const PORT: u16 = 9092;
 /// Far more virtual time than any of it takes.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long everybody is told to hold back, in every answer that has a place for it.
+const THROTTLE_TIME_MS: i32 = 1234;
 
 /// The topic that exists, and one that does not.
 const TOPIC: &str = "secret";
@@ -126,7 +133,12 @@ struct Told {
 impl Told {
     fn decode<'a, M: Message<'a>>(&'a self) -> M {
         let api = ApiKey::from_number(M::API_KEY).expect("an answer's");
-        frame::decode_response::<M>(&self.frame, api, self.version).expect("well formed").1
+        let answer = frame::decode_response::<M>(&self.frame, api, self.version);
+        let answer = answer.expect("well formed").1;
+        if api.has_throttle_time(self.version) {
+            assert_eq!(answer.throttle_time_ms(), Some(THROTTLE_TIME_MS), "{api:?}");
+        }
+        answer
     }
 }
 
@@ -144,11 +156,23 @@ struct Progress {
     told: Option<Vec<(ApiKey, String)>>,
 }
 
+/// Answers that are kept say how long to hold back as well.
+async fn told_again(asker: &mut Asker) {
+    let of_all = MetadataRequest { topics: None, ..Default::default() };
+    for _ in 0..2 {
+        let answer = asker.ask(4, &ApiVersionsRequest::default()).await;
+        answer.decode::<ApiVersionsResponse<'_>>();
+        let answer = asker.ask(12, &of_all).await;
+        assert_eq!(answer.decode::<MetadataResponse<'_>>().topics.len(), 1);
+    }
+}
+
 async fn run_client(rt: Runtime, server: (std::net::IpAddr, u16), progress: Rc<RefCell<Progress>>) {
     let mut asker = Asker::connect(&rt, server).await;
     let known = progress.borrow().topic_id;
     let Some(topic_id) = known else {
         let id = topics::create(&mut asker).await;
+        told_again(&mut asker).await;
         progress.borrow_mut().topic_id = Some(id);
         return;
     };
@@ -185,6 +209,7 @@ fn nobody_learns_or_does_anything() {
     config.listeners = vec![Listener { host: address.to_string(), port: PORT, ..protocol }];
     config.advertised_listeners = config.listeners.clone();
     let node = SimulatedNode::default();
+    node.throttle_all(Duration::from_millis(THROTTLE_TIME_MS as u64));
     let metrics = || NodeMetrics::new(BuildInfo { version: "sim" });
     node.boot(&mut sim, broker, config, metrics).expect("one address");
     let progress: Rc<RefCell<Progress>> = Rc::default();
