@@ -13,8 +13,8 @@ mod replay;
 mod snapshot_file;
 
 pub use controller::{
-    AutoTopic, Controller, Decision, DirectoriesAtStart, DirectoryAssignment, ProducerIdBlock,
-    Registration, is_internal_topic,
+    Controller, Decision, DirectoriesAtStart, DirectoryAssignment, ProducerIdBlock, Registration,
+    is_internal_topic,
 };
 pub use error::MetadataError;
 pub use features::{Feature, METADATA_VERSION, METADATA_VERSION_LEVEL, SUPPORTED_FEATURES};

@@ -4,78 +4,61 @@
 use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
-use ringlog_wire::messages::alter_configs_request::AlterConfigsRequest;
+use ringlog_wire::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use ringlog_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
 use crate::authorizer::Operation;
 use crate::handlers::authorized_configs;
-use crate::handlers::forwarded::{forward, forward_part, said};
+use crate::handlers::forwarded::{self, Forwarded, take_refused};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
 
-pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
-    let mut asked = match request.decode::<AlterConfigsRequest>() {
-        Ok(asked) => asked,
-        Err(close) => return close,
-    };
-    let denied = take_denied(&shard, &request, &mut asked);
-    let failed = |error| failed(&request, error);
-    if denied.is_empty() {
-        let body = request.body.clone();
-        return forward(&shard, &request, body, failed).await;
-    }
-    let body = match request.encode_body(&asked) {
-        Ok(body) => body.bytes,
-        Err(close) => return close,
-    };
-    let add_denied = |body: &[u8]| {
-        let mut response: AlterConfigsResponse<'_> = said(body, request.version);
-        response.responses.extend(denied);
-        request.respond(&response)
-    };
-    forward_part(&shard, &request, body, failed, add_denied).await
+struct AlterConfigs;
+
+pub(crate) fn handle(shard: Rc<Shard>, request: Request) -> impl Future<Output = Answer> {
+    forwarded::handle::<AlterConfigs>(shard, request)
 }
 
-/// Takes the resources out that may not be altered, and says what they are answered.
-fn take_denied<'a>(
-    shard: &Shard,
-    request: &Request,
-    asked: &mut AlterConfigsRequest<'a>,
-) -> Vec<AlterConfigsResourceResponse<'static>> {
-    let mut denied = Vec::new();
-    asked.resources.retain(|resource| {
-        let (resource_type, name) = (resource.resource_type, &resource.resource_name);
+impl Forwarded for AlterConfigs {
+    type Request<'a> = AlterConfigsRequest<'a>;
+    type Response<'a> = AlterConfigsResponse<'a>;
+    type Outcome = AlterConfigsResourceResponse<'static>;
+
+    fn take_denied(
+        shard: &Shard,
+        request: &Request,
+        asked: &mut AlterConfigsRequest<'_>,
+    ) -> Vec<Self::Outcome> {
         let alter = Operation::AlterConfigs;
-        match authorized_configs::check(shard, request, alter, resource_type, name) {
-            Ok(()) => true,
-            Err((error, words)) => {
-                denied.push(AlterConfigsResourceResponse {
-                    error_code: error.code(),
-                    error_message: Some(words.into()),
-                    resource_type,
-                    resource_name: name.to_string().into(),
-                });
-                false
-            }
-        }
-    });
-    denied
+        take_refused(&mut asked.resources, |resource| {
+            let (resource_type, name) = (resource.resource_type, &resource.resource_name);
+            let checked = authorized_configs::check(shard, request, alter, resource_type, name);
+            let (error, words) = checked.err()?;
+            Some(outcome(resource, error, Some(words)))
+        })
+    }
+
+    fn failed(asked: &AlterConfigsRequest<'_>, error: ErrorCode) -> Vec<Self::Outcome> {
+        asked.resources.iter().map(|resource| outcome(resource, error, None)).collect()
+    }
+
+    fn add(response: &mut AlterConfigsResponse<'_>, outcomes: Vec<Self::Outcome>) {
+        response.responses.extend(outcomes);
+    }
 }
 
-/// Nothing could be written.
-fn failed(request: &Request, error: ErrorCode) -> Answer {
-    let asked = match request.decode::<AlterConfigsRequest>() {
-        Ok(asked) => asked,
-        Err(close) => return close,
-    };
-    let responses = asked.resources.iter().map(|resource| AlterConfigsResourceResponse {
+fn outcome(
+    resource: &AlterConfigsResource<'_>,
+    error: ErrorCode,
+    words: Option<&'static str>,
+) -> AlterConfigsResourceResponse<'static> {
+    AlterConfigsResourceResponse {
         error_code: error.code(),
-        error_message: None,
+        error_message: words.map(Into::into),
         resource_type: resource.resource_type,
-        resource_name: resource.resource_name.clone(),
-    });
-    request.respond(&AlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+        resource_name: resource.resource_name.to_string().into(),
+    }
 }

@@ -1,5 +1,6 @@
 //! Topics as a request may use them: what it may not, it does not learn anything about.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
@@ -32,4 +33,13 @@ pub(crate) fn find(
 /// Whether the request may do that to a topic of this name.
 pub(crate) fn may(shard: &Shard, request: &Request, operation: Operation, name: &str) -> bool {
     request.authorize(shard.node.authorizer, operation, Resource::Topic(name))
+}
+
+/// How often each name stands in a request: repeated ones are refused whoever asks.
+pub(crate) fn occurrences<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<String, usize> {
+    let mut times = HashMap::new();
+    for name in names {
+        *times.entry(name.to_owned()).or_default() += 1;
+    }
+    times
 }

@@ -1,81 +1,63 @@
 //! CreatePartitions (key 37): adds partitions to topics.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
-use ringlog_wire::messages::create_partitions_request::CreatePartitionsRequest;
+use ringlog_wire::messages::create_partitions_request::{
+    CreatePartitionsRequest, CreatePartitionsTopic,
+};
 use ringlog_wire::messages::create_partitions_response::{
     CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 
 use crate::authorizer::Operation;
-use crate::handlers::authorized_topics;
-use crate::handlers::forwarded::{forward, forward_part, said};
+use crate::handlers::authorized_topics::{self, occurrences};
+use crate::handlers::forwarded::{self, Forwarded, take_refused};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
 
-pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
-    let mut asked = match request.decode::<CreatePartitionsRequest>() {
-        Ok(asked) => asked,
-        Err(close) => return close,
-    };
-    let denied = take_denied(&shard, &request, &mut asked);
-    let failed = |error| failed(&request, error);
-    if denied.is_empty() {
-        let body = request.body.clone();
-        return forward(&shard, &request, body, failed).await;
-    }
-    let body = match request.encode_body(&asked) {
-        Ok(body) => body.bytes,
-        Err(close) => return close,
-    };
-    let add_denied = |body: &[u8]| {
-        let mut response: CreatePartitionsResponse<'_> = said(body, request.version);
-        response.results.extend(denied);
-        request.respond(&response)
-    };
-    forward_part(&shard, &request, body, failed, add_denied).await
+struct CreatePartitions;
+
+pub(crate) fn handle(shard: Rc<Shard>, request: Request) -> impl Future<Output = Answer> {
+    forwarded::handle::<CreatePartitions>(shard, request)
 }
 
-/// Takes the topics out that may not be altered, and says what they are answered. A name that
-/// stands there twice is refused whoever asks.
-fn take_denied(
-    shard: &Shard,
-    request: &Request,
-    asked: &mut CreatePartitionsRequest<'_>,
-) -> Vec<CreatePartitionsTopicResult<'static>> {
-    let mut times: HashMap<String, usize> = HashMap::new();
-    for topic in &asked.topics {
-        *times.entry(topic.name.to_string()).or_default() += 1;
+impl Forwarded for CreatePartitions {
+    type Request<'a> = CreatePartitionsRequest<'a>;
+    type Response<'a> = CreatePartitionsResponse<'a>;
+    type Outcome = CreatePartitionsTopicResult<'static>;
+
+    /// A name that stands there twice is refused whoever asks.
+    fn take_denied(
+        shard: &Shard,
+        request: &Request,
+        asked: &mut CreatePartitionsRequest<'_>,
+    ) -> Vec<Self::Outcome> {
+        let times = occurrences(asked.topics.iter().map(|topic| &*topic.name));
+        take_refused(&mut asked.topics, |topic| {
+            let is_allowed = times[&*topic.name] > 1
+                || authorized_topics::may(shard, request, Operation::Alter, &topic.name);
+            (!is_allowed).then(|| outcome(topic, ErrorCode::TopicAuthorizationFailed))
+        })
     }
-    let mut denied = Vec::new();
-    asked.topics.retain(|topic| {
-        let is_allowed = times[&*topic.name] > 1
-            || authorized_topics::may(shard, request, Operation::Alter, &topic.name);
-        if !is_allowed {
-            denied.push(CreatePartitionsTopicResult {
-                name: topic.name.to_string().into(),
-                error_code: ErrorCode::TopicAuthorizationFailed.code(),
-                ..Default::default()
-            });
-        }
-        is_allowed
-    });
-    denied
+
+    fn failed(asked: &CreatePartitionsRequest<'_>, error: ErrorCode) -> Vec<Self::Outcome> {
+        asked.topics.iter().map(|topic| outcome(topic, error)).collect()
+    }
+
+    fn add(response: &mut CreatePartitionsResponse<'_>, outcomes: Vec<Self::Outcome>) {
+        response.results.extend(outcomes);
+    }
 }
 
-/// Nothing could be written.
-fn failed(request: &Request, error: ErrorCode) -> Answer {
-    let asked = match request.decode::<CreatePartitionsRequest>() {
-        Ok(asked) => asked,
-        Err(close) => return close,
-    };
-    let results = asked.topics.iter().map(|topic| CreatePartitionsTopicResult {
-        name: topic.name.clone(),
+fn outcome(
+    topic: &CreatePartitionsTopic<'_>,
+    error: ErrorCode,
+) -> CreatePartitionsTopicResult<'static> {
+    CreatePartitionsTopicResult {
+        name: topic.name.to_string().into(),
         error_code: error.code(),
         ..Default::default()
-    });
-    request.respond(&CreatePartitionsResponse { results: results.collect(), ..Default::default() })
+    }
 }

@@ -5,20 +5,19 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringlog_types::ErrorCode;
+use ringlog_wire::Message;
 use ringlog_wire::messages::create_topics_request::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::find_coordinator_request::FindCoordinatorRequest;
 use ringlog_wire::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
-use ringlog_wire::{ApiKey, Message, Reader, Writer};
 
 use crate::authorizer::{Operation, Resource};
 use crate::coordinators::GROUP_TOPIC;
-use crate::metadata_source::Asked;
+use crate::handlers::forwarded::{self, said};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::publisher;
 use crate::shard::Shard;
 
 const GROUP: i8 = 0;
@@ -29,8 +28,6 @@ const BATCHED_VERSION: i16 = 4;
 /// From this version on share groups are asked for.
 const SHARE_VERSION: i16 = 6;
 const CREATE_TIMEOUT_MS: i32 = 30_000;
-/// In which version the topic is asked for.
-const CREATE_VERSION: i16 = 7;
 /// Kafka's own default asks for three, and for fewer where there are fewer brokers.
 const REPLICAS_WANTED: i16 = 3;
 
@@ -141,13 +138,9 @@ async fn ensure_topic(shard: &Rc<Shard>) -> Result<(), ErrorCode> {
     };
     let topics = vec![topic];
     let asked = CreateTopicsRequest { topics, timeout_ms: CREATE_TIMEOUT_MS, validate_only: false };
-    let mut writer = Writer::new();
-    asked.encode(&mut writer, CREATE_VERSION).map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
-    let (api, body) = (ApiKey::CreateTopics, writer.into_bytes());
-    let answered = publisher::ask(shard, Asked { api, version: CREATE_VERSION, body }).await;
+    let answered = forwarded::ask(shard, &asked).await;
     let answered = answered.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
-    let created = CreateTopicsResponse::decode(&mut Reader::new(&answered.bytes), CREATE_VERSION);
-    let created = created.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
+    let created: CreateTopicsResponse<'_> = said(&answered, CreateTopicsRequest::MAX_VERSION);
     match created.topics.first().map(|topic| (topic.error_code, &topic.error_message)) {
         Some((0, _)) => {
             tracing::info!(topic = GROUP_TOPIC, partitions, "created for the first group");

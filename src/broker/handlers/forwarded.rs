@@ -1,10 +1,17 @@
-//! Requests that the metadata source answers: what the handlers of all of them share.
+//! Requests that the metadata source answers: all of a request, or the part of it that its
+//! principal may ask for.
+//!
+//! 1. The parts that the principal may not ask for are taken out, each with its refusal.
+//! 2. The rest goes to the source in the request's own version; the request's own bytes, if
+//!    nothing was taken out.
+//! 3. The refusals are added to what the source says.
+//!
+//! If the source could change nothing, every part is told so.
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use ringlog_types::ErrorCode;
-use ringlog_wire::{Message, Reader};
+use ringlog_wire::{ApiKey, Body, Message, Reader, Writer};
 
 use crate::metadata_source::{AskError, Asked};
 use crate::network::answers::Answer;
@@ -12,40 +19,130 @@ use crate::network::request::Request;
 use crate::publisher;
 use crate::shard::Shard;
 
-/// Asks the metadata source what `body` says, which the client asked or a part of it, and answers
-/// with what it says. `failed` is the answer when nothing could be changed.
-pub(crate) async fn forward(
-    shard: &Rc<Shard>,
-    request: &Request,
-    body: Bytes,
-    failed: impl FnOnce(ErrorCode) -> Answer,
-) -> Answer {
+/// An API whose requests the metadata source answers part by part.
+pub(crate) trait Forwarded {
+    type Request<'a>: Message<'a>;
+    type Response<'a>: Message<'a> + Default;
+    /// What one part is answered.
+    type Outcome;
+
+    /// Refuses what is not begun, whoever asks.
+    fn check(_asked: &Self::Request<'_>) -> Result<(), ErrorCode> {
+        Ok(())
+    }
+
+    /// Takes the parts out that the request's principal may not ask for, with their refusals.
+    fn take_denied(
+        shard: &Shard,
+        request: &Request,
+        asked: &mut Self::Request<'_>,
+    ) -> Vec<Self::Outcome>;
+
+    /// What every part is told when nothing could be changed.
+    fn failed(asked: &Self::Request<'_>, error: ErrorCode) -> Vec<Self::Outcome>;
+
+    fn add(response: &mut Self::Response<'_>, outcomes: Vec<Self::Outcome>);
+
+    /// Whether the source may say what this request's principal must not see.
+    fn is_reviewed(_shard: &Shard) -> bool {
+        false
+    }
+
+    /// Hides that.
+    fn review(_shard: &Shard, _request: &Request, _response: &mut Self::Response<'_>) {}
+}
+
+/// The handler of such an API.
+pub(crate) async fn handle<F: Forwarded>(shard: Rc<Shard>, request: Request) -> Answer {
+    let is_reviewed = F::is_reviewed(&shard);
+    let (denied, body) = {
+        let mut asked = match request.decode::<F::Request<'_>>() {
+            Ok(asked) => asked,
+            Err(close) => return close,
+        };
+        if let Err(error) = F::check(&asked) {
+            return failed::<F>(&request, error);
+        }
+        let denied = F::take_denied(&shard, &request, &mut asked);
+        match denied.is_empty() {
+            true => (denied, request.body.clone()),
+            false => match request.encode_body(&asked) {
+                Ok(body) => (denied, body.bytes),
+                Err(close) => return close,
+            },
+        }
+    };
     let asked = Asked { api: request.api, version: request.version, body };
-    match publisher::ask(shard, asked).await {
-        Ok(response) => request.respond_encoded(&response),
-        Err(AskError::Refused(error)) => failed(error),
+    match publisher::ask(&shard, asked).await {
+        Ok(body) if denied.is_empty() && !is_reviewed => request.respond_encoded(&body),
+        Ok(body) => {
+            let mut response: F::Response<'_> = said(&body, request.version);
+            F::review(&shard, &request, &mut response);
+            F::add(&mut response, denied);
+            request.respond(&response)
+        }
+        Err(AskError::Refused(error)) => failed::<F>(&request, error),
         Err(AskError::Unencodable(error)) => request.unencodable(&error),
     }
 }
 
-/// Like [`forward`] with what is left of a request some of which was answered here: `complete`
-/// makes the answer of that and what the metadata source says.
-pub(crate) async fn forward_part(
+fn failed<F: Forwarded>(request: &Request, error: ErrorCode) -> Answer {
+    let asked = match request.decode::<F::Request<'_>>() {
+        Ok(asked) => asked,
+        Err(close) => return close,
+    };
+    let mut response = F::Response::default();
+    F::add(&mut response, F::failed(&asked, error));
+    request.respond(&response)
+}
+
+/// Takes the elements out that `refuse` refuses, with their refusals; both keep their order.
+pub(crate) fn take_refused<P, R>(
+    parts: &mut Vec<P>,
+    mut refuse: impl FnMut(&P) -> Option<R>,
+) -> Vec<R> {
+    let mut refused = Vec::new();
+    parts.retain(|part| match refuse(part) {
+        None => true,
+        Some(refusal) => {
+            refused.push(refusal);
+            false
+        }
+    });
+    refused
+}
+
+/// Asks the metadata source on the node's own behalf.
+pub(crate) async fn ask<'a, M: Message<'a>>(
     shard: &Rc<Shard>,
-    request: &Request,
-    body: Bytes,
-    failed: impl FnOnce(ErrorCode) -> Answer,
-    complete: impl FnOnce(&[u8]) -> Answer,
-) -> Answer {
-    let asked = Asked { api: request.api, version: request.version, body };
-    match publisher::ask(shard, asked).await {
-        Ok(response) => complete(&response.bytes),
-        Err(AskError::Refused(error)) => failed(error),
-        Err(AskError::Unencodable(error)) => request.unencodable(&error),
-    }
+    request: &M,
+) -> Result<Body, ErrorCode> {
+    let api = ApiKey::from_number(M::API_KEY).expect("requests are asked");
+    let version = M::MAX_VERSION;
+    let mut writer = Writer::new();
+    request.encode(&mut writer, version).map_err(|_| ErrorCode::UnknownServerError)?;
+    let asked = Asked { api, version, body: writer.into_bytes() };
+    publisher::ask(shard, asked).await.map_err(|error| match error {
+        AskError::Refused(error) => error,
+        AskError::Unencodable(_) => ErrorCode::UnknownServerError,
+    })
 }
 
 /// What the metadata source has said.
-pub(crate) fn said<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
-    M::decode(&mut Reader::new(body), version).expect("the source encodes in this version")
+pub(crate) fn said<'a, M: Message<'a>>(body: &'a Body, version: i16) -> M {
+    let response = M::decode(&mut Reader::new(&body.bytes), version);
+    response.expect("the source encodes in the version it is asked in")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_and_what_is_left_keep_their_order() {
+        let mut parts = vec![1, 2, 3, 4, 5];
+        let refused = take_refused(&mut parts, |part| (part % 2 == 0).then(|| part * 10));
+        assert_eq!((parts, refused), (vec![1, 3, 5], vec![20, 40]));
+        assert!(take_refused(&mut vec![1], |_| None::<i32>).is_empty());
+    }
 }

@@ -5,17 +5,16 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use ringlog_types::{ErrorCode, ProducerId};
+use ringlog_wire::Message;
 use ringlog_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use ringlog_wire::messages::allocate_producer_ids_response::AllocateProducerIdsResponse;
 use ringlog_wire::messages::init_producer_id_request::InitProducerIdRequest;
 use ringlog_wire::messages::init_producer_id_response::InitProducerIdResponse;
-use ringlog_wire::{ApiKey, Message, Reader, Writer};
 
 use crate::authorizer::{Operation, Resource};
-use crate::metadata_source::{AskError, Asked};
+use crate::handlers::forwarded::{self, said};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::publisher;
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
@@ -71,17 +70,9 @@ async fn allocate_block(shard: &Rc<Shard>) -> Result<Range<ProducerId>, ErrorCod
     let broker_id = shard.node.config.node_id;
     let broker_epoch = shard.image.borrow().broker(broker_id).map_or(-1, |broker| broker.epoch);
     let asked = AllocateProducerIdsRequest { broker_id, broker_epoch };
+    let answered = forwarded::ask(shard, &asked).await?;
     let version = AllocateProducerIdsRequest::MAX_VERSION;
-    let mut writer = Writer::new();
-    asked.encode(&mut writer, version).expect("two numbers have a form");
-    let (api, body) = (ApiKey::AllocateProducerIds, writer.into_bytes());
-    let answered = publisher::ask(shard, Asked { api, version, body }).await;
-    let body = answered.map_err(|error| match error {
-        AskError::Refused(error) => error,
-        AskError::Unencodable(_) => ErrorCode::UnknownServerError,
-    })?;
-    let block = AllocateProducerIdsResponse::decode(&mut Reader::new(&body.bytes), version)
-        .map_err(|_| ErrorCode::UnknownServerError)?;
+    let block: AllocateProducerIdsResponse = said(&answered, version);
     match ErrorCode::from_code(block.error_code) {
         Some(ErrorCode::None) => {
             let (first, len) = (block.producer_id_start, i64::from(block.producer_id_len));

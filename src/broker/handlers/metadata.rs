@@ -6,19 +6,22 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::sync::Arc;
 
+use ringlog_metadata::is_internal_topic;
 use ringlog_types::{ErrorCode, Uuid, validate_topic_name};
+use ringlog_wire::Message;
+use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 
 use crate::authorizer::{Operation, Resource};
+use crate::handlers::forwarded::{self, said};
 use crate::handlers::{authorized_operations, authorized_topics};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
-use crate::publisher;
 use crate::replicas::offline;
 use crate::replicas::topics::TopicEntry;
 use crate::shard::Shard;
@@ -97,19 +100,46 @@ fn refused<'a>(topics: &[MetadataRequestTopic<'a>]) -> MetadataResponse<'a> {
 /// Creates the topics that are asked for by a legal name and do not exist.
 async fn create_missing(shard: &Rc<Shard>, request: &Request, asked: &MetadataRequest<'_>) {
     let topics = asked.topics.iter().flatten();
-    let missing: Vec<Arc<str>> = topics
+    let missing: Vec<CreatableTopic<'_>> = topics
         .filter_map(|topic| topic.name.as_deref())
         .filter(|name| {
             validate_topic_name(name).is_ok()
+                // The coordinators' own have other settings than the broker's defaults, and a
+                // number of partitions that cannot be taken back.
+                && !is_internal_topic(name)
                 && shard.replicas.topics.by_name(name).is_none()
                 && authorized_topics::may(shard, request, Operation::Describe, name)
                 && may_create(shard, request, name)
         })
-        .map(Arc::from)
+        .map(|name| CreatableTopic {
+            name: Cow::Borrowed(name),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        })
         .collect();
     if !missing.is_empty() {
         // A failure shows in the response: the topic is still missing.
-        publisher::auto_create(shard, missing).await;
+        create(shard, missing).await;
+    }
+}
+
+/// Creates topics with the broker's defaults; those that cannot be created stay missing.
+async fn create(shard: &Rc<Shard>, topics: Vec<CreatableTopic<'_>>) {
+    let asked = CreateTopicsRequest { topics, ..Default::default() };
+    let Ok(answered) = forwarded::ask(shard, &asked).await else { return };
+    let created: CreateTopicsResponse<'_> = said(&answered, CreateTopicsRequest::MAX_VERSION);
+    for topic in created.topics {
+        let (name, reason) = (&*topic.name, topic.error_message.unwrap_or_default());
+        match ErrorCode::from_code(topic.error_code).unwrap_or(ErrorCode::UnknownServerError) {
+            ErrorCode::None => tracing::info!(topic = name, "created by being asked for"),
+            // Another request was first.
+            ErrorCode::TopicAlreadyExists => {}
+            error if shard.refused_topics.is_news(name, shard.rt.now()) => {
+                tracing::warn!(topic = name, %error, %reason, "asked for and not created");
+            }
+            error => tracing::debug!(topic = name, %error, "asked for and not created"),
+        }
     }
 }
 

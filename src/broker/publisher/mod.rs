@@ -37,24 +37,15 @@ const COUNT_RETRY: Duration = Duration::from_micros(50);
 /// Asks the metadata source from any shard. Returns the body of its response, in the version of
 /// the request, when every shard serves what was changed.
 pub(crate) async fn ask(shard: &Rc<Shard>, asked: Asked) -> Result<Body, AskError> {
-    let answered = change(shard, move |decisions, random| decide(decisions, random, &asked)).await;
-    answered.map_err(AskError::Refused)?.map_err(AskError::Unencodable)
-}
-
-/// Makes a change from any shard.
-async fn change<R: Send + 'static>(
-    shard: &Rc<Shard>,
-    decide: impl FnOnce(&Decisions, u128) -> Decision<R> + Send + 'static,
-) -> Result<R, ErrorCode> {
     let on_controller = shard.start_on(CONTROLLER_SHARD, move |shard| {
         let shard = shard.clone();
         // Boxed: what a change holds while it waits would make every request's future large.
         Box::pin(async move {
             let controller = shard.controller.get().expect("set before connections are accepted");
-            make(&shard, controller, decide).await
+            make(&shard, controller, |decisions, random| decide(decisions, random, &asked)).await
         })
     });
-    on_controller.await
+    on_controller.await.map_err(AskError::Refused)?.map_err(AskError::Unencodable)
 }
 
 /// Makes one change, on the controller's shard: `decide` looks at the image and says what to write
@@ -199,22 +190,4 @@ async fn directories_of(shard: &Rc<Shard>, topics: BTreeSet<Uuid>) -> Vec<Direct
         std::future::ready(assignments)
     });
     of_shards.await.into_iter().flatten().collect()
-}
-
-/// Creates topics that were asked for by name; those that cannot be created stay missing.
-pub(crate) async fn auto_create(shard: &Rc<Shard>, names: Vec<Arc<str>>) {
-    let created = change(shard, move |decisions, random| {
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-        decisions.auto_create_topics(&names, random)
-    });
-    for topic in created.await.unwrap_or_default() {
-        match topic.error {
-            ErrorCode::None => tracing::info!(topic = %topic.name, "created by being asked for"),
-            error if shard.refused_topics.is_news(&topic.name, shard.rt.now()) => {
-                let (topic, reason) = (topic.name, topic.message);
-                tracing::warn!(topic, %error, reason, "asked for and not created");
-            }
-            error => tracing::debug!(topic = %topic.name, %error, "asked for and not created"),
-        }
-    }
 }

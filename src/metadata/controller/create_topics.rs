@@ -1,4 +1,4 @@
-//! CreateTopics, and topics made because somebody asked for them.
+//! CreateTopics.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use ringlog_wire::messages::topic_record::TopicRecord;
 use super::api_error::ApiError;
 use super::configs::{check_length, config_record};
 use super::entropy::Entropy;
-use super::names::{CollidingNames, check_name, is_internal_topic};
+use super::names::{CollidingNames, check_name};
 use super::placement::{check_manual, new_partition, place};
 use super::{Controller, Decision, PARTITIONS_PER_REQUEST_MAX};
 use crate::image::{ConfigResource, Partition};
@@ -22,17 +22,6 @@ use crate::record::MetadataRecord;
 
 /// The topic that is the metadata log itself.
 const METADATA_TOPIC: &str = "__cluster_metadata";
-
-/// The outcome for a topic that was asked for and did not exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AutoTopic {
-    /// Its name.
-    pub name: String,
-    /// `None` when it is created, or exists by now.
-    pub error: ErrorCode,
-    /// Why not, in Kafka's words; empty when it is created.
-    pub message: String,
-}
 
 /// A topic that passed every check.
 struct Planned {
@@ -83,32 +72,6 @@ impl Controller {
         }
         let response = CreateTopicsResponse { topics, ..Default::default() };
         Decision::new(response, records, "CreateTopics")
-    }
-
-    /// Creates those of these topics that do not exist, with the broker's defaults, but not the
-    /// coordinators' own: they have other settings, and a number of partitions that cannot be
-    /// taken back. Whether that is wanted (`auto.create.topics.enable`) is the caller's to know.
-    pub fn auto_create_topics(&self, names: &[&str], random: u128) -> Decision<Vec<AutoTopic>> {
-        let topic = |name: &&str| CreatableTopic {
-            name: (*name).to_owned().into(),
-            num_partitions: -1,
-            replication_factor: -1,
-            ..Default::default()
-        };
-        let missing = names
-            .iter()
-            .filter(|name| self.image.topic(name).is_none() && !is_internal_topic(name));
-        let mut topics: Vec<_> = missing.map(topic).collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        topics.dedup_by(|a, b| a.name == b.name);
-        let request = CreateTopicsRequest { topics, ..Default::default() };
-        let Decision { response, records } = self.create_topics(&request, random);
-        let outcome = |result: CreatableTopicResult<'_>| AutoTopic {
-            name: result.name.into_owned(),
-            error: ErrorCode::from_code(result.error_code).expect("a code of ours"),
-            message: result.error_message.unwrap_or_default().into_owned(),
-        };
-        Decision { response: response.topics.into_iter().map(outcome).collect(), records }
     }
 
     fn partitions_asked_for(&self, topics: &[CreatableTopic<'_>]) -> i64 {

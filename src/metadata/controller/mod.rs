@@ -29,7 +29,6 @@ use ringlog_wire::messages::begin_transaction_record::BeginTransactionRecord;
 use ringlog_wire::messages::end_transaction_record::EndTransactionRecord;
 
 pub use brokers::Registration;
-pub use create_topics::AutoTopic;
 pub use directories::{DirectoriesAtStart, DirectoryAssignment};
 pub use names::is_internal_topic;
 pub use producer_ids::ProducerIdBlock;

@@ -184,17 +184,10 @@ fn validation_alone_writes_nothing() {
 }
 
 #[test]
-fn topics_asked_for_are_created_with_the_defaults() {
+fn topics_are_created_with_the_defaults() {
     let mut node = Node::start_with(&[("num.partitions", "4")], Image::default(), true);
-    let decision = node.controller.auto_create_topics(&["new", "a b", "new"], 5);
-    let outcomes = node.commit(decision);
-    let told: Vec<_> = outcomes.iter().map(|auto| (auto.name.as_str(), auto.error)).collect();
-    assert_eq!(told, [("a b", ErrorCode::InvalidTopicException), ("new", ErrorCode::None)]);
+    assert_eq!(node.create_one(topic("new", -1, -1)), "");
     assert_eq!(node.records_of("new"), 4);
-    let internal = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
-    let existing_or_internal = [&internal[..], &["new"]].concat();
-    let decision = node.controller.auto_create_topics(&existing_or_internal, 6);
-    assert!(decision.records.is_empty() && decision.response.is_empty());
 }
 
 #[test]
