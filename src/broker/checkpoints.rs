@@ -60,7 +60,7 @@ async fn gather(shard: &Rc<Shard>) -> (Vec<LogCheckpoint>, HashSet<TopicPartitio
         .await;
     let (entries, unopened): (Vec<_>, Vec<_>) = of_shards.into_iter().unzip();
     let mut entries: Vec<LogCheckpoint> = entries.into_iter().flatten().collect();
-    entries.extend(shard.controller.get().map(|controller| controller.log().checkpoint()));
+    entries.extend(shard.controller().map(|controller| controller.log().checkpoint()));
     (entries, unopened.into_iter().flatten().collect())
 }
 

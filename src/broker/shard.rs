@@ -5,7 +5,7 @@
 //! what the node learns later (its identity, its topics) is filled in by jobs from shard 0 before
 //! the first connection is accepted.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::network::turn_metrics::TurnMetrics;
 use crate::refused_topics::RefusedTopics;
 use crate::replicas::Replicas;
 use crate::replicas::storage_metrics::StorageMetrics;
-use crate::shared::NodeState;
+use crate::shared::{CONTROLLER_SHARD, NodeState};
 
 /// Work for another shard. It runs to its first wait at once and owns everything it needs.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
@@ -46,25 +46,23 @@ pub(crate) struct Shard {
     pub(crate) network: Rc<Network>,
     /// The partitions of this shard.
     pub(crate) replicas: Rc<Replicas>,
-    /// The node's settings with what was set while running.
-    pub(crate) config: RefCell<Arc<BrokerConfig>>,
-    /// The cluster's metadata as of the last published change.
-    pub(crate) image: RefCell<Image>,
+    config: RefCell<Arc<BrokerConfig>>,
+    image: RefCell<Image>,
     pub(crate) coordinators: Coordinators,
     pub(crate) metadata_cache: MetadataCache,
     pub(crate) refused_topics: RefusedTopics,
     pub(crate) api_versions_cache: ApiVersionsCache,
     /// What is left of this shard's block of producer ids.
-    pub(crate) producer_ids: RefCell<Range<ProducerId>>,
+    producer_ids: RefCell<Range<ProducerId>>,
     pub(crate) fetch_sessions: RefCell<SessionCache>,
     /// On shard 0: keeps other processes out of the directories, as long as the shard lives.
-    pub(crate) directory_locks: OnceCell<DirLocks>,
+    directory_locks: OnceCell<DirLocks>,
     /// On shard 0: its holder reads or writes the checkpoint files.
     pub(crate) checkpoint_turn: Semaphore,
     /// On shard 0: see [`settle_log_starts`](crate::checkpoints::settle_log_starts).
     pub(crate) log_starts_run: SharedRun<Vec<usize>>,
     /// On shard 0, once the metadata log is open.
-    pub(crate) controller: OnceCell<Rc<Controller>>,
+    controller: OnceCell<Rc<Controller>>,
     stopped: Cell<bool>,
 }
 
@@ -141,6 +139,51 @@ impl Shard {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.get()
+    }
+
+    /// The node's settings with what was set while running.
+    pub(crate) fn config(&self) -> Arc<BrokerConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// The cluster's metadata as of the last published change. Not to be held across a wait.
+    pub(crate) fn image(&self) -> Ref<'_, Image> {
+        self.image.borrow()
+    }
+
+    /// Goes over to a newer image, and the settings that follow from it.
+    pub(crate) fn take_over(&self, image: &Image, config: &Arc<BrokerConfig>) {
+        let before = self.image.replace(image.clone());
+        let (from, to) = (before.last_offset(), image.last_offset());
+        assert!(from <= to, "the metadata go from {from} back to {to}");
+        self.config.replace(config.clone());
+        self.forget_cached_answers();
+    }
+
+    /// The next id of this shard's block, if one is left.
+    pub(crate) fn next_producer_id(&self) -> Option<ProducerId> {
+        self.producer_ids.borrow_mut().next()
+    }
+
+    /// Goes on with a new block. What is left of the one before is given up.
+    pub(crate) fn set_producer_ids(&self, block: Range<ProducerId>) {
+        assert!(block.start >= 0 && !block.is_empty(), "a block of ids: {block:?}");
+        self.producer_ids.replace(block);
+    }
+
+    /// Keeps other processes out of the directories for as long as the shard lives.
+    pub(crate) fn keep(&self, locks: DirLocks) {
+        assert!(self.directory_locks.set(locks).is_ok(), "a node starts once");
+    }
+
+    /// The node's controller, on its shard once the metadata log is open.
+    pub(crate) fn controller(&self) -> Option<&Rc<Controller>> {
+        self.controller.get()
+    }
+
+    pub(crate) fn set_controller(&self, controller: Rc<Controller>) {
+        assert_eq!(self.id(), CONTROLLER_SHARD);
+        assert!(self.controller.set(controller).is_ok(), "a node starts once");
     }
 
     /// Notes that a request of `peer` was for partitions of `owner` alone, or of several shards

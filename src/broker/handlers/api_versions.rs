@@ -75,7 +75,7 @@ fn range(row: &ApiRow) -> ApiVersion {
 }
 
 fn response(shard: &Shard, listener: ListenerKind, version: i16) -> ApiVersionsResponse<'static> {
-    let image = shard.image.borrow();
+    let image = shard.image();
     let supported = ringlog_metadata::SUPPORTED_FEATURES.iter();
     let supported = supported
         .filter(|feature| version >= VERSION_FEATURES_FROM_ZERO || feature.min_level > 0)

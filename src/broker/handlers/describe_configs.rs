@@ -75,8 +75,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     };
     let resources = without_repeats(asked.resources);
     request.held.claim_answer(&shard.network.memory, answer_bytes(&resources, detail)).await;
-    let known =
-        Known { image: shard.image.borrow().clone(), config: shard.config.borrow().clone() };
+    let known = Known { image: shard.image().clone(), config: shard.config() };
     match encode(&shard, &request, &known, &resources, detail).await {
         Ok(body) => request.respond_with_body(&body),
         Err(error) => request.unencodable(&error),

@@ -39,7 +39,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         return request.respond(&elsewhere(&asked));
     }
     let state = shard.start_on(CONTROLLER_SHARD, |shard| {
-        let controller = shard.controller.get().expect("set before connections are accepted");
+        let controller = shard.controller().expect("set before connections are accepted");
         std::future::ready((controller.leader_epoch(), controller.log().log_end_offset()))
     });
     let (leader_epoch, log_end_offset) = state.await;

@@ -58,17 +58,17 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 /// The next id of this shard's block; takes a new block when it is used up.
 async fn next_producer_id(shard: &Rc<Shard>) -> Result<ProducerId, ErrorCode> {
     loop {
-        if let Some(id) = shard.producer_ids.borrow_mut().next() {
+        if let Some(id) = shard.next_producer_id() {
             return Ok(id);
         }
         // Another request may fetch one meanwhile: then that block is given up.
-        *shard.producer_ids.borrow_mut() = allocate_block(shard).await?;
+        shard.set_producer_ids(allocate_block(shard).await?);
     }
 }
 
 async fn allocate_block(shard: &Rc<Shard>) -> Result<Range<ProducerId>, ErrorCode> {
     let broker_id = shard.node.config.node_id;
-    let broker_epoch = shard.image.borrow().broker(broker_id).map_or(-1, |broker| broker.epoch);
+    let broker_epoch = shard.image().broker(broker_id).map_or(-1, |broker| broker.epoch);
     let asked = AllocateProducerIdsRequest { broker_id, broker_epoch };
     let answered = forwarded::ask(shard, &asked).await?;
     let version = AllocateProducerIdsRequest::MAX_VERSION;

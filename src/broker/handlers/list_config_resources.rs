@@ -58,7 +58,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 }
 
 fn names(shard: &Shard, resource_type: ResourceType) -> Vec<String> {
-    let image = shard.image.borrow();
+    let image = shard.image();
     match resource_type {
         ResourceType::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
         ResourceType::Broker | ResourceType::BrokerLogger => {

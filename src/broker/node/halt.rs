@@ -30,7 +30,7 @@ pub(crate) enum Event {
 
 /// Stops the node if it has to; to be called every second or so, on shard 0.
 pub(crate) fn look(shard: &Rc<Shard>) {
-    let Some(controller) = shard.controller.get() else { return };
+    let Some(controller) = shard.controller() else { return };
     let metadata_dir = controller.log().dir().index();
     let Some(reason) = reason(shard.node.directories(), metadata_dir) else { return };
     if shard.node.halt(&reason) {

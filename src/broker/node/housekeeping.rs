@@ -171,7 +171,7 @@ async fn write_checkpoints(shard: Rc<Shard>) {
 
 /// Writes snapshots of the metadata and removes what they stand for.
 async fn snapshots(shard: Rc<Shard>) {
-    let controller = shard.controller.get().expect("set before housekeeping starts");
+    let controller = shard.controller().expect("set before housekeeping starts");
     while !shard.network.is_stopping() {
         controller.look_after_snapshots().await;
         shard.rt.sleep(SNAPSHOT_INTERVAL).await;
@@ -208,7 +208,7 @@ fn report_directories(shard: &Shard, directories: &LogDirs) {
 /// `unclean` are the places of those with logs that did not close cleanly: they get no marker.
 /// Returns whether all got theirs.
 pub(crate) async fn close_directories(shard: &Rc<Shard>, mut unclean: HashSet<usize>) -> bool {
-    if let Some(controller) = shard.controller.get()
+    if let Some(controller) = shard.controller()
         && let Err(error) = controller.log().close().await
     {
         tracing::error!(%error, "the metadata log was not closed");

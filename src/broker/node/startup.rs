@@ -41,7 +41,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     let opened = LogDirs::open(&shard.rt, &config.log_dirs, config.node_id, cluster_id).await?;
     let OpenedDirs { dirs: directories, logs: mut found_logs, locks } = opened;
     refuse_doubtful_metadata(&directories, &found_logs)?;
-    assert!(shard.directory_locks.set(locks).is_ok(), "a node starts once");
+    shard.keep(locks);
     for error in directories.unusable() {
         shard.node.metrics.set_unready("log.dirs", &error.to_string());
     }
@@ -57,7 +57,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
     directories.mark_used(&shard.rt).await;
     let decisions = Decisions::new(image, Arc::new(config.clone()));
     let controller = Rc::new(Controller::new(decisions, log));
-    assert!(shard.controller.set(controller.clone()).is_ok(), "a node starts once");
+    shard.set_controller(controller.clone());
 
     let begun = publisher::make(shard, &controller, |decisions, _| decisions.bootstrap()).await;
     begun.map_err(cannot_register)?;

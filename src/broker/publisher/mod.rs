@@ -41,7 +41,7 @@ pub(crate) async fn ask(shard: &Rc<Shard>, asked: Asked) -> Result<Body, AskErro
         let shard = shard.clone();
         // Boxed: what a change holds while it waits would make every request's future large.
         Box::pin(async move {
-            let controller = shard.controller.get().expect("set before connections are accepted");
+            let controller = shard.controller().expect("set before connections are accepted");
             make(&shard, controller, |decisions, random| decide(decisions, random, &asked)).await
         })
     });
@@ -130,11 +130,9 @@ async fn take_over(shard: Rc<Shard>, change: Change) {
 }
 
 async fn begin(shard: &Shard, image: &Image, config: &Arc<BrokerConfig>) {
-    *shard.image.borrow_mut() = image.clone();
-    *shard.config.borrow_mut() = config.clone();
+    shard.take_over(image, config);
     let expiration_ms = i64::from(config.producer_id_expiration_ms);
     shard.replicas.storage.set_producer_id_expiration_ms(expiration_ms);
-    shard.forget_cached_answers();
     update_limits(shard, config).await;
 }
 
