@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::args::Bootstrap;
+use crate::bootstrap::Bootstrap;
 use crate::exit::Failure;
 use crate::output::{Output, table};
 use crate::sizes;

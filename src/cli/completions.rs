@@ -1,9 +1,8 @@
 //! `ringlog completions`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::exit::Failure;
 use crate::output::Output;
 
@@ -21,10 +20,15 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs, output: &mut Output) -> Result<(), Failure> {
+/// Prints the script for `commands`, which is the whole command line.
+pub(crate) fn run(
+    args: &CompletionsArgs,
+    commands: &mut Command,
+    output: &mut Output,
+) -> Result<(), Failure> {
     // Generated to memory first: the generator panics where the output cannot be written.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ringlog", &mut script);
+    clap_complete::generate(args.shell, commands, "ringlog", &mut script);
     std::io::Write::write_all(output.stream(), &script)?;
     output.flush()
 }

@@ -12,7 +12,7 @@ use ringlog_client::{Client, Consumer, ConsumerSettings, FetchedRecord, StartFro
 use ringlog_types::TopicPartition;
 use serde::Serialize;
 
-use crate::args::Bootstrap;
+use crate::bootstrap::Bootstrap;
 use crate::exit::Failure;
 use crate::line_format::LineFormat;
 use crate::output::Output;

@@ -9,6 +9,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+mod bootstrap;
 mod cluster;
 mod completions;
 mod consume;
@@ -31,7 +32,7 @@ mod topic;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 use exit::Failure;
@@ -57,7 +58,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Consume(args) => client(cli.verbose, consume::run(args, &mut output)),
         Command::Storage(args) => storage::run(args, &mut output),
         Command::Doctor(args) => doctor::run(&args, &mut output),
-        Command::Completions(args) => completions::run(&args, &mut output),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command(), &mut output),
     }
 }
 

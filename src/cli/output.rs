@@ -2,12 +2,21 @@
 
 use std::io::{self, BufWriter, Stdout, Write};
 
+use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
-use crate::args::Format;
 use crate::exit::Failure;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON document, or one per line for `consume` and `storage dump`.
+    Json,
+}
 
 /// Where a command's results go.
 pub(crate) struct Output {

@@ -5,11 +5,9 @@
 //! loses nothing that was acknowledged.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
 use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_admin::{AdminHandle, AdminServer};
 use ringlog_broker::{Node, NodeError, NodeStopper};
@@ -17,73 +15,10 @@ use ringlog_config::BrokerConfig;
 use ringlog_runtime::{Backend, Descriptors, address};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Format;
 use crate::exit::{FAILED, Failure, NO_DIRECTORY};
-use crate::{logging, server_settings};
-
-const EXAMPLES: &str = "\
-Settings are taken from these, the first that has one wins: the flags below, --set, the file of
---config (server.properties or TOML), the default. docs/settings.md lists them all.
-
-Examples:
-  ringlog server
-  ringlog server --data /var/lib/ringlog --listen 0.0.0.0:9092
-  ringlog server --config server.properties --set num.partitions=4
-  ringlog server --io fallback --shards 1
-
-SIGTERM and SIGINT stop it cleanly. It stops by itself, with exit code 5, when no log directory is
-left or the one with the metadata log has failed. RUST_LOG sets what is logged, to standard error;
-with --format json the log is JSON.";
-
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct ServerArgs {
-    /// The data directory; several are separated by commas [default: ./ringlog-data]
-    #[arg(long, short = 'd', value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Where clients connect [default: 127.0.0.1:9092]
-    #[arg(long, short = 'l', value_name = "HOST:PORT")]
-    pub(crate) listen: Option<String>,
-    /// Where metrics and health are served over HTTP, or `off` [default: 127.0.0.1:9644]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) admin: Option<String>,
-    /// The node's number in its cluster [default: 1]
-    #[arg(long, value_name = "N")]
-    pub(crate) node_id: Option<i32>,
-    /// How many shards, each a thread of its own [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub(crate) shards: Option<usize>,
-    /// How files and sockets are used [default: auto]
-    #[arg(long, value_enum)]
-    pub(crate) io: Option<IoArg>,
-    /// A file of settings: server.properties or TOML
-    #[arg(long, short = 'c', value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Any setting; repeatable
-    #[arg(long, short = 's', value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-}
-
-/// How files and sockets are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum IoArg {
-    /// io_uring where the kernel allows it, else the fallback
-    Auto,
-    /// io_uring, or do not start
-    Uring,
-    /// Without io_uring
-    Fallback,
-}
-
-impl IoArg {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            IoArg::Auto => "auto",
-            IoArg::Uring => "uring",
-            IoArg::Fallback => "fallback",
-        }
-    }
-}
+use crate::logging;
+use crate::output::Format;
+use crate::server_settings::{self, ServerArgs};
 
 pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
     let begun = Instant::now();

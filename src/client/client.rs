@@ -15,7 +15,7 @@ use crate::connection::{Connection, Reply};
 use crate::error::ClientError;
 use crate::metadata::{Broker, Cluster, TopicMetadata};
 use crate::retry::Retry;
-use crate::settings::ClientSettings;
+use crate::settings::{ClientSettings, split_address};
 
 /// An address that is silent to its own timeout is then told by its name.
 const CONNECT_GRACE: Duration = Duration::from_millis(200);
@@ -286,35 +286,5 @@ fn advertised(error: ClientError, broker: BrokerId) -> ClientError {
         }
         ClientError::Timeout { what, after } => ClientError::Timeout { what: what + &hint, after },
         other => other,
-    }
-}
-
-/// Host and port of `host:port`, `[v6]:port` or `PLAINTEXT://host:port`.
-pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
-    let address = address.strip_prefix("PLAINTEXT://").unwrap_or(address);
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    (!host.is_empty()).then_some((host, port))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses() {
-        for (text, expected) in [
-            ("localhost:9092", Some(("localhost", 9092))),
-            ("PLAINTEXT://h:1", Some(("h", 1))),
-            ("[::1]:9092", Some(("::1", 9092))),
-            ("localhost", None),
-            (":9092", None),
-            ("h:0", None),
-            ("h:99999", None),
-        ] {
-            assert_eq!(split_address(text), expected, "{text}");
-            assert_eq!(ClientSettings::is_address(text), expected.is_some(), "{text}");
-        }
     }
 }

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use crate::client::split_address;
-
 /// The settings of a [`crate::Client`].
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
@@ -46,6 +44,36 @@ impl ClientSettings {
             retry_backoff_max: Duration::from_secs(1),
             metadata_age_max: Duration::from_secs(300),
             response_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// Host and port of `host:port`, `[v6]:port` or `PLAINTEXT://host:port`.
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
+    let address = address.strip_prefix("PLAINTEXT://").unwrap_or(address);
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, expected) in [
+            ("localhost:9092", Some(("localhost", 9092))),
+            ("PLAINTEXT://h:1", Some(("h", 1))),
+            ("[::1]:9092", Some(("::1", 9092))),
+            ("localhost", None),
+            (":9092", None),
+            ("h:0", None),
+            ("h:99999", None),
+        ] {
+            assert_eq!(split_address(text), expected, "{text}");
+            assert_eq!(ClientSettings::is_address(text), expected.is_some(), "{text}");
         }
     }
 }

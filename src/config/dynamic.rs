@@ -1,9 +1,8 @@
 //! What may be set of a broker while it runs: which settings, for one broker or for all, and by how
 //! much (Kafka's `DynamicBrokerConfig`).
 
-use crate::broker_config::BrokerConfig;
 use crate::error::ConfigError;
-use crate::layers::RawSettings;
+use crate::layers::{Layers, RawSettings};
 use crate::setting::{Setting, UpdateMode};
 use crate::table::broker_setting;
 
@@ -126,14 +125,14 @@ pub fn check_all_dynamic(wanted: &RawSettings, per_broker: bool) -> Result<(), C
     })
 }
 
-/// Whether a broker that runs as `current` may go over to `next`. It is asked when settings are
+/// Whether a broker that runs as `current` may go over to `next`. This is asked when settings are
 /// changed, not when changes of before are applied at a start.
 ///
 /// # Errors
 /// A number of threads that grows or shrinks too fast for Kafka.
-pub fn check_step(current: &BrokerConfig, next: &BrokerConfig) -> Result<(), ConfigError> {
+pub fn check_step(current: &Layers, next: &Layers) -> Result<(), ConfigError> {
     for key in THREADS {
-        let (old, new) = (current.layers.int(key)?, next.layers.int(key)?);
+        let (old, new) = (current.int(key)?, next.int(key)?);
         let what = format!("Dynamic thread count update validation failed for {key}={new}, value");
         if new < old / 2 {
             return wrapped(format!("{what} should be at least half the current value {old}"));
@@ -145,7 +144,7 @@ pub fn check_step(current: &BrokerConfig, next: &BrokerConfig) -> Result<(), Con
         }
     }
     let key = "log.cleaner.threads";
-    let (old, new) = (current.layers.int(key)?, next.layers.int(key)?);
+    let (old, new) = (current.int(key)?, next.int(key)?);
     let what = "Log cleaner threads";
     if new == old {
         Ok(())
@@ -243,8 +242,8 @@ mod tests {
     #[test]
     fn threads_double_or_halve_at_most() {
         let broker = |key: &str, value: &str| {
-            let set = RawSettings::from([(key.to_owned(), value.to_owned())]);
-            BrokerConfig::from_settings(set).unwrap()
+            let file = RawSettings::from([(key.to_owned(), value.to_owned())]);
+            Layers { file, ..Layers::default() }
         };
         let check = |key, old, new, expected: &str| {
             let told = check_step(&broker(key, old), &broker(key, new));

@@ -6,6 +6,7 @@ mod broker_config;
 mod client_metrics;
 pub mod describe;
 mod docs;
+mod duration;
 mod dynamic;
 mod error;
 mod group_config;

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use crate::duration::is_duration;
 use crate::error::ConfigError;
-use crate::group_config::is_duration;
 
 /// The type of a setting's value; the numbers are those of DescribeConfigs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 //! What a client asks for is checked ([`TopicConfig::resolve`]); what the metadata say is served
 //! ([`TopicConfig::serve`]), because it was accepted once, if only by a Kafka that knows more.
 
-use crate::broker_config::BrokerConfig;
 use crate::error::ConfigError;
 use crate::layers::{ConfigSource, Layers, RawSettings};
 use crate::setting::{Setting, Value};
@@ -133,13 +132,13 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
-    /// The settings of a topic with `overrides` on `broker`. Refuses what Kafka refuses: an
-    /// unknown key, a value out of bounds, settings that contradict each other.
+    /// The settings of a topic with `overrides` on a broker with these defaults. Refuses what Kafka
+    /// refuses: an unknown key, a value out of bounds, settings that contradict each other.
     pub fn resolve(
-        broker: &BrokerConfig,
+        defaults: &TopicConfig,
         overrides: &RawSettings,
     ) -> Result<TopicConfig, ConfigError> {
-        let mut config = broker.topic_defaults.clone();
+        let mut config = defaults.clone();
         for (key, text) in overrides {
             config.override_one(key, text)?;
         }
@@ -154,10 +153,10 @@ impl TopicConfig {
     /// contradict what the node was told since, and that must not make a topic lose its
     /// `retention.ms`. Kafka takes them the same way (`LogConfig.fromProps`).
     pub fn serve(
-        broker: &BrokerConfig,
+        defaults: &TopicConfig,
         overrides: &RawSettings,
     ) -> (TopicConfig, Vec<ConfigError>) {
-        let mut config = broker.topic_defaults.clone();
+        let mut config = defaults.clone();
         let set = |(key, text): (&String, &String)| config.override_one(key, text).err();
         let ignored = overrides.iter().filter_map(set).collect();
         (config.finish(), ignored)
@@ -387,6 +386,7 @@ fn unknown_topic_key(key: &str) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker_config::BrokerConfig;
 
     fn resolve(
         broker: &[(&str, &str)],
@@ -395,7 +395,7 @@ mod tests {
         let own = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<RawSettings>()
         };
-        TopicConfig::resolve(&BrokerConfig::from_settings(own(broker))?, &own(topic))
+        TopicConfig::resolve(&BrokerConfig::from_settings(own(broker))?.topic_defaults, &own(topic))
     }
 
     #[test]
@@ -493,8 +493,8 @@ mod tests {
             ("retention.ms", "-1"),
             ("segment.bytes", "many"),
         ]);
-        assert!(TopicConfig::resolve(&broker, &overrides).is_err());
-        let (config, ignored) = TopicConfig::serve(&broker, &overrides);
+        assert!(TopicConfig::resolve(&broker.topic_defaults, &overrides).is_err());
+        let (config, ignored) = TopicConfig::serve(&broker.topic_defaults, &overrides);
         assert_eq!((config.retention_ms, config.min_compaction_lag_ms), (-1, 60_000));
         assert_eq!(config.compression, TopicCompression::Gzip(4));
         assert_eq!(config.segment_bytes, TopicConfig::default().segment_bytes);

@@ -121,7 +121,7 @@ async fn put_topic(
     offline: &mut Vec<OfflinePartition>,
 ) {
     let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
-    let (config, ignored) = TopicConfig::serve(&change.config, &overrides);
+    let (config, ignored) = TopicConfig::serve(&change.config.topic_defaults, &overrides);
     for error in ignored {
         // What a newer Kafka accepted may mean nothing here; the topic is served all the same.
         tracing::warn!(topic = %topic.name, %error, "a setting is ignored");

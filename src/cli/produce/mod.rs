@@ -13,7 +13,7 @@ use ringlog_client::{Acks, ClientError, Partitioner, Producer, ProducerSettings,
 use ringlog_record::Compression;
 use tokio::sync::mpsc;
 
-use crate::args::{Bootstrap, MILLISECONDS_MAX, SECONDS_MAX};
+use crate::bootstrap::{Bootstrap, MILLISECONDS_MAX, SECONDS_MAX};
 use crate::exit::{FAILED, Failure, say};
 use crate::interrupts::Interrupts;
 use crate::lines::{self, Chunk, Source};

@@ -304,7 +304,7 @@ mod tests {
         let run = || {
             let paths = vec![dir.path().to_owned()];
             let args = VerifyArgs { paths, shallow: false, quiet: true };
-            run(&args, &mut Output::new(crate::args::Format::Json)).map_err(|f| f.to_string())
+            run(&args, &mut Output::new(crate::output::Format::Json)).map_err(|f| f.to_string())
         };
         assert!(run().unwrap_err().contains("nothing of a log"));
         fs::write(dir.path().join("notes.txt"), "x").unwrap();

@@ -5,7 +5,7 @@ use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource, DescribedCon
 use serde::Serialize;
 
 use super::key_value;
-use crate::args::Bootstrap;
+use crate::bootstrap::Bootstrap;
 use crate::exit::Failure;
 use crate::output::{Output, table};
 

@@ -7,7 +7,7 @@ use ringlog_client::{Client, ConfigResource, OffsetSpec, TopicMetadata};
 use ringlog_types::TopicPartition;
 use serde::Serialize;
 
-use crate::args::Bootstrap;
+use crate::bootstrap::Bootstrap;
 use crate::exit::Failure;
 use crate::output::{Output, join, table};
 use crate::sizes;

@@ -9,7 +9,7 @@ use ringlog_client::{Client, ClientError, NewTopic};
 use ringlog_types::ErrorCode;
 use serde::Serialize;
 
-use crate::args::Bootstrap;
+use crate::bootstrap::Bootstrap;
 use crate::exit::{FAILED, Failure};
 use crate::output::{Output, table};
 

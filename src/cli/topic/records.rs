@@ -4,7 +4,7 @@ use clap::Args;
 use ringlog_types::{Offset, TopicPartition};
 use serde::Serialize;
 
-use crate::args::Bootstrap;
+use crate::bootstrap::Bootstrap;
 use crate::consume::Selection;
 use crate::exit::Failure;
 use crate::output::{Output, table};

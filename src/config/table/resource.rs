@@ -2,7 +2,7 @@
 
 /// Groups (resource type GROUP).
 pub(super) mod group {
-    use super::super::rows;
+    use crate::table::rows;
 
     rows! {
         "consumer.assignment.interval.ms", Int, Some("1000"), AtLeast(0), Medium, Topic, Accepted,
@@ -49,7 +49,7 @@ pub(super) mod group {
 
 /// Subscriptions to clients' metrics (resource type CLIENT_METRICS, KIP-714).
 pub(super) mod client_metrics {
-    use super::super::rows;
+    use crate::table::rows;
 
     rows! {
         "interval.ms", Int, Some("300000"), Between(100, 3_600_000), Medium, Topic, Accepted,

@@ -272,10 +272,12 @@ impl Controller {
         wanted: &RawSettings,
     ) -> Result<(), ApiError> {
         match kind {
-            ResourceType::Topic => match TopicConfig::resolve(&self.config, wanted) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(ApiError::new(ErrorCode::InvalidConfig, error.to_string())),
-            },
+            ResourceType::Topic => {
+                match TopicConfig::resolve(&self.config.topic_defaults, wanted) {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(ApiError::new(ErrorCode::InvalidConfig, error.to_string())),
+                }
+            }
             ResourceType::Broker => self.check_wanted_of_broker(alteration, wanted),
             _ => check_other(&self.config, kind, wanted),
         }
@@ -303,7 +305,7 @@ impl Controller {
         if let Some(error) = after.iter().find(|error| !before.contains(error)) {
             return refuse(error.to_string());
         }
-        check_step(&self.config, &next).or_else(|error| refuse(error.to_string()))
+        check_step(&self.config.layers, &next.layers).or_else(|error| refuse(error.to_string()))
     }
 }
 

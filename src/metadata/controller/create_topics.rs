@@ -132,7 +132,7 @@ impl Controller {
             check_length(&config.name, value)?;
             configs.insert(config.name.to_string(), value.to_string());
         }
-        match TopicConfig::resolve(&self.config, &configs) {
+        match TopicConfig::resolve(&self.config.topic_defaults, &configs) {
             Ok(_) => Ok(configs),
             Err(error) => Err(ApiError::new(ErrorCode::InvalidConfig, error.to_string())),
         }

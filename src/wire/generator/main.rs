@@ -6,16 +6,13 @@
 #[cfg(test)]
 mod conformance;
 mod emit;
+mod generate;
 mod merge;
 mod names;
 mod output;
 mod schema;
 
-use std::path::Path;
 use std::process::ExitCode;
-
-/// The wire crate.
-const WIRE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 fn main() -> ExitCode {
     let check = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
@@ -26,21 +23,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(check) {
+    match generate::run(check) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringlog-wire-generator: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn run(check: bool) -> Result<(), String> {
-    let wire = Path::new(WIRE);
-    let messages = schema::load(&wire.join("schema"))?;
-    let files = output::format(emit::files(&messages))?;
-    match check {
-        true => output::check(wire, &files),
-        false => output::write(wire, &files),
     }
 }

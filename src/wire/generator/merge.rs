@@ -4,9 +4,20 @@
 //! brings both back. Where both describe a field, the newer one is right about what the field
 //! is, and its range of versions is stretched down to what the older says.
 
-use crate::schema::{Field, Message, Struct, Versions};
+use crate::schema::{Field, Forms, Message, Struct, Versions};
 
-pub(crate) fn merge(mut newer: Message, older: Message) -> Message {
+/// One schema of each message; those with an older form cover its versions too.
+pub(crate) fn merge_all(forms: Forms) -> Result<Vec<Message>, String> {
+    let Forms { newest: mut messages, older } = forms;
+    for older in older {
+        let name = older.name.clone();
+        let newer = messages.remove(&name).ok_or_else(|| format!("no newer form of {name}"))?;
+        messages.insert(name, merge(newer, older));
+    }
+    Ok(messages.into_values().collect())
+}
+
+fn merge(mut newer: Message, older: Message) -> Message {
     newer.valid_versions = newer.valid_versions.hull(older.valid_versions);
     newer.fields = merge_fields(newer.fields, older.fields);
     for common in older.common_structs {

@@ -8,8 +8,6 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::merge::merge;
-
 /// The folders of schemas. `message-3.9` holds older forms of what is in `message`.
 const FOLDERS: [&str; 7] =
     ["message", "metadata", "group", "transaction", "share", "raft", "storage"];
@@ -237,22 +235,23 @@ fn default_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
     }))
 }
 
-/// Reads all schemas; those with an older form cover its versions too.
-pub(crate) fn load(folder: &Path) -> Result<Vec<Message>, String> {
-    let mut messages = BTreeMap::new();
+/// Schemas as they stand in the folders, by name: the newest forms, and the older ones of some.
+pub(crate) struct Forms {
+    pub(crate) newest: BTreeMap<String, Message>,
+    pub(crate) older: Vec<Message>,
+}
+
+/// Reads all schemas.
+pub(crate) fn load(folder: &Path) -> Result<Forms, String> {
+    let mut newest = BTreeMap::new();
     for name in FOLDERS {
         for message in load_folder(&folder.join(name))? {
-            if let Some(twice) = messages.insert(message.name.clone(), message) {
+            if let Some(twice) = newest.insert(message.name.clone(), message) {
                 return Err(format!("two schemas are called {}", twice.name));
             }
         }
     }
-    for older in load_folder(&folder.join(OLDER_FOLDER))? {
-        let name = older.name.clone();
-        let newer = messages.remove(&name).ok_or_else(|| format!("no newer form of {name}"))?;
-        messages.insert(name, merge(newer, older));
-    }
-    Ok(messages.into_values().collect())
+    Ok(Forms { newest, older: load_folder(&folder.join(OLDER_FOLDER))? })
 }
 
 fn load_folder(folder: &Path) -> Result<Vec<Message>, String> {

@@ -6,13 +6,16 @@ use ringlog_wire::{ApiKey, EncodeError};
 
 use super::oracle::{Style, random_message};
 use super::table::{self, Entry};
+use crate::generate::WIRE;
+use crate::merge;
 use crate::schema::{self, Message};
 
 /// Random messages of each version.
 const SEEDS: u64 = 12;
 
 fn each_version(mut check: impl FnMut(&Entry, &Message, i16)) {
-    let schemas = schema::load(&Path::new(super::super::WIRE).join("schema")).expect("schemas");
+    let forms = schema::load(&Path::new(WIRE).join("schema")).expect("schemas");
+    let schemas = merge::merge_all(forms).expect("schemas");
     let entries = table::all();
     assert_eq!(entries.len(), schemas.len());
     for (entry, message) in entries.iter().zip(&schemas) {

@@ -8,7 +8,7 @@ mod table;
 
 #[test]
 fn generated_files_are_current() {
-    if let Err(error) = super::run(true) {
+    if let Err(error) = crate::generate::run(true) {
         panic!("{error}");
     }
 }

@@ -21,6 +21,9 @@ pub(crate) fn file(message: &Message) -> String {
     format!("{}{body}", head(message, &body))
 }
 
+/// How generated code names the crate that it stands in.
+const CRATE: &str = "crate";
+
 fn head(message: &Message, body: &str) -> String {
     let mut head = format!("//! `{}`.\n\n", message.name);
     if body.contains("Cow<") {
@@ -34,7 +37,7 @@ fn head(message: &Message, body: &str) -> String {
     // Infallible: the text is in memory.
     let _ = writeln!(
         head,
-        "use crate::{{DecodeError, EncodeError, Message, Reader{records}, Writer}};\n"
+        "use {CRATE}::{{DecodeError, EncodeError, Message, Reader{records}, Writer}};\n"
     );
     head
 }
