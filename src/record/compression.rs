@@ -127,6 +127,24 @@ pub fn decompress(
     }
 }
 
+/// Calls `read` with what unpacks `input` as it is read: for gzip, LZ4 and zstd, which can be
+/// unpacked in pieces.
+///
+/// # Errors
+/// There is no memory for the codec's own.
+pub(crate) fn with_decoder<T>(
+    codec: Compression,
+    input: &[u8],
+    read: impl FnOnce(&mut dyn Read) -> T,
+) -> std::io::Result<T> {
+    Ok(match codec {
+        Compression::Gzip => read(&mut flate2::read::MultiGzDecoder::new(input)),
+        Compression::Lz4 => read(&mut lz4_flex::frame::FrameDecoder::new(input)),
+        Compression::Zstd => return zstd_context::decompress(input, |decoder| read(decoder)),
+        Compression::None | Compression::Snappy => unreachable!("these are unpacked as a whole"),
+    })
+}
+
 fn read_capped(
     decoder: impl Read,
     codec: Compression,

@@ -20,6 +20,7 @@ mod golden_tests;
 mod heads;
 pub mod legacy;
 mod lz4_header;
+mod passing;
 pub mod patch;
 #[cfg(test)]
 mod property_tests;

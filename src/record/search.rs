@@ -1,9 +1,11 @@
 //! Finding records inside a batch by timestamp.
 
+use std::ops::ControlFlow;
+
 use ringlog_types::{Offset, TimestampMs};
 
 use crate::batch::BatchView;
-use crate::record::{RecordIter, decompressed_records};
+use crate::passing::{PassRules, pass_records};
 use crate::{BatchError, DECOMPRESSED_BYTES_MAX};
 
 /// A record's place and time.
@@ -24,16 +26,16 @@ pub fn first_at_or_after(
     if batch.max_timestamp() < timestamp {
         return Ok(None);
     }
-    let records = decompressed_records(batch, DECOMPRESSED_BYTES_MAX)?;
-    let mut records = RecordIter::new(batch, &records);
-    while let Some(record) = records.next_bare() {
-        let record = record?;
-        let found = TimestampedOffset { offset: record.offset, timestamp: record.timestamp };
-        if found.timestamp >= timestamp && found.offset >= from_offset {
-            return Ok(Some(found));
+    let mut first = None;
+    let rules = PassRules::default();
+    pass_records(batch, DECOMPRESSED_BYTES_MAX, rules, &mut |record| {
+        if record.timestamp < timestamp || record.offset < from_offset {
+            return Ok(ControlFlow::Continue(()));
         }
-    }
-    Ok(None)
+        first = Some(TimestampedOffset { offset: record.offset, timestamp: record.timestamp });
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(first)
 }
 
 #[cfg(test)]

@@ -10,13 +10,15 @@
 //! Stricter than Kafka in two places, where it repairs what a broken producer sent: bytes after
 //! the batch, and inner offsets that are not consecutive where records are looked at.
 
+use std::ops::ControlFlow;
+
 use ringlog_types::TimestampMs;
 
 use crate::batch::{BatchSummary, BatchView};
 use crate::compression::Compression;
 use crate::error::{REJECTED_RECORDS_MAX, RejectReason, RejectedRecord};
 use crate::heads::newest_timestamp;
-use crate::record::{RecordIter, decompressed_records};
+use crate::passing::{PassRules, pass_records};
 use crate::{BatchError, DECOMPRESSED_BYTES_MAX, HEADER_BYTES, NO_TIMESTAMP};
 
 /// The first version of Produce that may carry zstd (KIP-110).
@@ -204,11 +206,11 @@ fn check_records(
     rules: &ProduceRules,
     now_ms: TimestampMs,
 ) -> Result<TimestampMs, BatchError> {
-    let records = decompressed_records(batch, DECOMPRESSED_BYTES_MAX)?;
     let mut max_timestamp = NO_TIMESTAMP;
     let (mut first, mut count, mut index) = (Vec::new(), 0, 0);
-    RecordIter::new(batch, &records).with_create_time().each_in_order(|record| {
-        let reason = match rules.keys_required && record.key.is_none() {
+    let passing = PassRules { create_time: true, in_order: true };
+    pass_records(batch, DECOMPRESSED_BYTES_MAX, passing, &mut |record| {
+        let reason = match rules.keys_required && !record.has_key {
             true => Some(RejectReason::KeyMissing),
             false => rejected_timestamp(record.timestamp, rules, now_ms),
         };
@@ -220,7 +222,7 @@ fn check_records(
         }
         index += 1;
         max_timestamp = max_timestamp.max(record.timestamp);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     if count > 0 {
         return Err(BatchError::Rejected { first, count });

@@ -1,7 +1,7 @@
 //! Zigzag variable-length integers, as records have them.
 
 /// Most bytes of a 64-bit one.
-const BYTES_MAX: usize = 10;
+pub(crate) const BYTES_MAX: usize = 10;
 
 /// Appends a number.
 pub(crate) fn write(out: &mut Vec<u8>, value: i64) {
