@@ -4,6 +4,9 @@
 //!
 //! It starts with the first call and sleeps between calls. It ends when the shard and every file
 //! the shard opened are gone.
+//!
+//! Jobs of one owner are done in the order in which they came; owners take turns, a job each, so
+//! that nobody's many jobs hold up another's one. How many jobs there are is the callers' to bound.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +16,17 @@ use std::thread::Thread;
 
 use crossbeam_queue::SegQueue;
 use tokio::sync::oneshot;
+
+use crate::turn_queue::TurnQueue;
+
+/// In whose name a long computation is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WorkOwner(pub u64);
+
+impl WorkOwner {
+    /// What is done in nobody's name keeps its order.
+    pub const NOBODY: WorkOwner = WorkOwner(0);
+}
 
 /// `nice` of a thread whose work can wait.
 const BACKGROUND: i32 = 10;
@@ -42,7 +56,7 @@ struct Worker {
 
 #[derive(Default)]
 struct Queue {
-    jobs: SegQueue<Job>,
+    jobs: SegQueue<(WorkOwner, Job)>,
     /// No job will follow those in the queue.
     closed: AtomicBool,
 }
@@ -62,16 +76,35 @@ impl BlockingThread {
         &self,
         call: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
+        self.call_for(WorkOwner::NOBODY, call).await
+    }
+
+    /// Makes a call in the owner's name, when it is its turn. If nobody waits for it any more by
+    /// then, it is not made.
+    pub(crate) async fn call_for<T: Send + 'static>(
+        &self,
+        owner: WorkOwner,
+        call: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let (answer, answered) = oneshot::channel();
-        // Whoever asked may have given up.
-        self.submit(Box::new(move || drop(answer.send(call()))));
+        let job = move || {
+            // A call in nobody's name may change something: it is made in any case.
+            if owner == WorkOwner::NOBODY || !answer.is_closed() {
+                drop(answer.send(call()));
+            }
+        };
+        self.submit_for(owner, Box::new(job));
         answered.await.unwrap_or_else(|_| Err(io::Error::other("the blocking thread is gone")))
     }
 
     fn submit(&self, job: Job) {
+        self.submit_for(WorkOwner::NOBODY, job);
+    }
+
+    fn submit_for(&self, owner: WorkOwner, job: Job) {
         match self.worker() {
             Some(worker) => {
-                worker.queue.jobs.push(job);
+                worker.queue.jobs.push((owner, job));
                 worker.thread.unpark();
             }
             // Better late than never; the next call looks for a thread again.
@@ -130,11 +163,19 @@ impl Drop for Worker {
 impl Queue {
     /// Does the jobs until no more will come.
     fn run(&self) {
+        let mut waiting = TurnQueue::default();
         loop {
             // Looked at first: what was pushed before it closed is seen below.
             let closed = self.closed.load(Ordering::Acquire);
-            while let Some(job) = self.jobs.pop() {
-                job();
+            loop {
+                // Looked for before each job: a newcomer's turn may be the next.
+                while let Some((owner, job)) = self.jobs.pop() {
+                    waiting.push(owner, job);
+                }
+                match waiting.pop() {
+                    Some(job) => job(),
+                    None => break,
+                }
             }
             if closed {
                 return;
@@ -157,8 +198,26 @@ impl Closer {
 
 #[cfg(test)]
 mod tests {
-    use super::BlockingThread;
+    use super::{BlockingThread, WorkOwner};
     use std::sync::mpsc;
+
+    /// Heavy batches of one connection held up those of all others, as many as there were.
+    #[test]
+    fn many_calls_of_one_owner_do_not_hold_up_those_of_another() {
+        let blocking = BlockingThread::in_background("t-compute".into());
+        let (begin, begun) = mpsc::channel::<()>();
+        let (send, done) = mpsc::channel();
+        blocking.submit_for(WorkOwner(1), Box::new(move || begun.recv().unwrap()));
+        for (owner, number) in [(1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (2, 6)] {
+            let send = send.clone();
+            blocking.submit_for(WorkOwner(owner), Box::new(move || send.send(number).unwrap()));
+        }
+        drop(send);
+        begin.send(()).unwrap();
+        // Owner 1 has had a turn.
+        let order: Vec<i32> = done.into_iter().collect();
+        assert!(order == [1, 4, 5, 2, 6, 3] || order == [4, 5, 1, 6, 2, 3], "{order:?}");
+    }
 
     #[test]
     fn calls_run_elsewhere_and_in_order() {

@@ -8,14 +8,14 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::blocking::BlockingThread;
+use crate::blocking::{BlockingThread, WorkOwner};
 use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::net::{ListenerKind, StreamKind};
 use crate::shortage::Shortages;
 use crate::sim::{PlantedBug, Prng};
 use crate::{
-    Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Stream,
+    Backend, BufferPool, HandedOver, Instant, JoinHandle, Listener, ShardId, Sleep, Steps, Stream,
     Timeout, TurnWatch,
 };
 
@@ -162,28 +162,45 @@ impl Runtime {
         self.0.executor.turns().tag().get()
     }
 
-    /// Lets the other tasks that can run go first.
+    /// Lets the other tasks go first: those that can run, and those that something has come for by
+    /// the end of this turn of the loop.
     pub async fn yield_now(&self) {
         let mut yielded = false;
         std::future::poll_fn(|cx| {
             if std::mem::replace(&mut yielded, true) {
                 return Poll::Ready(());
             }
-            cx.waker().wake_by_ref();
+            match &self.0.driver {
+                Driver::Uring(_) | Driver::Fallback(_) => {
+                    self.0.executor.wake_next_turn(cx.waker());
+                }
+                // It has no turns, and looks at what comes after each task.
+                Driver::Sim(_) => cx.waker().wake_by_ref(),
+            }
             Poll::Pending
         })
         .await;
     }
 
-    /// Has something computed that would hold up the shard, on a thread that does one such thing
-    /// after the other and gives way to all others. The simulation computes it here, in no time.
+    /// For work that takes many small steps on this shard, `turn_steps` of them in each turn.
+    pub fn steps(&self, turn_steps: u32) -> Steps {
+        Steps::new(self.clone(), turn_steps)
+    }
+
+    /// Has something computed that would hold up the shard, on a thread that gives way to all
+    /// others. It does one such thing after the other: owners take turns, a computation each, so
+    /// that the many of one do not hold up the one of another. A caller has few of them waiting at
+    /// once, and one that gives up waiting takes its computation back. The simulation computes it
+    /// here, in no time.
     pub async fn compute<T: Send + 'static>(
         &self,
+        owner: WorkOwner,
         computation: impl FnOnce() -> T + Send + 'static,
     ) -> T {
         match &self.0.driver {
             Driver::Uring(_) | Driver::Fallback(_) => {
-                let computed = self.0.computer.call(move || Ok(computation())).await;
+                let call = move || Ok(computation());
+                let computed = self.0.computer.call_for(owner, call).await;
                 computed.expect("the thread is there as long as the shard")
             }
             Driver::Sim(_) => {

@@ -162,7 +162,8 @@ fn look_around(rt: &Runtime) -> bool {
     if executor.next_deadline().is_some() {
         any |= executor.fire_timers(clock::monotonic());
     }
-    any
+    // Last: they let all others go first.
+    any | executor.wake_yielded()
 }
 
 /// Whether work came, and the time by then.

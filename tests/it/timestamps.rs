@@ -21,7 +21,7 @@ const TOPIC: &str = "timed";
 /// What looks up the largest timestamp (KIP-734).
 const MAX_TIMESTAMP: i64 = -3;
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 

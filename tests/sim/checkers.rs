@@ -1,6 +1,6 @@
 //! What must be true of an open log: reads give what was appended, and only that.
 
-use ringlog_runtime::Piece;
+use ringlog_runtime::{Piece, WorkOwner};
 use ringlog_storage::ReadError;
 
 use crate::workload::Bench;
@@ -169,7 +169,7 @@ async fn find_time(bench: &Bench, near: i64) {
     let cuts = bench.truncation.count.get();
     let was_cut = || bench.truncation.under_way.get() || bench.truncation.count.get() != cuts;
     let was_cut_before = was_cut();
-    let found = bench.log.offset_for_timestamp(timestamp).await;
+    let found = bench.log.offset_for_timestamp(timestamp, WorkOwner::NOBODY).await;
     if was_cut_before || was_cut() {
         return;
     }

@@ -4,12 +4,16 @@
 //! and -5 latest tiered (KIP-405; nothing is tiered here), -6 earliest not yet uploaded (KIP-1023;
 //! nothing is to be).
 //!
+//! A request may ask for as many partitions as it has room for: they are found in turns, and what
+//! has to be unpacked to find a record is so beside the shard, in the connection's name.
+//!
 //! Version 0 is another API: it asks for the starts of segments written to *before* a time, as a
 //! list (Kafka 3.9's `handleListOffsetRequestV0`).
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use ringlog_runtime::{Steps, WorkOwner};
 use ringlog_storage::Log;
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, TimestampMs, Uuid};
 use ringlog_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
@@ -41,6 +45,9 @@ const VERSION_ONE_OFFSET: i16 = 1;
 /// `IsolationLevel.READ_COMMITTED`.
 const READ_COMMITTED: i8 = 1;
 
+/// Partitions that are looked at in a turn of the shard.
+const TURN_PARTITIONS: u32 = 512;
+
 /// What is asked of one partition.
 struct Query {
     topic_id: Uuid,
@@ -49,6 +56,8 @@ struct Query {
     read_committed: bool,
     /// In version 0: how many offsets of segments are asked for.
     segments_max: Option<usize>,
+    /// In whose name records are looked for.
+    work_owner: WorkOwner,
 }
 
 /// What was found: one offset, or those of segments, newest first.
@@ -74,7 +83,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     };
     let mut response = ListOffsetsResponse::default();
     let mut queries = Vec::new();
-    let mut times_asked = times_asked(&asked);
+    let mut steps = shard.rt.steps(TURN_PARTITIONS);
+    let mut times_asked = times_asked(&asked, &mut steps).await;
     // Where the result of each query goes: topic and partition of the response.
     let mut places = Vec::new();
     for topic in &asked.topics {
@@ -82,7 +92,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
             ListOffsetsTopicResponse { name: topic.name.clone(), ..Default::default() };
         let may_describe =
             authorized_topics::may(&shard, &request, Operation::Describe, &topic.name);
+        steps.step().await;
         for partition in &topic.partitions {
+            steps.step().await;
             let partition_index = partition.partition_index;
             let Some(times) = times_asked.remove(&(&*topic.name, partition_index)) else {
                 continue;
@@ -106,6 +118,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     }
     let found = shard.on_owners(queries, find_all).await;
     for ((topic, partition), found) in places.into_iter().zip(found) {
+        steps.step().await;
         let answer = &mut response.topics[topic].partitions[partition];
         match found {
             Ok(Answered::Segments(offsets)) => answer.old_style_offsets = offsets,
@@ -124,10 +137,14 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
 
 /// How often each partition is asked for. One that is more than once is refused, and its answer
 /// is there once (`ListOffsetsRequest.duplicatePartitions`).
-fn times_asked<'a>(asked: &'a ListOffsetsRequest<'_>) -> HashMap<(&'a str, i32), usize> {
+async fn times_asked<'a>(
+    asked: &'a ListOffsetsRequest<'_>,
+    steps: &mut Steps,
+) -> HashMap<(&'a str, i32), usize> {
     let mut times = HashMap::new();
     for topic in &asked.topics {
         for partition in &topic.partitions {
+            steps.step().await;
             *times.entry((&*topic.name, partition.partition_index)).or_default() += 1;
         }
     }
@@ -168,13 +185,16 @@ fn route(
         read_committed: asked.isolation_level == READ_COMMITTED,
         segments_max: (request.version < VERSION_ONE_OFFSET)
             .then_some(partition.max_num_offsets.max(0) as usize),
+        work_owner: request.peer.work_owner,
     };
     Ok((entry.owner, query))
 }
 
 async fn find_all(shard: Rc<Shard>, queries: Vec<Query>) -> Vec<Result<Answered, ErrorCode>> {
     let mut found = Vec::with_capacity(queries.len());
+    let mut steps = shard.rt.steps(TURN_PARTITIONS);
     for query in queries {
+        steps.step().await;
         found.push(
             match shard.replicas.topics.serving_partition(&query.topic_id, query.partition) {
                 Ok(partition) => match query.segments_max {
@@ -237,8 +257,8 @@ async fn find(partition: &Partition, query: &Query) -> Result<Found, ErrorCode> 
         }
         EARLIEST | EARLIEST_LOCAL => return Ok(at(log.log_start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOT_FOUND),
-        MAX_TIMESTAMP => log.max_timestamp_offset().await,
-        timestamp => log.offset_for_timestamp(timestamp).await,
+        MAX_TIMESTAMP => log.max_timestamp_offset(query.work_owner).await,
+        timestamp => log.offset_for_timestamp(timestamp, query.work_owner).await,
     };
     match searched {
         Ok(Some(found)) if found.offset < end => Ok(Found {

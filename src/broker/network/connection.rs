@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
-use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream};
+use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream, WorkOwner};
 use ringlog_wire::ListenerKind;
 
 use crate::authorizer::Principal;
@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     /// What kind of listener it came through.
     pub(crate) listener: ListenerKind,
     pub(crate) principal: Principal,
+    /// In whose name its long computations are made.
+    pub(crate) work_owner: WorkOwner,
     /// The client library's name and version from ApiVersions (KIP-511), for the log.
     software: RefCell<Option<String>>,
     /// The fetch session it used last; 0 is none.
@@ -53,6 +55,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     fn new(
+        network: &Network,
         address: SocketAddr,
         listener: ListenerKind,
         software: Option<String>,
@@ -63,6 +66,7 @@ impl Peer {
             address,
             listener,
             principal: Principal::anonymous(),
+            work_owner: network.new_work_owner(),
             software: RefCell::new(software),
             fetch_session: Cell::new(fetch_session),
             ended: Event::new(),
@@ -105,8 +109,13 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn accepted(stream: Stream, address: SocketAddr, listener: ListenerKind) -> Arrival {
-        let peer = Peer::new(address, listener, None, 0, Record::default());
+    pub(crate) fn accepted(
+        network: &Network,
+        stream: Stream,
+        address: SocketAddr,
+        listener: ListenerKind,
+    ) -> Arrival {
+        let peer = Peer::new(network, address, listener, None, 0, Record::default());
         Arrival { stream, address, peer, frame: None }
     }
 
@@ -130,7 +139,7 @@ impl Arrival {
         if let Some(luggage) = luggage {
             service.arrived(luggage);
         }
-        let peer = Peer::new(address, listener, software, fetch_session, record);
+        let peer = Peer::new(network, address, listener, software, fetch_session, record);
         Ok(Arrival { stream, address, peer, frame: Some(frame) })
     }
 }

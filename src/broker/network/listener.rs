@@ -66,7 +66,8 @@ async fn accept_all(
                 let Some(admitted) = admitted else { return };
                 if let Some(admitted) = admitted {
                     network.metrics.connection_opened();
-                    let arrival = Arrival::accepted(stream, peer, ListenerKind::Broker);
+                    let kind = ListenerKind::Broker;
+                    let arrival = Arrival::accepted(&network, stream, peer, kind);
                     let serving = serve(network.clone(), service.clone(), arrival, admitted);
                     network.rt.spawn(serving);
                 }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringlog_admin::metrics::ShardMetrics;
-use ringlog_runtime::{Runtime, ShardId};
+use ringlog_runtime::{Runtime, ShardId, WorkOwner};
 
 use crate::network::connection_limits::ConnectionLimits;
 use crate::network::home::LastGiven;
@@ -42,6 +42,8 @@ pub(crate) struct Network {
     pub(crate) memory: Rc<RequestMemory>,
     throttle: Throttle,
     last_given: RefCell<LastGiven>,
+    /// How many connections were served here by now.
+    served: Cell<u64>,
     /// The task that accepts connections; dropping it closes the listener.
     listening: Cell<Option<Listening>>,
     stopping: Cell<bool>,
@@ -65,6 +67,7 @@ impl Network {
             memory: Rc::new(memory),
             throttle,
             last_given: RefCell::default(),
+            served: Cell::new(0),
             listening: Cell::default(),
             stopping: Cell::new(false),
         }
@@ -72,6 +75,14 @@ impl Network {
 
     pub(crate) fn id(&self) -> ShardId {
         self.rt.shard()
+    }
+
+    /// In whose name long computations of one more connection are made: another than any other
+    /// connection's of the node.
+    fn new_work_owner(&self) -> WorkOwner {
+        let number = self.served.get() + 1;
+        self.served.set(number);
+        WorkOwner(u64::from(self.id().0) << 48 | number)
     }
 
     /// Whether no new connection is taken, and no new request.

@@ -13,7 +13,7 @@ use std::io;
 
 use bytes::Bytes;
 use ringlog_record::{MessageFormat, MessageSet, MessageSetLimits, down_convert};
-use ringlog_runtime::{Piece, Runtime};
+use ringlog_runtime::{Piece, Runtime, WorkOwner};
 use ringlog_storage::ReadPlan;
 use ringlog_types::{ErrorCode, Offset};
 
@@ -78,16 +78,25 @@ pub(crate) struct Room {
     pub(crate) whole_first: bool,
 }
 
+/// What converts for one client.
+#[derive(Clone, Copy)]
+pub(crate) struct Converter<'r> {
+    pub(crate) rt: &'r Runtime,
+    /// In whose name it does so beside the shard.
+    pub(crate) work_owner: WorkOwner,
+    pub(crate) reader: OldReader,
+}
+
 /// Reads what was planned from `offset` on and turns it into messages; the rest of the answer is
 /// there already.
 pub(crate) async fn read(
-    rt: &Runtime,
+    converter: Converter<'_>,
     partition: &Partition,
-    reader: OldReader,
     offset: Offset,
     (mut read, mut plan): (PartitionRead, ReadPlan),
     room: Room,
 ) -> PartitionRead {
+    let Converter { rt, work_owner, reader } = converter;
     let log = &partition.log;
     let high_watermark = read.high_watermark;
     let mut offset = offset;
@@ -102,7 +111,9 @@ pub(crate) async fn read(
                 // A few compressed bytes can take long.
                 let limits = reader.limits(room);
                 let convert = move || down_convert(&batches, reader.format, offset, &limits);
-                rt.compute(convert).await.map_err(|error| refuse(partition, offset, &error))
+                rt.compute(work_owner, convert)
+                    .await
+                    .map_err(|error| refuse(partition, offset, &error))
             }
             Err(error) => Err(unreadable(partition, offset, &error)),
         };

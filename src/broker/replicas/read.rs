@@ -6,13 +6,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringlog_runtime::{Instant, Piece};
+use ringlog_runtime::{Instant, Piece, WorkOwner};
 use ringlog_storage::{AbortedTransaction, EpochEndOffset, Log, ReadError, ReadPlan};
 use ringlog_types::{ErrorCode, LeaderEpoch, Offset, Uuid};
 
 use crate::network::lane::Standing;
 use crate::replicas::Replicas;
-use crate::replicas::message_sets::{self, OldReader, Room};
+use crate::replicas::message_sets::{self, Converter, OldReader, Room};
 use crate::replicas::partition::{FetchWaiter, Partition};
 
 /// What came of one partition of a fetch.
@@ -85,6 +85,8 @@ pub(crate) struct FetchLimits {
     /// How the client's peer stands with the node: who is not known to take its answers leaves some
     /// of the memory to others.
     pub(crate) standing: Standing,
+    /// In whose name what is read is converted.
+    pub(crate) work_owner: WorkOwner,
 }
 
 #[derive(Clone, Copy)]
@@ -247,7 +249,8 @@ async fn read_messages(
     match plan {
         Some(plan) => {
             let offset = item.fetch_offset;
-            message_sets::read(&replicas.rt, partition, reader, offset, (read, plan), room).await
+            let converter = Converter { rt: &replicas.rt, work_owner: left.work_owner, reader };
+            message_sets::read(converter, partition, offset, (read, plan), room).await
         }
         None => read,
     }

@@ -18,6 +18,7 @@ on_each_backend!(
         tasks_take_turns;
     real:
         wakes_from_other_threads,
+        who_yields_lets_in_what_has_come,
         an_idle_shard_uses_no_cpu;
 );
 
@@ -106,6 +107,27 @@ async fn wakes_from_other_threads(_rt: Runtime) {
         assert_eq!(receiver.await, Ok(round));
         thread.join().unwrap();
     }
+}
+
+/// Long work in steps held its shard for 256 of them before it was looked for what had come.
+async fn who_yields_lets_in_what_has_come(rt: Runtime) {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let has_come = Rc::new(Cell::new(false));
+    let comes = Rc::clone(&has_come);
+    let waiting = rt.spawn(async move {
+        receiver.await.unwrap();
+        comes.set(true);
+    });
+    rt.yield_now().await;
+    std::thread::spawn(move || sender.send(()).unwrap()).join().unwrap();
+    let mut steps = rt.steps(1);
+    let mut taken = 0;
+    while !has_come.get() {
+        taken += 1;
+        steps.step().await;
+    }
+    assert!(taken <= 2, "{taken} steps were taken before what had come was looked for");
+    waiting.await;
 }
 
 async fn an_idle_shard_uses_no_cpu(rt: Runtime) {

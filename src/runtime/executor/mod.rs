@@ -52,6 +52,8 @@ pub(crate) struct Executor {
     timers: RefCell<Timers>,
     hooks: RefCell<Vec<Rc<dyn TurnHook>>>,
     closed: Cell<bool>,
+    /// Tasks that let others go first until the next turn.
+    yielded: RefCell<Vec<Waker>>,
     turns: Turns,
 }
 
@@ -65,6 +67,7 @@ impl Executor {
             timers: RefCell::default(),
             hooks: RefCell::default(),
             closed: Cell::new(false),
+            yielded: RefCell::default(),
             turns: Turns::default(),
         }
     }
@@ -121,6 +124,22 @@ impl Executor {
             }
             None => false,
         }
+    }
+
+    /// Wakes a task when this turn is over and it was looked for what has completed meanwhile.
+    pub(crate) fn wake_next_turn(&self, task: &Waker) {
+        self.yielded.borrow_mut().push(task.clone());
+    }
+
+    /// Wakes those that let others go first in the turn that is over. True if there were any.
+    pub(crate) fn wake_yielded(&self) -> bool {
+        let mut any = false;
+        // None of them runs before it is its turn.
+        for task in self.yielded.borrow_mut().drain(..) {
+            task.wake();
+            any = true;
+        }
+        any
     }
 
     /// Takes over what other threads have made ready. True if there was anything.
@@ -182,6 +201,7 @@ impl Executor {
     /// Drops every task, wherever it waits. Nothing runs here afterwards.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+        self.yielded.take();
         loop {
             let wakers: Vec<Waker> = self.live.borrow().iter().map(|(_, w)| w.clone()).collect();
             wakers.into_iter().for_each(Waker::wake);

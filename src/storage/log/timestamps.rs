@@ -1,15 +1,25 @@
 //! Finding offsets by time (`ListOffsets`), by Kafka's rules (`UnifiedLog.fetchOffsetByTimestamp`).
+//!
+//! What takes long is done beside the shard: a batch that is compressed, or large, is looked into
+//! on the thread for computations, in the name of whoever asks. So many bytes of batches are held
+//! for that at once, and those who ask take turns, a batch each.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ringlog_record::{BatchView, first_at_or_after};
+use ringlog_record::{BatchError, BatchView, Compression, TimestampedOffset, first_at_or_after};
+use ringlog_runtime::WorkOwner;
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::names;
 use crate::segment::{Located, Segment, Stage};
+
+/// Up to this size, looking into a batch that is not compressed takes a millisecond at most.
+const LIGHT_BYTES_MAX: usize = 1 << 20;
+/// Batches that are passed over in a turn of the shard.
+const TURN_BATCHES: u32 = 256;
 
 /// A record found by its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +33,16 @@ pub struct TimestampOffset {
 }
 
 impl Log {
-    /// The first record whose timestamp is at or after `timestamp`.
+    /// The first record whose timestamp is at or after `timestamp`. What is computed beside the
+    /// shard to find it is so in the name of `owner`.
     pub async fn offset_for_timestamp(
         &self,
         timestamp: TimestampMs,
+        owner: WorkOwner,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let segments = self.segments.borrow().clone();
         for segment in segments {
-            match self.find_in_segment(&segment, timestamp).await {
+            match self.find_in_segment(&segment, timestamp, owner).await {
                 Ok(None) => {}
                 // It was removed meanwhile.
                 Err(_) if segment.end_offset.get() <= self.offsets.log_start() => {}
@@ -78,6 +90,7 @@ impl Log {
         &self,
         segment: &Rc<Segment>,
         timestamp: TimestampMs,
+        owner: WorkOwner,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         if segment.end_offset.get() <= self.offsets.log_start() {
             return Ok(None);
@@ -87,11 +100,15 @@ impl Log {
         if newest < timestamp {
             return Ok(None);
         }
-        self.find_record(segment, timestamp).await
+        self.find_record(segment, timestamp, owner).await
     }
 
-    /// The first of the records with the largest timestamp in the log.
-    pub async fn max_timestamp_offset(&self) -> Result<Option<TimestampOffset>, ReadError> {
+    /// The first of the records with the largest timestamp in the log; see
+    /// [`Log::offset_for_timestamp`] about `owner`.
+    pub async fn max_timestamp_offset(
+        &self,
+        owner: WorkOwner,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let segments = self.segments.borrow().clone();
         let mut newest: Option<(TimestampMs, Rc<Segment>)> = None;
         for segment in segments {
@@ -103,7 +120,7 @@ impl Log {
             }
         }
         let Some((timestamp, segment)) = newest else { return Ok(None) };
-        if let Some(found) = self.find_record(&segment, timestamp).await? {
+        if let Some(found) = self.find_record(&segment, timestamp, owner).await? {
             return Ok(Some(found));
         }
         // A compressed batch said so, and none of its records has it: the batch is the place then.
@@ -138,6 +155,7 @@ impl Log {
         &self,
         segment: &Rc<Segment>,
         timestamp: TimestampMs,
+        owner: WorkOwner,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.offsets.log_start();
         self.load_index(segment).await?;
@@ -148,7 +166,9 @@ impl Log {
             _ => segment.base_offset,
         };
         let mut offset = from.max(start);
+        let mut steps = self.shard.runtime().steps(TURN_BATCHES);
         while offset < segment.end_offset.get() {
+            steps.step().await;
             if let Some(fence) = segment.fence_at(offset) {
                 offset = fence.end_offset;
                 continue;
@@ -166,8 +186,7 @@ impl Log {
             if located.header.max_timestamp < timestamp {
                 continue;
             }
-            let bytes = self.batch_bytes(segment, &located).await?;
-            match find_in_batch(segment, &located, &bytes, start, timestamp) {
+            match self.find_in_batch(segment, &located, start, timestamp, owner).await {
                 Ok(None) => {}
                 // Its header is whole, but not what follows.
                 Err(ReadError::Corrupt { .. }) if self.examine(segment).await? => {
@@ -177,6 +196,37 @@ impl Log {
             }
         }
         Ok(None)
+    }
+
+    /// Looks at the records of one batch.
+    async fn find_in_batch(
+        &self,
+        segment: &Rc<Segment>,
+        located: &Located,
+        start: Offset,
+        timestamp: TimestampMs,
+        owner: WorkOwner,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let _memory = self.shard.memory_to_look_up(located.header.size).await;
+        let bytes = self.batch_bytes(segment, located).await?;
+        let found = match is_light(&bytes) {
+            true => find_in(&bytes, timestamp, start),
+            false => {
+                let find = move || find_in(&bytes, timestamp, start);
+                self.shard.runtime().compute(owner, find).await
+            }
+        };
+        let found = found.map_err(|_| ReadError::Corrupt {
+            offset: located.header.base_offset,
+            path: segment.path(names::LOG),
+            position: located.position,
+            reason: "its records cannot be read",
+        })?;
+        Ok(found.map(|found| TimestampOffset {
+            timestamp: found.timestamp,
+            offset: found.offset,
+            leader_epoch: located.header.leader_epoch,
+        }))
     }
 
     /// The bytes of one batch, wherever they are.
@@ -230,25 +280,16 @@ impl Log {
     }
 }
 
-/// Looks at the records of one batch.
-fn find_in_batch(
-    segment: &Segment,
-    located: &Located,
+/// Whether [`find_in`] takes so little time that it is done on the shard.
+fn is_light(batch: &[u8]) -> bool {
+    let codec = BatchView::parse(batch).and_then(|batch| batch.compression());
+    batch.len() <= LIGHT_BYTES_MAX && codec.is_ok_and(|codec| codec == Compression::None)
+}
+
+fn find_in(
     batch: &[u8],
-    start: Offset,
     timestamp: TimestampMs,
-) -> Result<Option<TimestampOffset>, ReadError> {
-    let corrupt = |_| ReadError::Corrupt {
-        offset: located.header.base_offset,
-        path: segment.path(names::LOG),
-        position: located.position,
-        reason: "its records cannot be read",
-    };
-    let view = BatchView::parse(batch).map_err(corrupt)?;
-    let found = first_at_or_after(&view, timestamp, start).map_err(corrupt)?;
-    Ok(found.map(|found| TimestampOffset {
-        timestamp: found.timestamp,
-        offset: found.offset,
-        leader_epoch: located.header.leader_epoch,
-    }))
+    start: Offset,
+) -> Result<Option<TimestampedOffset>, BatchError> {
+    first_at_or_after(&BatchView::parse(batch)?, timestamp, start)
 }

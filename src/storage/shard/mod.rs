@@ -15,6 +15,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ringlog_runtime::Runtime;
+use ringlog_runtime::sync::{Permit, Semaphore};
 
 use crate::log::Log;
 use crate::log_dir::LogDir;
@@ -27,6 +28,9 @@ use crate::shard::read_ahead::ReadAhead;
 /// Chunks looked at for each time that memory is taken. What is not on disk stays, and with many
 /// logs that may be most of them: looking at all would make every append pay for all logs.
 const EVICTIONS_MAX: usize = 8;
+
+/// Bytes of batches that those who look for a time hold at once. One batch may be larger.
+const LOOKED_UP_BYTES_MAX: usize = 4 << 20;
 
 /// The budgets of a shard's logs.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +95,8 @@ struct Shared {
     /// Sealed segments with an open file or a loaded index, least recently used first.
     open_segments: RefCell<VecDeque<Weak<Segment>>>,
     producer_id_expiration_ms: Cell<i64>,
+    /// For batches that are looked into by time.
+    looked_up: Semaphore,
     complaints: RefCell<Complaints>,
     observer: RefCell<Option<Rc<dyn StorageObserver>>>,
 }
@@ -115,6 +121,7 @@ impl StorageShard {
             runtime,
             read_ahead: ReadAhead::new(options.read_ahead_bytes),
             producer_id_expiration_ms: Cell::new(options.producer_id_expiration_ms),
+            looked_up: Semaphore::new(LOOKED_UP_BYTES_MAX),
             complaints: RefCell::default(),
             options,
             tail_bytes: Cell::new(0),
@@ -125,6 +132,12 @@ impl StorageShard {
             open_segments: RefCell::default(),
             observer: RefCell::default(),
         }))
+    }
+
+    /// Waits until a batch of so many bytes may be held to look into it. Those who look into many
+    /// take turns, a batch each.
+    pub(crate) async fn memory_to_look_up(&self, bytes: usize) -> Permit {
+        self.0.looked_up.acquire(bytes.min(LOOKED_UP_BYTES_MAX)).await
     }
 
     /// Has what the shard's logs do told to `observer`, from now on.

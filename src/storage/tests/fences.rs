@@ -5,6 +5,8 @@ use std::fs;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ringlog_runtime::WorkOwner;
+
 use crate::error::ReadError;
 use crate::observer::StorageObserver;
 use crate::testing::{Bench, append};
@@ -107,9 +109,12 @@ fn a_segment_that_goes_while_the_log_is_open_is_a_fence() {
                 assert_eq!(read.first_batch_base, Some(offset));
             }
             // A look by time goes over it.
-            let found = log.offset_for_timestamp(spec(0).timestamp + 1).await.expect("found");
+            let found = log
+                .offset_for_timestamp(spec(0).timestamp + 1, WorkOwner::NOBODY)
+                .await
+                .expect("found");
             assert_eq!(found.map(|found| found.offset), Some(1));
-            log.max_timestamp_offset().await.expect("found");
+            log.max_timestamp_offset(WorkOwner::NOBODY).await.expect("found");
             append(log, spec(0)).expect("taken");
             bench.close(opened).await;
             let opened = bench.open().await;

@@ -1,7 +1,7 @@
 //! Logs on real files: appends, reads, rolls, stops and crashes.
 
 use ringlog_config::{Flush, TopicConfig};
-use ringlog_runtime::IoChoice;
+use ringlog_runtime::{IoChoice, WorkOwner};
 use ringlog_types::ErrorCode;
 
 use crate::StorageError;
@@ -207,7 +207,7 @@ fn offsets_are_found_by_time() {
             let bench = Bench::new(runtime, &path, small_segments());
             let opened = bench.open().await;
             let log = &opened.log;
-            assert_eq!(log.max_timestamp_offset().await.expect("read"), None);
+            assert_eq!(log.max_timestamp_offset(WorkOwner::NOBODY).await.expect("read"), None);
             // 100 batches of 4 records, 10 ms apart; each record is 1 ms later than the last.
             for at in 0..100 {
                 let timestamp = 1_000_000 + at * 10;
@@ -228,15 +228,18 @@ fn offsets_are_found_by_time() {
                     (1_000_993, Some((1_000_993, 399))),
                     (1_000_994, None),
                 ] {
-                    let found = log.offset_for_timestamp(timestamp).await.expect("read");
+                    let found =
+                        log.offset_for_timestamp(timestamp, WorkOwner::NOBODY).await.expect("read");
                     let found = found.map(|found| (found.timestamp, found.offset));
                     assert_eq!(found, expected, "{timestamp}");
                 }
-                let newest = log.max_timestamp_offset().await.expect("read").expect("some");
+                let newest =
+                    log.max_timestamp_offset(WorkOwner::NOBODY).await.expect("read").expect("some");
                 assert_eq!((newest.timestamp, newest.offset), (1_000_993, 399));
             }
             log.delete_records(203).await.expect("deleted");
-            let found = log.offset_for_timestamp(0).await.expect("read").expect("some");
+            let found =
+                log.offset_for_timestamp(0, WorkOwner::NOBODY).await.expect("read").expect("some");
             assert_eq!((found.timestamp, found.offset), (1_000_503, 203));
         }
     });
@@ -277,11 +280,18 @@ fn a_header_key_that_is_not_text_hides_nothing() {
                 log.append(&batch, &summary, crate::AppendOrigin::Client, 0, 0).expect("taken");
                 for delta in 0..3 {
                     let (timestamp, offset) = (1000 + base_offset + delta, base_offset + delta);
-                    let found = log.offset_for_timestamp(timestamp).await.expect("readable");
+                    let found = log
+                        .offset_for_timestamp(timestamp, WorkOwner::NOBODY)
+                        .await
+                        .expect("readable");
                     let found = found.map(|found| (found.timestamp, found.offset));
                     assert_eq!(found, Some((timestamp, offset)), "{codec:?}");
                 }
-                let newest = log.max_timestamp_offset().await.expect("readable").expect("some");
+                let newest = log
+                    .max_timestamp_offset(WorkOwner::NOBODY)
+                    .await
+                    .expect("readable")
+                    .expect("some");
                 assert_eq!(newest.offset, base_offset + 2);
             }
         }
@@ -449,7 +459,11 @@ fn the_time_of_the_append_is_stamped() {
             // The CRC is right: `read_all` checks it.
             let header = read_all(&bench, &log).await[0].0;
             assert_eq!((header.max_timestamp, header.leader_epoch), (5000, 7));
-            let found = log.offset_for_timestamp(4000).await.expect("read").expect("some");
+            let found = log
+                .offset_for_timestamp(4000, WorkOwner::NOBODY)
+                .await
+                .expect("read")
+                .expect("some");
             assert_eq!((found.timestamp, found.offset, found.leader_epoch), (5000, 0, 7));
         }
     });

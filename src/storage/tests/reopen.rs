@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ringlog_config::TopicConfig;
+use ringlog_runtime::WorkOwner;
 
 use crate::testing::{BatchSpec, Bench, append, on_shard, summary};
 use crate::{AppendOrigin, EpochEndOffset, EpochEntry, Log, names};
@@ -161,7 +162,11 @@ fn indexes_that_are_missing_or_end_early_are_made_anew() {
             for (file, bytes) in indexes.iter().zip(&whole) {
                 damage(file, bytes);
                 let opened = bench.open().await;
-                let found = opened.log.offset_for_timestamp(time(30)).await.expect("readable");
+                let found = opened
+                    .log
+                    .offset_for_timestamp(time(30), WorkOwner::NOBODY)
+                    .await
+                    .expect("readable");
                 assert_eq!(found.map(|found| found.offset), Some(30));
                 let made = indexes.clone().map(|file| std::fs::read(file).expect("there"));
                 assert_eq!(made, whole, "damage {nth} of {}", file.display());

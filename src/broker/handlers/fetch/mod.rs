@@ -238,6 +238,7 @@ fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLi
         old_reader: OldReader::of(request.version),
         deadline: request.arrived + Duration::from_millis(wait_ms),
         standing: request.peer.record.standing(),
+        work_owner: request.peer.work_owner,
     }
 }
 

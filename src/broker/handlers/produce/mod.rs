@@ -160,7 +160,7 @@ pub(crate) fn handle(shard: &Rc<Shard>, request: Request) -> Work {
     }
     let shard = shard.clone();
     Work::first(async move {
-        check_heavy(&shard, request.version, &mut prepared).await;
+        check_heavy(&shard, &request, &mut prepared).await;
         append_prepared(&shard, request, prepared)
     })
 }
@@ -195,13 +195,14 @@ fn append_prepared(shard: &Rc<Shard>, request: Request, prepared: Prepared) -> W
     })
 }
 
-/// Checks what takes long, one partition after the other.
-async fn check_heavy(shard: &Shard, version: i16, prepared: &mut Prepared) {
+/// Checks what takes long, one partition after the other: in between, it is others' turn.
+async fn check_heavy(shard: &Shard, request: &Request, prepared: &mut Prepared) {
+    let (version, owner) = (request.version, request.peer.work_owner);
     for unchecked in std::mem::take(&mut prepared.heavy) {
         let (records, config) = (unchecked.records.clone(), unchecked.topic.config.clone());
         let now_ms = shard.rt.wall_clock_ms();
         let check = move || check::check(records, version, &config, now_ms);
-        match shard.rt.compute(check).await {
+        match shard.rt.compute(owner, check).await {
             Ok(Some(checked)) => prepared.add(unchecked.append(checked)),
             Ok(None) => prepared.outcomes[unchecked.slot] = Some(Outcome::nothing()),
             Err(refused) => {
