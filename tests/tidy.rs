@@ -23,14 +23,8 @@ const GENERATED: &str = "src/wire/messages";
 const UNSAFE: &str = "src/runtime/";
 /// What shards run, where no thread may wait for another (decision 0007). A queue whose sender
 /// takes a lock to wake its receiver counts as one.
-const ON_SHARDS: [&str; 6] = [
-    "src/admin/health.rs",
-    "src/admin/metrics/",
-    "src/broker/",
-    "src/cli/line_queue.rs",
-    "src/runtime/",
-    "src/storage/",
-];
+const ON_SHARDS: [&str; 5] =
+    ["src/metrics/", "src/broker/", "src/cli/line_queue.rs", "src/runtime/", "src/storage/"];
 const LOCKS: [&str; 6] = [
     ".lock()",
     "RwLock",
@@ -40,7 +34,7 @@ const LOCKS: [&str; 6] = [
     "tracing_appender",
 ];
 /// Threads of the fallback without io_uring, and what a shard does once, when it starts.
-const MAY_LOCK: [&str; 2] = ["src/runtime/fallback/pool.rs", "src/admin/metrics/node.rs"];
+const MAY_LOCK: [&str; 2] = ["src/runtime/fallback/pool.rs", "src/metrics/node.rs"];
 /// What times something by the machine's clock. A test that compares it with a limit fails on a
 /// busy machine; and what it wants to see (that something does not wait, is not polled, is bounded)
 /// shows in the order of events, in turns of the loop, in virtual time, or by waiting with a long

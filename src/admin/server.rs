@@ -13,12 +13,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use ringlog_metrics::{CONTENT_TYPE, NodeMetrics, prometheus};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::deadline::{BoundedListener, Limits};
-use crate::metrics::NodeMetrics;
-use crate::render;
 
 /// Starts the HTTP thread.
 pub struct AdminServer;
@@ -111,8 +110,8 @@ async fn serve(listener: TcpListener, metrics: Arc<NodeMetrics>, limits: Limits)
 }
 
 async fn metrics_page(State(metrics): State<Arc<NodeMetrics>>) -> Response {
-    let page = render::prometheus(&metrics);
-    ([(header::CONTENT_TYPE, render::CONTENT_TYPE)], page).into_response()
+    let page = prometheus(&metrics);
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response()
 }
 
 #[derive(Serialize)]
@@ -127,7 +126,7 @@ async fn live() -> Json<HealthAnswer> {
 }
 
 async fn ready(State(metrics): State<Arc<NodeMetrics>>) -> (StatusCode, Json<HealthAnswer>) {
-    let reasons = metrics.health.reasons();
+    let reasons = metrics.unready_reasons();
     if reasons.is_empty() {
         (StatusCode::OK, Json(HealthAnswer { status: "ready", reasons }))
     } else {
@@ -143,7 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::BuildInfo;
+    use ringlog_metrics::BuildInfo;
 
     fn get(address: SocketAddr, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(address).unwrap();

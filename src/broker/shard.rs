@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringlog_admin::metrics::ShardMetrics;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::Image;
+use ringlog_metrics::ShardMetrics;
 use ringlog_runtime::sync::{Semaphore, SharedRun};
 use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};

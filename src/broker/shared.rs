@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
+use ringlog_metrics::NodeMetrics;
 use ringlog_runtime::{Descriptors, ShardId};
 use ringlog_storage::{LogDir, LogDirs};
 use ringlog_types::BrokerId;

@@ -8,10 +8,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_admin::{AdminHandle, AdminServer};
 use ringlog_broker::{Node, NodeError, NodeStopper};
 use ringlog_config::BrokerConfig;
+use ringlog_metrics::{BuildInfo, NodeMetrics};
 use ringlog_runtime::{Backend, Descriptors, address};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -19,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringlog_admin::metrics::ShardMetrics;
+use ringlog_metrics::ShardMetrics;
 use ringlog_runtime::{Runtime, ShardId, WorkOwner};
 
 use crate::network::connection_limits::ConnectionLimits;

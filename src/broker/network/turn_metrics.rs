@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringlog_admin::metrics::ShardMetrics;
+use ringlog_metrics::ShardMetrics;
 use ringlog_runtime::{Instant, Runtime, TurnWatch};
 
 /// How often a warning is given at most.

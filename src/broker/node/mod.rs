@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::{BrokerConfig, IoBackend};
+use ringlog_metrics::NodeMetrics;
 use ringlog_runtime::{Backend, Descriptors, IoChoice, Launch, Mesh, Poster, Runtime, address};
 
 use crate::error::NodeError;

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
+use ringlog_metrics::NodeMetrics;
 use ringlog_runtime::sim::{NodeId, Simulation};
 use ringlog_runtime::{Descriptors, Mesh, Poster, Runtime};
 

@@ -10,7 +10,7 @@ pub(crate) mod topics;
 
 use std::sync::Arc;
 
-use ringlog_admin::metrics::ShardMetrics;
+use ringlog_metrics::ShardMetrics;
 use ringlog_runtime::{Runtime, ShardId};
 use ringlog_storage::StorageShard;
 

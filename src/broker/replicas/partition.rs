@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak as RcWeak};
 use std::sync::{Arc, Weak};
 
-use ringlog_admin::metrics::TopicMetrics;
+use ringlog_metrics::TopicMetrics;
 use ringlog_runtime::sync::Signal;
 use ringlog_storage::{Log, LogObserver, StorageError};
 use ringlog_types::{Offset, TopicPartition};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ringlog_admin::metrics::ShardMetrics;
+use ringlog_metrics::ShardMetrics;
 use ringlog_storage::{ReadSource, StorageObserver};
 
 use crate::shared::NodeState;

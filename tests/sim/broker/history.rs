@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_broker::SimulatedNode;
 use ringlog_config::{BrokerConfig, Flush, Listener};
+use ringlog_metrics::{BuildInfo, NodeMetrics};
 use ringlog_runtime::sim::{
     DiskModel, NetworkModel, NodeId, PlantedBug, Prng, SimOptions, Simulation,
 };

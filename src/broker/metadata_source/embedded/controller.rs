@@ -8,9 +8,9 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringlog_admin::metrics::NodeMetrics;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, Image, MetadataRecord};
+use ringlog_metrics::NodeMetrics;
 use ringlog_runtime::sync::{Permit, Semaphore};
 use ringlog_storage::Log;
 use ringlog_types::{ErrorCode, LeaderEpoch};

@@ -17,9 +17,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringlog_admin::metrics::{BuildInfo, NodeMetrics};
 use ringlog_broker::SimulatedNode;
 use ringlog_config::{BrokerConfig, Listener};
+use ringlog_metrics::{BuildInfo, NodeMetrics};
 use ringlog_runtime::sim::{SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Piece, Runtime, Stream};
 use ringlog_types::{ErrorCode, Uuid};

@@ -114,6 +114,6 @@ mod tests {
             assert_eq!(api_name(key), Some(name));
         }
         assert_eq!(api_name(1000), None);
-        assert!(NAMES.len() <= crate::metrics::API_KEYS);
+        assert!(NAMES.len() <= crate::shard::API_KEYS);
     }
 }

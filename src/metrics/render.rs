@@ -6,14 +6,17 @@
 use std::fmt::{Display, Write};
 
 use crate::api_names::api_name;
-use crate::metrics::{Counter, Gauge, HistogramReading, NodeMetrics, ShardMetrics, TopicMetrics};
+use crate::instruments::{Counter, Gauge, HistogramReading};
+use crate::node::NodeMetrics;
 use crate::process::{self, ProcessReading};
+use crate::shard::ShardMetrics;
+use crate::topic::TopicMetrics;
 
 /// The content type that goes with [`prometheus`].
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The whole page.
-pub(crate) fn prometheus(node: &NodeMetrics) -> String {
+pub fn prometheus(node: &NodeMetrics) -> String {
     let mut page = Page { text: String::with_capacity(32 << 10) };
     page_node(&mut page, node);
     page_process(&mut page, &process::read());
@@ -267,7 +270,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::BuildInfo;
+    use crate::node::BuildInfo;
 
     fn busy_node() -> String {
         let node = NodeMetrics::new(BuildInfo { version: "1.2.3" });

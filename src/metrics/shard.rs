@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::instruments::{Counter, Gauge, Histogram};
-use super::topic::{TopicMetrics, Topics};
+use crate::instruments::{Counter, Gauge, Histogram};
+use crate::topic::{TopicMetrics, Topics};
 
 /// API keys from 0 that are counted one by one; Kafka 4.3's highest is 93. Higher ones share the
 /// last place.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::instruments::{Counter, Gauge};
-use super::shard::ShardMetrics;
 use crate::health::Health;
+use crate::instruments::{Counter, Gauge};
+use crate::shard::ShardMetrics;
 
 /// What was built, for `ringlog_build_info`.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +89,11 @@ impl NodeMetrics {
     /// The node stops: `/health/ready` says no from now on.
     pub fn set_stopping(&self) {
         self.health.set("stopping", "the node is stopping");
+    }
+
+    /// Why the node is not ready; empty when it is.
+    pub fn unready_reasons(&self) -> Vec<String> {
+        self.health.reasons()
     }
 
     /// Names a reason why the node is not ready; `key` is to clear or replace it with.

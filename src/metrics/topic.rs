@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
 
-use super::instruments::Counter;
+use crate::instruments::Counter;
 
 /// How many topics a shard shows by name; what is beyond is counted together.
 pub const TOPICS_MAX: usize = 2_000;
