@@ -1,8 +1,8 @@
 //! The node's window for people and monitoring: an HTTP thread that shows `/metrics`,
 //! `/health/live` and `/health/ready`.
 //!
-//! The thread owns the only tokio runtime of a node. It reads what the shards write with relaxed
-//! atomics and never makes a shard wait.
+//! The thread owns the only tokio runtime of a node. It knows the node by its handle: it reads what
+//! the shards count with relaxed atomics, may ask them, and never makes one wait.
 
 mod deadline;
 mod server;

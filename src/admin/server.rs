@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::State;
@@ -13,7 +12,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use ringlog_metrics::{CONTENT_TYPE, NodeMetrics, prometheus};
+use ringlog_broker::NodeHandle;
+use ringlog_metrics::{CONTENT_TYPE, prometheus};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -23,22 +23,22 @@ use crate::deadline::{BoundedListener, Limits};
 pub struct AdminServer;
 
 impl AdminServer {
-    /// Serves `metrics` to what connects to `listener` until the handle ends it, to at most
+    /// Shows `node` to what connects to `listener` until the handle ends it, to at most
     /// `connections_max` clients at once.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
         listener: TcpListener,
-        metrics: Arc<NodeMetrics>,
+        node: NodeHandle,
         connections_max: usize,
     ) -> io::Result<AdminHandle> {
-        AdminServer::start_with(listener, metrics, Limits { connections_max, ..Limits::default() })
+        AdminServer::start_with(listener, node, Limits { connections_max, ..Limits::default() })
     }
 
     fn start_with(
         listener: TcpListener,
-        metrics: Arc<NodeMetrics>,
+        node: NodeHandle,
         limits: Limits,
     ) -> io::Result<AdminHandle> {
         listener.set_nonblocking(true)?;
@@ -49,7 +49,7 @@ impl AdminServer {
             // Requests in work are dropped with the runtime: none of them changes anything.
             runtime.block_on(async move {
                 tokio::select! {
-                    outcome = serve(listener, metrics, limits) => {
+                    outcome = serve(listener, node, limits) => {
                         if let Err(error) = outcome {
                             tracing::error!(%error, "admin: the HTTP server has ended");
                         }
@@ -99,18 +99,18 @@ impl Drop for AdminHandle {
     }
 }
 
-async fn serve(listener: TcpListener, metrics: Arc<NodeMetrics>, limits: Limits) -> io::Result<()> {
+async fn serve(listener: TcpListener, node: NodeHandle, limits: Limits) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let routes = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
-        .with_state(metrics);
+        .with_state(node);
     axum::serve(BoundedListener::new(listener, limits), routes).await
 }
 
-async fn metrics_page(State(metrics): State<Arc<NodeMetrics>>) -> Response {
-    let page = prometheus(&metrics);
+async fn metrics_page(State(node): State<NodeHandle>) -> Response {
+    let page = prometheus(node.metrics());
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response()
 }
 
@@ -125,8 +125,8 @@ async fn live() -> Json<HealthAnswer> {
     Json(HealthAnswer { status: "live", reasons: Vec::new() })
 }
 
-async fn ready(State(metrics): State<Arc<NodeMetrics>>) -> (StatusCode, Json<HealthAnswer>) {
-    let reasons = metrics.unready_reasons();
+async fn ready(State(node): State<NodeHandle>) -> (StatusCode, Json<HealthAnswer>) {
+    let reasons = node.metrics().unready_reasons();
     if reasons.is_empty() {
         (StatusCode::OK, Json(HealthAnswer { status: "ready", reasons }))
     } else {
@@ -139,10 +139,11 @@ async fn ready(State(metrics): State<Arc<NodeMetrics>>) -> (StatusCode, Json<Hea
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use ringlog_metrics::BuildInfo;
+    use ringlog_metrics::{BuildInfo, NodeMetrics};
 
     fn get(address: SocketAddr, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -158,7 +159,11 @@ mod tests {
     fn started() -> (AdminHandle, Arc<NodeMetrics>) {
         let metrics = NodeMetrics::new(BuildInfo { version: "0" });
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        (AdminServer::start_with(listener, metrics.clone(), Limits::default()).unwrap(), metrics)
+        (
+            AdminServer::start_with(listener, NodeHandle::new(metrics.clone()), Limits::default())
+                .unwrap(),
+            metrics,
+        )
     }
 
     #[test]
@@ -227,7 +232,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let head_time_max = Duration::from_millis(50);
         let limits = Limits { head_time_max, ..Limits::default() };
-        let server = AdminServer::start_with(listener, metrics, limits).unwrap();
+        let server = AdminServer::start_with(listener, NodeHandle::new(metrics), limits).unwrap();
         let mut stream = unfinished(server.local_addr());
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while stream.write_all(b"x").is_ok() {

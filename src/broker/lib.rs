@@ -27,4 +27,4 @@ mod tests;
 
 pub use error::NodeError;
 pub use node::simulated::SimulatedNode;
-pub use node::{Node, NodeStopper};
+pub use node::{Node, NodeHandle};

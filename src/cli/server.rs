@@ -5,11 +5,10 @@
 //! loses nothing that was acknowledged.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ringlog_admin::{AdminHandle, AdminServer};
-use ringlog_broker::{Node, NodeError, NodeStopper};
+use ringlog_broker::{Node, NodeError, NodeHandle};
 use ringlog_config::BrokerConfig;
 use ringlog_metrics::{BuildInfo, NodeMetrics};
 use ringlog_runtime::{Backend, Descriptors, address};
@@ -27,14 +26,13 @@ pub(crate) fn run(args: &ServerArgs, format: Format) -> Result<(), Failure> {
         Failure::new(FAILED, format!("cannot start the thread that writes the log: {error}"))
     })?;
     tell_without_effect(&config);
-    let stop = StopSignal::listen()?;
     let metrics = NodeMetrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION") });
     metrics.count_dropped_log_lines(log.dropped_lines());
-    let admin = start_admin(&config, &metrics)?;
+    let handle = NodeHandle::new(metrics);
+    stop_at_signals(handle.clone())?;
+    let admin = start_admin(&config, &handle)?;
     let dirs: Vec<String> = config.log_dirs.iter().map(|d| d.display().to_string()).collect();
-    let node = Node::start(config, metrics.clone()).map_err(|error| ended_by(&error))?;
-    stop.arm(node.stopper(), metrics.clone());
-    metrics.set_serving();
+    let node = Node::start(config, &handle).map_err(|error| ended_by(&error))?;
     tracing::info!(
         address = %node.address(),
         admin = admin.as_ref().map(|admin| admin.local_addr().to_string()),
@@ -89,10 +87,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn start_admin(
-    config: &BrokerConfig,
-    metrics: &Arc<NodeMetrics>,
-) -> Result<Option<AdminHandle>, Failure> {
+fn start_admin(config: &BrokerConfig, handle: &NodeHandle) -> Result<Option<AdminHandle>, Failure> {
     let Some((host, port)) = &config.admin_listener else { return Ok(None) };
     let cannot = |error: io::Error| {
         let hint = "; choose another with --admin HOST:PORT, or `--admin off`";
@@ -101,54 +96,33 @@ fn start_admin(
     let listener = address::resolve(host, *port).and_then(address::bind).map_err(cannot)?;
     // Their share of descriptors does not depend on how many shards there are.
     let connections_max = Descriptors::of_process(1).admin_connections;
-    AdminServer::start(listener, metrics.clone(), connections_max).map(Some).map_err(cannot)
+    AdminServer::start(listener, handle.clone(), connections_max).map(Some).map_err(cannot)
 }
 
-/// What SIGTERM and SIGINT do.
-struct StopSignal(Arc<Mutex<Option<Armed>>>);
-
-/// What a signal stops.
-type Armed = (NodeStopper, Arc<NodeMetrics>);
-
-impl StopSignal {
-    /// Takes over the signals. Until [`StopSignal::arm`], they end the process.
-    fn listen() -> Result<StopSignal, Failure> {
-        let armed: Arc<Mutex<Option<Armed>>> = Arc::default();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .map_err(Failure::from)?;
-        let (mut terminate, mut interrupt) = {
-            let _inside = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-        };
-        let for_thread = armed.clone();
-        let wait = move || {
-            runtime.block_on(async {
-                let mut is_stopping = false;
-                loop {
-                    tokio::select! {
-                        _ = terminate.recv() => {}
-                        _ = interrupt.recv() => {}
-                    }
-                    let node = for_thread.lock().unwrap_or_else(PoisonError::into_inner);
-                    match node.as_ref() {
-                        Some((stopper, metrics)) if !is_stopping => {
-                            metrics.set_stopping();
-                            stopper.stop();
-                            is_stopping = true;
-                        }
-                        // Asked twice, or before there is anything to stop.
-                        _ => std::process::exit(i32::from(FAILED)),
-                    }
+/// Takes over SIGTERM and SIGINT: the first one stops the node. A second one, or one before there
+/// is anything to stop, ends the process.
+fn stop_at_signals(node: NodeHandle) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::from)?;
+    let (mut terminate, mut interrupt) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            let mut is_stopping = false;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
                 }
-            });
-        };
-        std::thread::Builder::new().name("signals".into()).spawn(wait)?;
-        Ok(StopSignal(armed))
-    }
-
-    fn arm(&self, stopper: NodeStopper, metrics: Arc<NodeMetrics>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stopper, metrics));
-    }
+                if is_stopping || !node.stop() {
+                    std::process::exit(i32::from(FAILED));
+                }
+                is_stopping = true;
+            }
+        });
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
 }

@@ -15,6 +15,7 @@ mod deleted_topics;
 mod delivery;
 mod fetches;
 mod groups;
+mod handle;
 mod leftovers;
 mod leniency;
 mod limits;

@@ -5,11 +5,14 @@
 //! open, tells them to listen. Stopping goes the other way (`shutdown.rs`).
 
 mod halt;
+mod handle;
 pub(crate) mod housekeeping;
 pub(crate) mod log_directories;
 mod shutdown;
 pub(crate) mod simulated;
 pub(crate) mod startup;
+
+pub use handle::NodeHandle;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -19,8 +22,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringlog_config::{BrokerConfig, IoBackend};
-use ringlog_metrics::NodeMetrics;
-use ringlog_runtime::{Backend, Descriptors, IoChoice, Launch, Mesh, Poster, Runtime, address};
+use ringlog_runtime::{Backend, Descriptors, IoChoice, Launch, Mesh, Runtime, address};
 
 use crate::error::NodeError;
 use crate::network::connection_limits::ConnectionLimits;
@@ -59,30 +61,18 @@ pub struct Node {
     events: (mpsc::Sender<halt::Event>, mpsc::Receiver<halt::Event>),
 }
 
-/// Stops a node from any thread.
-#[derive(Clone)]
-pub struct NodeStopper(Poster<Job>);
-
-impl NodeStopper {
-    /// Begins a clean stop; [`Node::wait`] returns when it is complete. Calling it again does
-    /// no harm.
-    pub fn stop(&self) {
-        self.0.post(CONTROLLER_SHARD, Box::new(shutdown::begin));
-    }
-}
-
 impl Node {
-    /// Starts a node and returns when it serves.
+    /// Starts the node of `handle` and returns when it serves.
     ///
     /// # Errors
     /// Directories that cannot be used, an address that is taken, an I/O backend that the
     /// machine refuses. Nothing is left running.
-    pub fn start(config: BrokerConfig, metrics: Arc<NodeMetrics>) -> Result<Node, NodeError> {
+    pub fn start(config: BrokerConfig, handle: &NodeHandle) -> Result<Node, NodeError> {
         let address = free_address(listen_address(&config)?)?;
         let descriptors = Descriptors::of_process(shard_count(&config));
         tell_descriptors(&descriptors, &config);
         let events = mpsc::channel();
-        let mut state = NodeState::new(config, metrics, descriptors);
+        let mut state = NodeState::new(config, handle.metrics().clone(), descriptors);
         let tell = events.0.clone();
         state.on_halt(move |reason| drop(tell.send(halt::Event::Halting(reason.into()))));
         let parts = NodeParts::new(state);
@@ -106,7 +96,10 @@ impl Node {
         })
         .map_err(|error| NodeError::Io("cannot start the shards".into(), error))?;
         match outcome.recv() {
-            Ok(Ok(address)) => Ok(Node { threads, address, shared, events }),
+            Ok(Ok(address)) => {
+                handle.set_serving(threads.poster());
+                Ok(Node { threads, address, shared, events })
+            }
             Ok(Err(error)) => {
                 // Startup has told every shard to stop.
                 drop(threads.join());
@@ -129,11 +122,6 @@ impl Node {
     /// How many shards there are.
     pub fn shards(&self) -> usize {
         shard_count(&self.shared.config)
-    }
-
-    /// A handle to stop the node with.
-    pub fn stopper(&self) -> NodeStopper {
-        NodeStopper(self.threads.poster())
     }
 
     /// Waits until the node has stopped, because it was told to or has no log directory left.

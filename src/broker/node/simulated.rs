@@ -93,7 +93,7 @@ impl SimulatedNode {
         self.0.refused.borrow().clone()
     }
 
-    /// Begins a clean stop, as [`crate::NodeStopper::stop`] does; the machine runs nothing any
+    /// Begins a clean stop, as [`crate::NodeHandle::stop`] does; the machine runs nothing any
     /// more when it is complete.
     pub fn stop(&self) {
         if let Some(poster) = &*self.0.poster.borrow() {
