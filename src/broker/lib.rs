@@ -6,6 +6,8 @@
 //! comes from), `handlers` (one file for each API) and `node` (start, stop and upkeep of the
 //! whole). `node/mod.rs` is where to begin reading.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files and clocks"))]
+
 mod authorizer;
 mod checkpoints;
 mod coordinators;

@@ -6,6 +6,7 @@
 //! - Nothing panics because nobody reads it: no `print!` and no `eprint!`.
 //! - The exit code tells what happened ([`exit`]); a reader that closes its end early is no error.
 
+#![allow(clippy::disallowed_methods, reason = "commands run beside a node, not on its shards")]
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;

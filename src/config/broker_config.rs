@@ -158,6 +158,7 @@ impl BrokerConfig {
         weighty::without_effect(&self.layers)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a line for each setting")]
     fn from_layers(layers: Layers) -> Result<BrokerConfig, ConfigError> {
         let node_id = node_id(&layers)?;
         weighty::check(&layers, node_id)?;

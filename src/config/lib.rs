@@ -1,6 +1,8 @@
 //! Every setting of a node and of a topic: one table, the typed values that come of it, the
 //! files and flags they are read from, and what DescribeConfigs tells of them. Pure.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files and clocks"))]
+
 mod address_limits;
 mod broker_config;
 mod client_metrics;

@@ -4,6 +4,8 @@
 //! Records are Kafka's own, in Kafka's framing, so that Apache Kafka reads a metadata log written
 //! here, and the other way round.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files and clocks"))]
+
 mod controller;
 mod error;
 mod features;

@@ -47,6 +47,7 @@ impl fmt::Debug for Reading {
 
 impl NodeMetrics {
     /// The metrics of a node that is starting: not ready until [`NodeMetrics::set_serving`].
+    #[expect(clippy::disallowed_methods, reason = "the process begins before its shards")]
     pub fn new(build: BuildInfo) -> Arc<NodeMetrics> {
         Arc::new(NodeMetrics {
             build,

@@ -13,6 +13,7 @@ pub(crate) struct ProcessReading {
     pub(crate) max_fds: Option<u64>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "monitoring asks, and not on a shard")]
 pub(crate) fn read() -> ProcessReading {
     let mut reading = ProcessReading::default();
     let page_bytes = rustix::param::page_size() as u64;

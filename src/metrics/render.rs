@@ -97,6 +97,7 @@ fn page_requests(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
     page.text.push_str(&error_samples.text);
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
     type Count = (&'static str, &'static str, fn(&ShardMetrics) -> &Counter);
     const COUNTERS: &[Count] = &[

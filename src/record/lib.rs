@@ -8,6 +8,8 @@
 //! Invariants: bytes from outside never panic; nothing is allocated by a count that the bytes at
 //! hand cannot hold; what decompresses is capped.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files and clocks"))]
+
 mod batch;
 mod builder;
 mod checksum;

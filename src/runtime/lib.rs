@@ -13,6 +13,8 @@
 //! between a writer and readers), `owned` (what one thread keeps where others can see it), `tcp`
 //! (what the kernel counts) and `uring` (what the kernel is told about memory).
 
+#![allow(clippy::disallowed_methods, reason = "the runtime is what the others use instead")]
+
 pub mod address;
 mod allocator;
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //!
 //! Every file is described byte by byte in `docs/storage-format.md`.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files and clocks"))]
+
 mod background_rate;
 mod directories;
 mod error;

@@ -3,6 +3,13 @@
 //!
 //! `RINGLOG_IT_IO=fallback` runs all of them without io_uring.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+
 mod addresses;
 mod administration;
 mod attacks;

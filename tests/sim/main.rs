@@ -9,6 +9,13 @@
 //! `RINGLOG_SIM_SEEDS=20000 cargo test --release --test sim`. One again, with its story:
 //! `RINGLOG_SIM_SEED=<seed> cargo test --test sim -- --nocapture one_seed`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+
 mod batches;
 mod broker;
 mod checkers;

@@ -7,6 +7,13 @@
 //!
 //! What holds: an answer belongs to the oldest request without one; nothing follows its body.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+
 mod dialogue;
 mod raw_client;
 

@@ -170,6 +170,7 @@ pub(crate) fn listen_address(config: &BrokerConfig) -> Result<SocketAddr, NodeEr
 /// a moment ago still does, while the kernel takes its rings down.
 ///
 /// The shards share their address by `SO_REUSEPORT`, which would let a second node have it too.
+#[expect(clippy::disallowed_methods, reason = "the shards have not started yet")]
 fn free_address(address: SocketAddr) -> Result<SocketAddr, NodeError> {
     let deadline = Instant::now() + ADDRESS_WAIT_MAX;
     let probe = loop {

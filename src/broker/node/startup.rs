@@ -161,6 +161,7 @@ fn advertise(shard: &Shard, address: SocketAddr) {
     shard.node.set_advertised(host, port);
 }
 
+#[expect(clippy::disallowed_methods, reason = "the kernel answers this file at once")]
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {

@@ -487,6 +487,7 @@ fn expired(batch: &Expired, after: Duration) -> ClientError {
     ClientError::Timeout { what: format!("delivering to {}{why}", batch.partition), after }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a client runs on no shard")]
 fn now_ms() -> TimestampMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as TimestampMs)

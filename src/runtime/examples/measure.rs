@@ -8,6 +8,8 @@
 //! The server's shard and the client's are two nodes of one process, on two cores. CPU time is
 //! that of the server's thread alone.
 
+#![allow(clippy::disallowed_methods, reason = "a tool beside the runtime")]
+
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;

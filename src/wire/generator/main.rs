@@ -3,6 +3,8 @@
 //! `cargo run -p ringlog-wire-generator` writes `src/wire/messages/` and `src/wire/api_key.rs`;
 //! with `--check` it writes nothing and fails if they are not what it would write.
 
+#![allow(clippy::disallowed_methods, reason = "a tool for the repository, not a node")]
+
 #[cfg(test)]
 mod conformance;
 mod emit;

@@ -275,17 +275,7 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
             prepared.outcomes[slot] = Some(outcome);
         }
     }
-    let may_write_transactions = || {
-        reader.transactional_id.is_some_and(|id| {
-            let id = text(id);
-            request.authorize(
-                shard.node.authorizer,
-                Operation::Write,
-                Resource::TransactionalId(&id),
-            )
-        })
-    };
-    if transactional && !may_write_transactions() {
+    if transactional && !may_write_transactions(shard, request, reader.transactional_id) {
         // One such batch refuses the request (`KafkaApis.handleProduceRequest`): nothing could
         // ever end the transaction that it would open.
         let refused = Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed, None);
@@ -294,6 +284,14 @@ fn prepare_all(shard: &Rc<Shard>, request: &Request) -> Result<Prepared, Answer>
         prepared.outcomes.fill(Some(refused));
     }
     Ok(prepared)
+}
+
+fn may_write_transactions(shard: &Shard, request: &Request, id: Option<&[u8]>) -> bool {
+    id.is_some_and(|id| {
+        let id = text(id);
+        let id = Resource::TransactionalId(&id);
+        request.authorize(shard.node.authorizer, Operation::Write, id)
+    })
 }
 
 /// The partitions that a request has named.

@@ -37,6 +37,7 @@ fn alter(node: &mut Node, kind: i8, name: &str, changes: &[(i8, &str, Option<&st
 type Case = (i8, &'static str, i8, &'static str, Option<&'static str>, &'static str);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn settings_are_altered_and_refused_as_kafka_does() {
     let mut node = Node::start();
     node.create(vec![with_configs(

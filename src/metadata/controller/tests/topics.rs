@@ -52,6 +52,7 @@ fn topics_are_created_as_kafka_writes_them() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refusals_of_creation_are_kafkas() {
     let mut node = Node::start();
     assert_eq!(node.create_one(topic("dump", 3, 1)), "");
