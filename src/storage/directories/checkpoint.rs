@@ -91,16 +91,24 @@ pub(crate) fn encode_epochs(entries: &[EpochEntry]) -> String {
     encode_lines(entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start_offset)))
 }
 
-/// Reads a `leader-epoch-checkpoint`.
+/// Reads a `leader-epoch-checkpoint`. One whose entries do not ascend was changed by nobody's will.
 pub(crate) fn decode_epochs(text: &str) -> Result<Vec<EpochEntry>, MalformedFile> {
-    decode_lines(text, |line| {
+    let entries = decode_lines(text, |line| {
         let (epoch, start_offset) = line.split_once(' ')?;
         let entry = EpochEntry {
             epoch: epoch.parse().ok()?,
             start_offset: start_offset.trim().parse().ok()?,
         };
         (entry.epoch >= 0 && entry.start_offset >= 0).then_some(entry)
-    })
+    })?;
+    let ascend = |pair: &[EpochEntry]| {
+        pair[0].epoch < pair[1].epoch && pair[0].start_offset < pair[1].start_offset
+    };
+    match entries.windows(2).position(|pair| !ascend(pair)) {
+        // Behind version and count.
+        Some(at) => Err(malformed(at + 4, "epochs and offsets do not ascend")),
+        None => Ok(entries),
+    }
 }
 
 /// The text of a `ringlog-fenced-ranges`: the damage, each with its segment's base offset.
@@ -234,7 +242,9 @@ mod tests {
             [EpochEntry { epoch: 0, start_offset: 0 }, EpochEntry { epoch: 3, start_offset: 9 }];
         assert_eq!(encode_epochs(&entries), "0\n2\n0 0\n3 9\n");
         assert_eq!(decode_epochs("0\n2\n0 0\n3 9\n"), Ok(entries.to_vec()));
-        assert!(decode_epochs("0\n1\n-1 0\n").is_err());
+        for bad in ["0\n1\n-1 0\n", "0\n2\n3 0\n1 9\n", "0\n2\n0 9\n1 9\n"] {
+            assert!(decode_epochs(bad).is_err(), "{bad:?}");
+        }
         let fence = Fence { position: 10, end_position: 20, first_offset: 5, end_offset: 9 };
         assert_eq!(encode_fences(&[(3, fence)]), "0\n1\n3 10 20 5 9\n");
         assert_eq!(decode_fences("0\n1\n3 10 20 5 9\n"), Ok(vec![(3, fence)]));

@@ -5,12 +5,14 @@ use std::fs;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ringlog_config::TopicConfig;
 use ringlog_runtime::WorkOwner;
 
 use crate::error::ReadError;
 use crate::observer::StorageObserver;
-use crate::testing::{Bench, append};
-use crate::tests::damage::{END, log_file, spec, with_three_segments};
+use crate::segment::batch_header::BatchHeader;
+use crate::testing::{BatchSpec, Bench, append, bytes_of, on_shard};
+use crate::tests::damage::{END, files_of, log_file, put_back, spec, with_three_segments};
 use crate::{Log, StorageError};
 
 #[derive(Default)]
@@ -148,4 +150,75 @@ fn a_directory_that_goes_is_no_fence() {
         opened.log.read(END, 10_000, 3 * END, true).await.expect("it is back");
         assert_eq!(damage.0.get(), 0);
     });
+}
+
+/// No checksum covers a base offset, and a clean start reads no more of the newest segment than its
+/// end: consumers skipped records in silence.
+#[test]
+fn a_changed_base_offset_in_the_newest_segment_is_never_delivered() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join("data");
+    on_shard(move |runtime| {
+        let path = path.clone();
+        async move {
+            let bench = Bench::new(runtime, &path, TopicConfig::default());
+            let opened = bench.open().await;
+            let spec = |seed| BatchSpec { count: 2, value_bytes: 450, seed, ..Default::default() };
+            for seed in 0..40 {
+                append(&opened.log, spec(seed)).expect("taken");
+            }
+            bench.close(opened).await;
+            let files = files_of(&bench);
+            let size = spec(0).build().len();
+            // Batches all over the segment, and every byte of their base offsets.
+            for (batch, byte) in [0, 1, 7, 20, 37, 39].into_iter().zip((0..8).cycle()) {
+                for mask in [1, 0x40] {
+                    put_back(&bench, &files);
+                    let mut damaged = files[&log_file(&bench, 0)].clone();
+                    damaged[batch * size + byte] ^= mask;
+                    damaged[batch * size + (byte + 3) % 8] ^= mask;
+                    fs::write(log_file(&bench, 0), damaged).expect("written");
+                    let opened = bench.open().await;
+                    let delivered = deliver(&bench, &opened.log, size).await;
+                    let expected: Vec<_> = (0..40).filter(|at| *at != batch as i64).collect();
+                    assert_eq!(delivered, expected, "batch {batch}, byte {byte}, {mask:x}");
+                    opened.log.pause_writer().await;
+                }
+            }
+        }
+    });
+}
+
+/// Which of the batches of two records a consumer gets, each of which says by its bytes which it
+/// is; none under the offsets of another.
+async fn deliver(bench: &Bench, log: &Log, size: usize) -> Vec<i64> {
+    let (mut offset, mut delivered) = (0, Vec::new());
+    for _ in 0..1000 {
+        if offset >= log.log_end_offset() {
+            return delivered;
+        }
+        match log.read(offset, 5_000, log.log_end_offset(), true).await {
+            Ok(read) => {
+                let bytes = bytes_of(bench, &read.pieces).await;
+                for batch in bytes.chunks_exact(size) {
+                    let header = BatchHeader::parse(batch, size as u64).expect("a batch");
+                    let sent = header.base_offset / 2;
+                    let spec = BatchSpec {
+                        count: 2,
+                        value_bytes: 450,
+                        seed: sent as u8,
+                        ..Default::default()
+                    };
+                    assert_eq!(batch[16..], spec.build()[16..], "at {}", header.base_offset);
+                    delivered.push(sent);
+                    offset = header.next_offset();
+                }
+            }
+            Err(ReadError::Corrupt { .. }) => {
+                offset = log.pass_damage(offset).expect("what is damaged is fenced");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a consumer stands at {offset}");
 }
