@@ -195,6 +195,28 @@ async fn another_nodes_directory_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read(data.path().join("meta.properties")).unwrap(), before);
 }
 
+/// With a changed bit in its id, the directory was another cluster's, and was served as that.
+#[tokio::test]
+async fn a_changed_cluster_id_is_refused() {
+    let node = Node::start();
+    node.create("mine", 1, &[]).await;
+    let data = node.stop();
+    let path = data.path().join("meta.properties");
+    let sound = std::fs::read_to_string(&path).unwrap();
+    let at = sound.find("cluster.id=").unwrap() + "cluster.id=".len() + 3;
+    let mut changed = sound.clone().into_bytes();
+    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+    std::fs::write(&path, &changed).unwrap();
+    let said = Node::start_refused(data.path(), &[]);
+    assert!(said.contains("checksum does not match") && said.contains("cluster.id"), "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), changed, "nothing is written");
+    // Who changes it by hand takes the checksum out, and it is made anew.
+    let by_hand: Vec<&str> = sound.lines().filter(|line| !line.starts_with('#')).collect();
+    std::fs::write(&path, by_hand.join("\n") + "\n").unwrap();
+    let _data = Node::start_with(data, &[]).stop();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), sound);
+}
+
 #[tokio::test]
 async fn a_directory_in_use_is_refused() {
     let node = Node::start();

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use ringlog_record::crc32c;
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::leader_epoch_cache::EpochEntry;
@@ -165,15 +166,46 @@ pub struct MetaProperties {
     pub directory_id: Option<Uuid>,
 }
 
+/// What the line with the checksum begins with, to Kafka a comment.
+const META_CHECKSUM: &str = "# ringlog.checksum=";
+
+/// The CRC-32C of the properties in a text, whatever their order, and comments between them.
+fn meta_checksum(text: &str) -> u32 {
+    let lines = text.lines().map(str::trim);
+    let mut lines: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '!'])).collect();
+    lines.sort_unstable();
+    crc32c(lines.join("\n").as_bytes())
+}
+
+/// A `meta.properties` with a checksum, if it has none yet: nothing else would tell that a bit of
+/// the cluster's id was changed.
+pub(crate) fn with_meta_checksum(text: &str) -> Option<String> {
+    let has_one = text.lines().any(|line| line.starts_with(META_CHECKSUM));
+    (!has_one).then(|| format!("{META_CHECKSUM}{:08x}\n{text}", meta_checksum(text)))
+}
+
+fn check_meta_checksum(text: &str) -> Result<(), MalformedFile> {
+    for (at, line) in text.lines().enumerate() {
+        let Some(checksum) = line.strip_prefix(META_CHECKSUM) else { continue };
+        if checksum.trim() != format!("{:08x}", meta_checksum(text)) {
+            let reason = "the checksum does not match: a value was changed. Compare cluster.id, \
+                node.id and directory.id with those of a backup or of the node's other \
+                directories; remove this line when they are right";
+            return Err(malformed(at + 1, reason));
+        }
+    }
+    Ok(())
+}
+
 /// The text of a `meta.properties`.
 pub(crate) fn encode_meta_properties(meta: &MetaProperties) -> String {
-    let mut text = String::from("#\n");
-    text.push_str(&format!("cluster.id={}\n", meta.cluster_id));
+    let mut text = format!("cluster.id={}\n", meta.cluster_id);
     if let Some(id) = meta.directory_id {
         text.push_str(&format!("directory.id={id}\n"));
     }
     text.push_str(&format!("node.id={}\nversion=1\n", meta.node_id));
-    text
+    with_meta_checksum(&text).unwrap_or(text)
 }
 
 /// Reads a `meta.properties` of version 1.
@@ -188,6 +220,7 @@ pub(crate) fn decode_meta_properties(text: &str) -> Result<MetaProperties, Malfo
             line.split_once('=').ok_or_else(|| malformed(at + 1, "\"key=value\" expected"))?;
         values.insert(key.trim(), (at + 1, value.trim()));
     }
+    check_meta_checksum(text)?;
     let get = |key: &str| {
         values.get(key).copied().ok_or_else(|| malformed(0, format!("{key} is missing")))
     };
@@ -278,5 +311,35 @@ mod tests {
         ] {
             assert!(decode_meta_properties(bad).is_err(), "{bad:?}");
         }
+    }
+
+    /// A directory with a changed bit in its cluster's id was another cluster's.
+    #[test]
+    fn a_changed_bit_in_meta_properties_changes_no_value() {
+        let meta = MetaProperties {
+            cluster_id: "AAAAAAAAAAAAAAAAAAAAAQ".to_owned(),
+            node_id: 11,
+            directory_id: Some(Uuid::METADATA_TOPIC),
+        };
+        let text = encode_meta_properties(&meta);
+        let of_kafka = "#\n#Mon Nov 23 07:54:18 UTC 2026\nnode.id=11\n\
+            directory.id=AAAAAAAAAAAAAAAAAAAAAQ\nversion=1\ncluster.id=AAAAAAAAAAAAAAAAAAAAAQ\n";
+        let adopted = with_meta_checksum(of_kafka).expect("it has none");
+        assert_eq!(with_meta_checksum(&adopted), None);
+        for text in [text, adopted] {
+            assert_eq!(decode_meta_properties(&text), Ok(meta.clone()));
+            for at in 0..text.len() {
+                for bit in 0..8 {
+                    let mut damaged = text.clone().into_bytes();
+                    damaged[at] ^= 1 << bit;
+                    let damaged = String::from_utf8_lossy(&damaged);
+                    if let Ok(read) = decode_meta_properties(&damaged) {
+                        assert_eq!(read, meta, "byte {at}, bit {bit}: {damaged}");
+                    }
+                }
+            }
+        }
+        // Kafka writes the file anew now and then, in another order and without our comment.
+        assert_eq!(decode_meta_properties(of_kafka), Ok(meta));
     }
 }

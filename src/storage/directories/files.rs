@@ -194,6 +194,7 @@ async fn claim(
     identity: &Identity,
 ) -> Result<Uuid, StorageError> {
     if let Some(id) = meta.and_then(|meta| meta.directory_id) {
+        add_checksum(runtime, &path.join(META_PROPERTIES)).await?;
         return Ok(id);
     }
     let id = random_uuid(runtime);
@@ -207,6 +208,20 @@ async fn claim(
     let written = runtime.write_file_atomic(&path, text.as_bytes()).await;
     written.map_err(StorageError::io("write", &path))?;
     Ok(id)
+}
+
+/// Gives a `meta.properties` its checksum that Kafka wrote, or an earlier version.
+async fn add_checksum(runtime: &Runtime, path: &Path) -> Result<(), StorageError> {
+    let bytes = runtime.read_file(path, CHECKPOINT_BYTES_MAX).await;
+    let bytes = bytes.map_err(StorageError::io("read", path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let Some(text) = checkpoint::with_meta_checksum(&text) else { return Ok(()) };
+    let written = runtime.write_file_atomic(path, text.as_bytes()).await;
+    match written.map_err(StorageError::io("write", path)) {
+        // There is time for that.
+        Err(error) if error.is_disk_full() => Ok(()),
+        written => written,
+    }
 }
 
 /// Whether there was a clean-shutdown marker; there is none afterwards.
