@@ -216,6 +216,27 @@ fn the_cluster_its_files_and_the_machine() {
     assert_eq!(doctor.code == 4, verdicts.contains(&"problem"), "{verdicts:?}");
 }
 
+/// What a running node writes, rolls and removes meanwhile is no damage.
+#[test]
+fn the_directory_of_a_running_node_is_verified_beside_it() {
+    let data = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let flags = ["--shards", "1", "--set", "log.retention.check.interval.ms=20"];
+    let node = Node::start_with(data.clone(), &flags);
+    let configs = "-c segment.bytes=1048576 -c retention.bytes=3000000 -c file.delete.delay.ms=0";
+    node.ringlog(&format!("topic create t {configs}")).ends_with(0);
+    let lines = "a line of a log that is not very long\n".repeat(600_000);
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(|| node.ringlog_reads("produce t", lines.as_bytes()));
+        let verify = format!("storage verify {} -q", data.path().display());
+        let mut runs = 0;
+        while runs < 3 || !producer.is_finished() {
+            local(&verify).ends_with(0);
+            runs += 1;
+        }
+        producer.join().unwrap().ends_with(0);
+    });
+}
+
 #[test]
 fn exit_codes() {
     let node = Node::start();

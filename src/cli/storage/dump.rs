@@ -198,6 +198,8 @@ fn dump(path: &Path, args: &DumpArgs, sink: &mut Sink<'_>) -> Result<(), Failure
         Kind::LeaderEpochs
         | Kind::PartitionMetadata
         | Kind::OffsetCheckpoint
+        | Kind::FencedRanges
+        | Kind::CheckedSegments
         | Kind::MetaProperties => {
             #[derive(Serialize)]
             struct TextLine {

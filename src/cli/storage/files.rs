@@ -27,6 +27,10 @@ pub(crate) enum Kind {
     OffsetCheckpoint,
     /// `meta.properties`.
     MetaProperties,
+    /// `ringlog-fenced-ranges`.
+    FencedRanges,
+    /// `ringlog-checked-segments`.
+    CheckedSegments,
     /// Known, and nothing to look into.
     Other,
     /// Not a file that Kafka or Ringlog writes.
@@ -40,13 +44,19 @@ impl Kind {
             "leader-epoch-checkpoint" => return Kind::LeaderEpochs,
             "partition.metadata" => return Kind::PartitionMetadata,
             "meta.properties" => return Kind::MetaProperties,
+            "ringlog-fenced-ranges" => return Kind::FencedRanges,
+            "ringlog-checked-segments" => return Kind::CheckedSegments,
             "recovery-point-offset-checkpoint"
             | "replication-offset-checkpoint"
             | "log-start-offset-checkpoint"
             | "cleaner-offset-checkpoint" => return Kind::OffsetCheckpoint,
-            ".lock" | ".kafka_cleanshutdown" | "quorum-state" | "bootstrap.checkpoint" => {
-                return Kind::Other;
-            }
+            ".lock"
+            | ".kafka_cleanshutdown"
+            | "quorum-state"
+            | "bootstrap.checkpoint"
+            | "ringlog-spare" => return Kind::Other,
+            name if name.starts_with("ringlog-recovery-point-") => return Kind::Other,
+            name if name.starts_with("ringlog-log-start-") => return Kind::Other,
             _ => {}
         }
         let Some((stem, suffix)) = name.split_once('.') else { return Kind::Unknown };
@@ -59,7 +69,12 @@ impl Kind {
             (Some(offset), "txnindex") => Kind::TransactionIndex(offset),
             (Some(offset), "snapshot") => Kind::ProducerSnapshot(offset),
             _ if name.starts_with("journal-") => Kind::Other,
-            _ if suffix.ends_with("deleted") || name.ends_with(".checkpoint") => Kind::Other,
+            _ if suffix.ends_with("tmp")
+                || suffix.ends_with("deleted")
+                || name.ends_with(".checkpoint") =>
+            {
+                Kind::Other
+            }
             _ => Kind::Unknown,
         }
     }
@@ -80,13 +95,21 @@ pub(crate) fn collect(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
 const DEPTH_MAX: usize = 4;
 
 fn collect_into(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    if !fs::metadata(path)?.is_dir() {
+    let metadata = match fs::metadata(path) {
+        // A running node has removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => return Ok(()),
+        metadata => metadata?,
+    };
+    if !metadata.is_dir() {
         files.push(path.to_owned());
         return Ok(());
     }
-    let mut entries = fs::read_dir(path)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<PathBuf>>>()?;
+    let mut entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => return Ok(()),
+        entries => entries?,
+    }
+    .map(|entry| entry.map(|entry| entry.path()))
+    .collect::<io::Result<Vec<PathBuf>>>()?;
     entries.sort();
     for entry in entries.iter().filter(|_| depth < DEPTH_MAX) {
         collect_into(entry, depth + 1, files)?;
@@ -107,6 +130,9 @@ mod tests {
             ("00000000000000000042.log.deleted", Kind::Other),
             ("42.log", Kind::Unknown),
             ("leader-epoch-checkpoint", Kind::LeaderEpochs),
+            ("ringlog-fenced-ranges", Kind::FencedRanges),
+            ("ringlog-recovery-point-7", Kind::Other),
+            ("ringlog-checked-segments.tmp", Kind::Other),
             ("log-start-offset-checkpoint", Kind::OffsetCheckpoint),
             ("notes.txt", Kind::Unknown),
         ] {

@@ -37,6 +37,11 @@ impl LogFile {
         Ok(LogFile { input, position: 0, length, batch: Vec::new() })
     }
 
+    /// The file's, when it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// How far it is read.
     pub(crate) fn position(&self) -> u64 {
         self.position

@@ -8,6 +8,7 @@ mod files;
 mod log_file;
 mod small_files;
 mod verify;
+mod verify_relations;
 mod verify_segment;
 
 use std::path::PathBuf;

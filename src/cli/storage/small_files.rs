@@ -153,6 +153,54 @@ pub(crate) fn offset_checkpoint(text: &str) -> Result<Vec<(TopicPartition, Offse
     lines.iter().map(|line| entry(line).ok_or_else(|| format!("the line {line:?}"))).collect()
 }
 
+/// A range of `ringlog-fenced-ranges`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FencedRange {
+    pub(crate) base_offset: Offset,
+    pub(crate) position: u64,
+    pub(crate) first_offset: Offset,
+    pub(crate) end_offset: Offset,
+}
+
+/// `ringlog-fenced-ranges`: what is known to be damaged.
+pub(crate) fn fenced_ranges(text: &str) -> Result<Vec<FencedRange>, String> {
+    let entry = |line: &&str| {
+        let numbers: Vec<i64> =
+            line.split(' ').map(|word| word.parse().ok()).collect::<Option<_>>()?;
+        let [base_offset, position, _, first_offset, end_offset] = numbers[..] else { return None };
+        let position = u64::try_from(position).ok()?;
+        Some(FencedRange { base_offset, position, first_offset, end_offset })
+    };
+    let lines = checkpoint(text)?;
+    lines.iter().map(|line| entry(line).ok_or_else(|| format!("the line {line:?}"))).collect()
+}
+
+/// `ringlog-checked-segments`: a checkpoint with a checksum in the last line.
+pub(crate) fn checked_segments(text: &str) -> Result<(), String> {
+    let (entries, last) = text.trim_end().rsplit_once('\n').ok_or("it has no checksum")?;
+    let sum = format!("crc32c {:08x}", crc32c(format!("{entries}\n").as_bytes()));
+    if last != sum {
+        return Err(format!("{last:?} where {sum:?} is expected"));
+    }
+    checkpoint(entries).map(drop)
+}
+
+/// Checks the checksum of a `meta.properties`, if it has one.
+pub(crate) fn properties_checksum(text: &str) -> Result<(), String> {
+    let stated = text.lines().find_map(|line| line.strip_prefix("# ringlog.checksum="));
+    let lines = text.lines().map(str::trim);
+    let is_property = |line: &&str| !line.is_empty() && !line.starts_with(['#', '!']);
+    let mut lines: Vec<&str> = lines.filter(is_property).collect();
+    lines.sort_unstable();
+    let sum = format!("{:08x}", crc32c(lines.join("\n").as_bytes()));
+    match stated {
+        Some(stated) if stated.trim() != sum => {
+            Err(format!("its checksum is {stated}, that of its values {sum}: one was changed"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `partition.metadata`: the topic's id.
 pub(crate) fn partition_metadata(text: &str) -> Result<Uuid, String> {
     let value = |key: &str| {

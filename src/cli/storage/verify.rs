@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{mem, thread};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ringlog_types::Offset;
@@ -11,10 +13,17 @@ use serde::Serialize;
 use super::VerifyArgs;
 use super::files::{self, Kind};
 use super::small_files;
+use super::verify_relations::Relations;
 use super::verify_segment::{self, Depth, Segment};
 use crate::exit::{FAILED, FOUND, Failure, at_path};
 use crate::output::Output;
 use crate::sizes;
+
+/// After so long, what a node had begun to write is written.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// A segment that was written to within this time may be in use.
+const LATELY: Duration = Duration::from_secs(600);
 
 /// What was found, of everything.
 #[derive(Debug, Default, Serialize)]
@@ -74,9 +83,11 @@ impl Report {
 }
 
 pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<(), Failure> {
+    // What is said of logs comes first: those of a running node then reach as far, or farther.
+    let relations = Relations::gather(&files::collect(&args.paths)?);
     let paths = files::collect(&args.paths)?;
-    let progress = progress_bar(&paths, args.quiet)?;
-    let report = verify(&paths, !args.shallow, &progress)?;
+    let progress = progress_bar(&paths, args.quiet);
+    let report = verify(&paths, relations, !args.shallow, &progress)?;
     progress.finish_and_clear();
     output.print(&report, Report::text)?;
     if report.checked == 0 {
@@ -89,20 +100,26 @@ pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<(), Failure>
     }
 }
 
-fn progress_bar(paths: &[PathBuf], quiet: bool) -> Result<ProgressBar, Failure> {
+fn progress_bar(paths: &[PathBuf], quiet: bool) -> ProgressBar {
     if quiet {
-        return Ok(ProgressBar::hidden());
+        return ProgressBar::hidden();
     }
     let mut total = 0;
     for path in paths.iter().filter(|path| matches!(Kind::of(path), Kind::Log(_))) {
-        total += fs::metadata(path).map_err(at_path(path))?.len();
+        // A running node may have removed it.
+        total += fs::metadata(path).map_or(0, |metadata| metadata.len());
     }
     let style = "{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}  {wide_msg}";
     let style = ProgressStyle::with_template(style).expect("a constant");
-    Ok(ProgressBar::new(total).with_style(style))
+    ProgressBar::new(total).with_style(style)
 }
 
-fn verify(paths: &[PathBuf], records: bool, progress: &ProgressBar) -> Result<Report, Failure> {
+fn verify(
+    paths: &[PathBuf],
+    mut relations: Relations,
+    records: bool,
+    progress: &ProgressBar,
+) -> Result<Report, Failure> {
     let mut report = Report::default();
     let newest = newest_segments(paths);
     // Where the last segment of each directory ended.
@@ -118,34 +135,83 @@ fn verify(paths: &[PathBuf], records: bool, progress: &ProgressBar) -> Result<Re
                 let may_be_active = newest.get(&dir) == Some(&base);
                 progress.set_message(path.display().to_string());
                 let depth = Depth { records, may_be_active };
-                let segment = check_segment(path, base, depth, progress).map_err(at_path(path))?;
+                let segment = check_segment(path, base, depth, progress);
+                let Some(segment) = unless_removed(path, segment)? else {
+                    relations.note_removed(path);
+                    continue;
+                };
+                relations.take_segment(path, base, segment.ends());
                 if let Some(end) = ends.get(&dir).filter(|end| base < **end) {
                     report.problem(path, format!("the segment before it ends at {end}"));
                 }
                 let end = segment.end_offset.unwrap_or(base);
                 ends.insert(dir, end);
-                take_segment(&mut report, path, segment)?;
+                take_segment(&mut report, path, segment);
             }
+            Kind::FencedRanges => take_fences(&mut report, path),
             Kind::OffsetIndex(base) | Kind::TimeIndex(base) | Kind::TransactionIndex(base) => {
                 let log = path.with_file_name(format!("{base:020}.log"));
-                if !log.exists() {
-                    report.problem(path, "it has no .log");
+                if !path.exists() {
+                    // A running node has removed it, or gave it another name.
+                } else if !log.exists() {
+                    // A node that removes a segment begins with the `.log`.
+                    thread::sleep(SECOND_LOOK);
+                    if path.exists() && !log.exists() {
+                        report.problem(path, "it has no .log");
+                    }
                 } else if checked.insert(log.clone()) {
                     // An index is checked against its log, also where it was named alone.
                     let depth = Depth { records, may_be_active: true };
                     let segment = check_segment(&log, base, depth, progress);
-                    take_segment(&mut report, &log, segment.map_err(at_path(&log))?)?;
+                    if let Some(segment) = unless_removed(&log, segment)? {
+                        take_segment(&mut report, &log, segment);
+                    }
                 }
             }
             Kind::Unknown => report.unknown.push(path.display().to_string()),
             kind => {
-                if let Err(reason) = check_small(path, kind) {
+                if let Err(reason) = check_small(path, kind)
+                    && path.exists()
+                {
                     report.problem(path, reason);
                 }
             }
         }
     }
+    for (path, problem) in relations.judge() {
+        report.problem(&path, problem);
+    }
     Ok(report)
+}
+
+/// What came of a segment, unless a running node has removed it meanwhile.
+fn unless_removed(
+    path: &Path,
+    segment: std::io::Result<Segment>,
+) -> Result<Option<Segment>, Failure> {
+    match segment {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.exists() => Ok(None),
+        segment => segment.map(Some).map_err(at_path(path)),
+    }
+}
+
+/// What is known to be damaged is so, also where nothing is left that could be checked.
+fn take_fences(report: &mut Report, path: &Path) {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string());
+    match text.and_then(|text| small_files::fenced_ranges(&text)) {
+        Ok(ranges) => {
+            for range in ranges {
+                let log = path.with_file_name(format!("{:020}.log", range.base_offset));
+                let (first, end) = (range.first_offset, range.end_offset);
+                let problem = format!(
+                    "@{}: offsets {first} to {end} (exclusive) are fenced off: they were damaged",
+                    range.position
+                );
+                report.problem(&log, problem);
+            }
+        }
+        Err(reason) => report.problem(path, reason),
+    }
 }
 
 /// The base offset of the last segment of every directory.
@@ -166,28 +232,62 @@ fn check_segment(
     depth: Depth,
     progress: &ProgressBar,
 ) -> std::io::Result<Segment> {
-    let mut segment = verify_segment::check_log(path, base, depth, |bytes| progress.inc(bytes))?;
-    let index = path.with_extension("index");
-    if index.exists() {
-        segment.check_offset_index(&index, base)?;
-    }
-    let index = path.with_extension("timeindex");
-    if index.exists() {
-        segment.check_time_index(&index, base)?;
+    let mut segment = loop {
+        match check_once(path, base, depth, |bytes| progress.inc(bytes)) {
+            // A running node has cut off the space that it had prepared.
+            Err(error) if is_cut(&error) && was_written_lately(path) => thread::sleep(SECOND_LOOK),
+            segment => break segment?,
+        }
+    };
+    if !segment.problems.is_empty() && was_written_lately(path) {
+        // A running node may have been in the middle of a write. What it had not finished is
+        // whole a moment later, and what is damaged is not.
+        thread::sleep(SECOND_LOOK);
+        let again = check_once(path, base, depth, |_| {})?;
+        let before = mem::replace(&mut segment, again).problems;
+        segment.problems.retain(|problem| before.contains(problem));
     }
     Ok(segment)
 }
 
-fn take_segment(report: &mut Report, path: &Path, segment: Segment) -> Result<(), Failure> {
+fn is_cut(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::UnexpectedEof
+}
+
+fn was_written_lately(path: &Path) -> bool {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    // In the future, if the clock was set back.
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|ago| ago < LATELY))
+}
+
+fn check_once(
+    path: &Path,
+    base: Offset,
+    depth: Depth,
+    progress: impl FnMut(u64),
+) -> std::io::Result<Segment> {
+    // A running node writes an index later than the batches that it names.
+    let [offsets, times] =
+        ["index", "timeindex"].map(|suffix| fs::read(path.with_extension(suffix)).ok());
+    let mut segment = verify_segment::check_log(path, base, depth, progress)?;
+    if let Some(offsets) = offsets {
+        segment.check_offset_index(&offsets, base);
+    }
+    if let Some(times) = times {
+        segment.check_time_index(&times, base);
+    }
+    Ok(segment)
+}
+
+fn take_segment(report: &mut Report, path: &Path, segment: Segment) {
     report.segments += 1;
     report.batches += segment.batches;
     report.records += segment.records;
     report.padding_bytes += segment.padding_bytes;
-    report.bytes += fs::metadata(path).map_err(at_path(path))?.len();
+    report.bytes += segment.bytes;
     for problem in segment.problems {
         report.problem(path, problem);
     }
-    Ok(())
 }
 
 fn check_small(path: &Path, kind: Kind) -> Result<(), String> {
@@ -209,7 +309,9 @@ fn check_small(path: &Path, kind: Kind) -> Result<(), String> {
             text if text.is_empty() => Ok(()),
             text => small_files::offset_checkpoint(&text).map(drop),
         },
+        Kind::CheckedSegments => small_files::checked_segments(&text()?),
         Kind::MetaProperties => {
+            small_files::properties_checksum(&text()?)?;
             let properties = small_files::properties(&text()?);
             let has = |key: &str| properties.iter().any(|(name, _)| name == key);
             let missing = ["version", "cluster.id", "node.id"].into_iter().find(|key| !has(key));
@@ -222,6 +324,7 @@ fn check_small(path: &Path, kind: Kind) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use ringlog_record::{BatchBuilder, Compression, patch};
+    use ringlog_types::Uuid;
 
     use super::*;
 
@@ -259,7 +362,8 @@ mod tests {
         damage(&mut bytes);
         fs::write(&path, bytes).unwrap();
         let paths = files::collect(&[dir.path().to_owned()]).unwrap();
-        let report = verify(&paths, true, &ProgressBar::hidden()).unwrap();
+        let report =
+            verify(&paths, Relations::gather(&paths), true, &ProgressBar::hidden()).unwrap();
         let text = report.text();
         match expected {
             "" => assert!(report.problems.is_empty(), "{text}"),
@@ -275,7 +379,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         partition(dir.path());
         let paths = files::collect(&[dir.path().to_owned()]).unwrap();
-        let report = verify(&paths, true, &ProgressBar::hidden()).unwrap();
+        let report =
+            verify(&paths, Relations::gather(&paths), true, &ProgressBar::hidden()).unwrap();
         assert!(report.problems.is_empty(), "{}", report.text());
         assert_eq!((report.segments, report.batches, report.records), (2, 3, 30));
         assert_eq!(report.padding_bytes, 4096);
@@ -287,7 +392,8 @@ mod tests {
         partition(dir.path());
         let index = dir.path().join("00000000000000000000.index");
         let time_index = dir.path().join("00000000000000000000.timeindex");
-        let check = || verify(&[index.clone(), time_index.clone()], true, &ProgressBar::hidden());
+        let paths = [index.clone(), time_index.clone()];
+        let check = || verify(&paths, Relations::gather(&paths), true, &ProgressBar::hidden());
         let report = check().unwrap();
         assert!(report.problems.is_empty(), "{}", report.text());
         assert_eq!((report.files, report.checked, report.segments), (2, 2, 1));
@@ -330,5 +436,84 @@ mod tests {
         check("leader-epoch-checkpoint", |bytes| bytes[2] = b'5', "are announced");
         check("00000000000000000020.snapshot", |bytes| bytes.extend([0; 20]), "version 0");
         check("00000000000000000000.index", |bytes| bytes.resize(1024, 0), "");
+    }
+
+    /// A log directory with one partition, whose files are as they should be.
+    fn log_directory() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs-0");
+        fs::create_dir(&logs).unwrap();
+        partition(&logs);
+        for name in ["recovery-point-offset-checkpoint", "replication-offset-checkpoint"] {
+            fs::write(dir.path().join(name), "0\n1\nlogs 0 30\n").unwrap();
+        }
+        let id = Uuid::from_u128(7);
+        fs::write(logs.join("partition.metadata"), format!("version: 0\ntopic_id: {id}\n"))
+            .unwrap();
+        let meta = "# ringlog.checksum=a19349ac\ncluster.id=c\nnode.id=1\nversion=1\n";
+        fs::write(dir.path().join("meta.properties"), meta).unwrap();
+        fs::write(logs.join("ringlog-recovery-point-1"), "30\n").unwrap();
+        (dir, logs)
+    }
+
+    fn problems_of(dir: &Path) -> Vec<String> {
+        let paths = files::collect(&[dir.to_owned()]).unwrap();
+        let report =
+            verify(&paths, Relations::gather(&paths), true, &ProgressBar::hidden()).unwrap();
+        assert!(report.unknown.is_empty(), "{}", report.text());
+        report.problems.into_iter().map(|problem| problem.problem).collect()
+    }
+
+    /// Each of these passed as no damage: every file alone is as it should be.
+    #[test]
+    fn files_that_do_not_fit_together_are_problems() {
+        let (dir, logs) = log_directory();
+        assert_eq!(problems_of(dir.path()), [""; 0]);
+        let check = |path: &str, text: &str, expected: &str| {
+            let (dir, _) = log_directory();
+            fs::write(dir.path().join(path), text).unwrap();
+            let problems = problems_of(dir.path());
+            assert!(matches!(&problems[..], [one] if one.contains(expected)), "{problems:?}");
+        };
+        let recovery_points = "recovery-point-offset-checkpoint";
+        check(recovery_points, "0\n1\nlogs 0 31\n", "whose log ends at 30");
+        check("log-start-offset-checkpoint", "0\n1\nlogs 0 99\n", "a log start of 99");
+        check("logs-0/leader-epoch-checkpoint", "0\n2\n0 0\n1 40\n", "an epoch that begins at 40");
+        let meta = "# ringlog.checksum=a19349ac\ncluster.id=d\nnode.id=1\nversion=1\n";
+        check("meta.properties", meta, "one was changed");
+        let fences = "0\n1\n0 77 99 4 9\n";
+        check("logs-0/ringlog-fenced-ranges", fences, "offsets 4 to 9 (exclusive) are fenced off");
+        check("logs-0/ringlog-checked-segments", "0\n0\ncrc32c 00000000\n", "is expected");
+        // A segment between two others is gone, and nothing of it is left.
+        let last = logs.join("00000000000000000020.log");
+        let batch = fs::read(&last).unwrap();
+        let mut moved = batch.clone();
+        patch::set_base_offset(&mut moved, 30);
+        fs::write(logs.join("00000000000000000030.log"), moved).unwrap();
+        fs::remove_file(&last).unwrap();
+        let problems = problems_of(dir.path());
+        let missing = "offsets 20 to 30 (exclusive) are missing before it";
+        assert_eq!(problems, [missing]);
+        // Compaction leaves gaps: Kafka says of which partitions.
+        fs::write(dir.path().join("cleaner-offset-checkpoint"), "0\n1\nlogs 0 30\n").unwrap();
+        assert_eq!(problems_of(dir.path()), [""; 0]);
+    }
+
+    /// The last batch of an active segment may be half written at the moment it is read.
+    #[test]
+    fn what_is_being_written_is_looked_at_twice() {
+        let (dir, logs) = log_directory();
+        let path = logs.join("00000000000000000020.log");
+        let whole = fs::read(&path).unwrap();
+        let mut torn = whole.clone();
+        torn[100] ^= 1;
+        fs::write(&path, &torn).unwrap();
+        assert_eq!(problems_of(dir.path()).len(), 1, "it stays so");
+        let writer = thread::spawn(move || {
+            thread::sleep(SECOND_LOOK / 4);
+            fs::write(&path, &whole).unwrap();
+        });
+        assert_eq!(problems_of(dir.path()), [""; 0]);
+        writer.join().unwrap();
     }
 }

@@ -1,6 +1,5 @@
 //! Checks one segment: its log, and its indexes against the log.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use ringlog_types::{Offset, TimestampMs};
 
 use super::log_file::{LogFile, Next};
 use super::small_files;
+use super::verify_relations::SegmentEnds;
 
 /// What the index checks need to know of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +29,12 @@ pub(super) struct Segment {
     pub(super) batches: u64,
     pub(super) records: u64,
     pub(super) padding_bytes: u64,
+    /// Of the file, when it was opened.
+    pub(super) bytes: u64,
     /// The offset after the last record; `None` when there is none.
     pub(super) end_offset: Option<Offset>,
+    /// Offsets are missing between two batches, as compaction leaves them.
+    pub(super) has_gaps: bool,
     pub(super) problems: Vec<String>,
 }
 
@@ -51,7 +55,7 @@ pub(super) fn check_log(
     mut progress: impl FnMut(u64),
 ) -> io::Result<Segment> {
     let mut log = LogFile::open(path)?;
-    let mut segment = Segment::default();
+    let mut segment = Segment { bytes: log.length(), ..Segment::default() };
     let mut next_offset = base_offset;
     let mut max_timestamp = -1;
     loop {
@@ -78,6 +82,7 @@ pub(super) fn check_log(
                     let text = format!("@{position}: batch {first}..{last}: {reason}");
                     segment.problems.push(text);
                 }
+                segment.has_gaps |= batch.base_offset() > next_offset;
                 max_timestamp = max_timestamp.max(batch.max_timestamp());
                 let base_offset = batch.base_offset();
                 let last_offset = span_end;
@@ -112,6 +117,12 @@ fn check_records(batch: &BatchView<'_>) -> Result<(), BatchError> {
 }
 
 impl Segment {
+    /// What others of the log are compared with.
+    pub(super) fn ends(&self) -> SegmentEnds {
+        let (end_offset, has_gaps) = (self.end_offset, self.has_gaps);
+        SegmentEnds { end_offset, has_gaps, is_damaged: !self.problems.is_empty() }
+    }
+
     /// The batch that holds `offset`.
     fn span_of(&self, offset: Offset) -> Option<&Span> {
         let place = self.spans.partition_point(|span| span.last_offset < offset);
@@ -119,12 +130,12 @@ impl Segment {
     }
 
     /// Every entry must ascend and name the start of the batch that holds its offset.
-    pub(super) fn check_offset_index(&mut self, path: &Path, base: Offset) -> io::Result<()> {
-        let entries = match small_files::offset_index(base, &fs::read(path)?) {
+    pub(super) fn check_offset_index(&mut self, file: &[u8], base: Offset) {
+        let entries = match small_files::offset_index(base, file) {
             Ok((entries, _)) => entries,
             Err(reason) => {
                 self.problems.push(format!("offset index: {reason}"));
-                return Ok(());
+                return;
             }
         };
         let mut before: Option<small_files::IndexEntry> = None;
@@ -142,20 +153,19 @@ impl Segment {
                 let text = format!("offset index: offset {offset} @{position}: {why}");
                 self.problems.push(text);
                 // What follows a wrong entry is wrong too, most likely.
-                return Ok(());
+                return;
             }
             before = Some(entry);
         }
-        Ok(())
     }
 
     /// Every entry must ascend and give the largest time up to its offset.
-    pub(super) fn check_time_index(&mut self, path: &Path, base: Offset) -> io::Result<()> {
-        let entries = match small_files::time_index(base, &fs::read(path)?) {
+    pub(super) fn check_time_index(&mut self, file: &[u8], base: Offset) {
+        let entries = match small_files::time_index(base, file) {
             Ok((entries, _)) => entries,
             Err(reason) => {
                 self.problems.push(format!("time index: {reason}"));
-                return Ok(());
+                return;
             }
         };
         let mut before: Option<small_files::TimeEntry> = None;
@@ -177,8 +187,7 @@ impl Segment {
             };
             let (time, offset) = (entry.timestamp, entry.offset);
             self.problems.push(format!("time index: time {time} offset {offset}: {why}"));
-            return Ok(());
+            return;
         }
-        Ok(())
     }
 }
