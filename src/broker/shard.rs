@@ -99,8 +99,7 @@ impl Shard {
         let metrics = node.metrics.shard(rt.shard().0);
         rt.watch_turns(Rc::new(TurnMetrics::new(rt.clone(), metrics.clone())));
         let storage = StorageShard::new(rt.clone(), storage);
-        storage
-            .set_observer(Rc::new(StorageMetrics { metrics: metrics.clone(), node: node.clone() }));
+        storage.set_observer(Rc::new(StorageMetrics::new(metrics.clone(), node.clone())));
         let replicas = Replicas::new(rt.clone(), shards, node.clone(), metrics.clone(), storage);
         let memory = RequestMemory::new(request_bytes);
         let network =

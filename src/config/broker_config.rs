@@ -54,6 +54,10 @@ pub struct BrokerConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// `ringlog.recovery.checkpoint.bytes`.
     pub recovery_checkpoint_bytes: u64,
+    /// `ringlog.scrub.interval.ms`.
+    pub scrub_interval_ms: i64,
+    /// `ringlog.scrub.megabytes.per.second`.
+    pub scrub_megabytes_per_second: u64,
     /// `ringlog.tail.cache.bytes`.
     pub tail_cache_bytes: usize,
     /// `ringlog.unflushed.bytes.max`.
@@ -198,6 +202,11 @@ impl BrokerConfig {
                 .transpose()?
                 .map(|bytes| bytes as u64),
             recovery_checkpoint_bytes: size("ringlog.recovery.checkpoint.bytes")? as u64,
+            scrub_interval_ms: layers.long("ringlog.scrub.interval.ms")?,
+            scrub_megabytes_per_second: layers
+                .int("ringlog.scrub.megabytes.per.second")?
+                .unsigned_abs()
+                .into(),
             tail_cache_bytes: size("ringlog.tail.cache.bytes")?,
             unflushed_bytes_max: size("ringlog.unflushed.bytes.max")?,
             request_memory_bytes: size("ringlog.request.memory.bytes")?,

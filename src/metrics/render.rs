@@ -126,6 +126,10 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         ("ringlog_damage_passed_total", "Reads that went on behind damaged records.", |s| {
             &s.damage_passed
         }),
+        ("ringlog_scrub_checked_bytes_total", "Bytes read by the scrub.", |s| &s.scrubbed_bytes),
+        ("ringlog_scrub_damage_found_total", "Segments the scrub found damaged.", |s| {
+            &s.scrub_damage_found
+        }),
         ("ringlog_appended_bytes_total", "Bytes of batches appended.", |s| &s.bytes_appended),
         ("ringlog_written_bytes_total", "Bytes written to segments.", |s| &s.bytes_written),
         ("ringlog_flushed_bytes_total", "Bytes made durable.", |s| &s.bytes_flushed),
@@ -176,6 +180,13 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
     for shard in shards {
         let number = shard.shard.to_string();
         page.histogram(turns, &[("shard", &number)], &shard.turns.read());
+    }
+    let unchecked = "ringlog_scrub_longest_unchecked_seconds";
+    page.head(unchecked, "gauge", "Age of the oldest last check of a finished segment.");
+    for shard in shards {
+        let number = shard.shard.to_string();
+        let seconds = shard.longest_unchecked_ms.get() as f64 / 1e3;
+        page.sample(unchecked, &[("shard", &number)], seconds);
     }
     let longest = "ringlog_shard_turn_max_seconds";
     page.head(longest, "gauge", "The longest turn since the start.");

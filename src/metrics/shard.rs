@@ -51,6 +51,12 @@ pub struct ShardMetrics {
     pub damage_found: Counter,
     /// Reads that went on behind damaged records.
     pub damage_passed: Counter,
+    /// Bytes that the scrub has read.
+    pub scrubbed_bytes: Counter,
+    /// Segments in which the scrub found damage.
+    pub scrub_damage_found: Counter,
+    /// How long the segment that was not checked for longest was not, in milliseconds.
+    pub longest_unchecked_ms: Gauge,
     /// Bytes of batches appended to logs.
     pub bytes_appended: Counter,
     /// Bytes written to segments, padding and zeros ahead of their end included.
@@ -106,6 +112,9 @@ impl ShardMetrics {
             fetches_parked_total: Counter::default(),
             damage_found: Counter::default(),
             damage_passed: Counter::default(),
+            scrubbed_bytes: Counter::default(),
+            scrub_damage_found: Counter::default(),
+            longest_unchecked_ms: Gauge::default(),
             bytes_appended: Counter::default(),
             bytes_written: Counter::default(),
             bytes_flushed: Counter::default(),

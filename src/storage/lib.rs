@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at files and clocks"))]
 
 mod background_rate;
+mod checked_segments;
 mod directories;
 mod error;
 mod index;
@@ -22,6 +23,7 @@ mod observer;
 mod producers;
 mod read;
 mod recovery;
+mod scrub;
 mod segment;
 mod shard;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use producers::describe::DescribedProducer;
 pub use read::{LogRead, ReadPlan};
 pub use recovery::open::OpenHint;
 pub use recovery::walk::{Cut, Fenced, RecoveryReport};
+pub use scrub::Scrub;
 pub use segment::Fence;
 pub use segment::scan::ScanWork;
 pub use shard::{StorageOptions, StorageShard};

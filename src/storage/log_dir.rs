@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use ringlog_types::Uuid;
 
+use crate::background_rate::BackgroundRate;
 use crate::error::StorageError;
 
 /// A log directory. Made by [`crate::LogDirs::open`].
@@ -31,6 +32,7 @@ pub struct LogDir {
     total_bytes: AtomicU64,
     /// Whether its files are read by page where they can be; known when the first one was.
     reads_by_page: OnceLock<bool>,
+    scrub_rate: BackgroundRate,
 }
 
 impl LogDir {
@@ -48,7 +50,13 @@ impl LogDir {
             available_bytes: AtomicU64::new(u64::MAX),
             total_bytes: AtomicU64::new(0),
             reads_by_page: OnceLock::new(),
+            scrub_rate: BackgroundRate::default(),
         }
+    }
+
+    /// How fast the scrub reads, on all shards together.
+    pub fn scrub_rate(&self) -> &BackgroundRate {
+        &self.scrub_rate
     }
 
     pub(crate) fn reads_by_page(&self) -> &OnceLock<bool> {

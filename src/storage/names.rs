@@ -36,6 +36,9 @@ pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 /// Damage that was found in a partition; Ringlog's own, which Kafka passes over.
 pub(crate) const FENCED_RANGES: &str = "ringlog-fenced-ranges";
 
+/// When the scrub checked each segment of a partition; Ringlog's own.
+pub(crate) const CHECKED_SEGMENTS: &str = "ringlog-checked-segments";
+
 /// The name of the segment file that starts at `base_offset`: 20 digits and a suffix.
 pub(crate) fn segment_file(base_offset: Offset, suffix: &str) -> String {
     format!("{base_offset:020}.{suffix}")

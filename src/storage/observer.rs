@@ -43,6 +43,16 @@ pub trait StorageObserver {
     /// A consumer went on behind damaged records.
     fn damage_passed(&self) {}
 
+    /// The scrub is about to read so many bytes.
+    fn scrubbed(&self, bytes: u64) {}
+
+    /// The scrub found damage that nobody had met before it.
+    fn scrub_found_damage(&self) {}
+
+    /// Of the segments that the scrub looks after in a directory, by its place in `log.dirs`, one
+    /// waits for its check, or has been checked, for so long, and no other for longer.
+    fn longest_unchecked(&self, dir_index: usize, age_ms: i64) {}
+
     /// A log's recovery point moved on: its checkpoint file could be written again.
     fn recovery_point_moved(&self) {}
 

@@ -1,12 +1,14 @@
 //! Records that a disk changed: everything else is served, and what is missing is said.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use ringlog_client::{OffsetSpec, ProducerSettings};
 use ringlog_types::{ErrorCode, TopicPartition};
 use ringlog_wire::messages::fetch_response::FetchResponse;
 
-use crate::node::{Node, texts, values};
+use crate::metrics::{get, sum};
+use crate::node::{Node, PATIENCE, free_address, texts, values};
 use crate::raw_client::{RawClient, fetch, from_offset};
 
 /// A consumer got CORRUPT_MESSAGE at damaged records for ever.
@@ -86,4 +88,40 @@ async fn nothing_empty_takes_the_place_of_a_partition_whose_id_is_damaged() {
     fs::write(&metadata, sound).unwrap();
     let node = Node::start_with(data, &["--shards", "1"]);
     assert_eq!(texts(&node.consume("t", 0, 0).await), sent);
+}
+
+/// Where nobody reads, nobody finds a changed payload; and who reads it has only its own check.
+#[tokio::test]
+async fn the_scrub_fences_what_rots_in_a_finished_segment() {
+    let node = Node::start();
+    node.create("t", 1, &[("segment.bytes", "1048576")]).await;
+    let sent = values(3_000, 1_000);
+    for part in sent.chunks(100) {
+        node.produce("t", 0, part, ProducerSettings::default()).await;
+    }
+    let log = node.partition_dir("t-0").join("00000000000000000000.log");
+    let data = node.stop();
+    let mut bytes = fs::read(&log).unwrap();
+    let lost = u32::from_be_bytes(bytes[57..61].try_into().unwrap()) as usize;
+    bytes[500] ^= 4;
+    fs::write(&log, bytes).unwrap();
+    let admin = free_address();
+    let flags = ["--shards", "1", "--admin", &admin.to_string()];
+    let node = Node::start_with(data, &flags);
+    let deadline = Instant::now() + PATIENCE;
+    let page = loop {
+        let page = get(admin, "/metrics").1;
+        if sum(&page, "ringlog_scrub_damage_found_total") >= 1.0 {
+            break page;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(sum(&page, "ringlog_scrub_checked_bytes_total") > 0.0);
+    assert_eq!(sum(&page, "ringlog_damage_found_total"), 1.0);
+    assert_eq!(texts(&node.consume("t", 0, 0).await), sent[lost..]);
+    // The next start knows.
+    let node = Node::start_with(node.kill(), &flags);
+    assert_eq!(texts(&node.consume("t", 0, 0).await), sent[lost..]);
+    assert_eq!(sum(&get(admin, "/metrics").1, "ringlog_scrub_damage_found_total"), 0.0);
 }

@@ -8,6 +8,7 @@ use ringlog_runtime::sim::{DiskModel, NodeId, PlantedBug, Prng, SimOptions, Simu
 use ringlog_storage::StorageOptions;
 
 use crate::faults::{self, Fault};
+use crate::from_environment;
 use crate::kafka_files;
 use crate::model::{LogModel, Producer, Shared};
 use crate::workload;
@@ -66,6 +67,8 @@ pub(crate) struct Plan {
     pub recreate: bool,
     /// Ends are cut off now and then, as a follower does.
     pub truncate: bool,
+    /// Sealed segments are checked all the time.
+    pub scrub: bool,
     pub rounds: Vec<Round>,
 }
 
@@ -101,6 +104,7 @@ impl Plan {
             segment_ms: *p.pick(&[i64::MAX, i64::MAX, 10, 40]),
             recreate: p.chance(0.3),
             rounds: (0..rounds).map(|i| faults::draw_round(p, i + 1 == rounds)).collect(),
+            scrub: from_environment("RINGLOG_SIM_SCRUB").is_some(),
             truncate: p.chance(0.4) && has_truncations(),
         }
     }

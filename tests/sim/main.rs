@@ -7,7 +7,8 @@
 //!
 //! `cargo test` runs a few hundred histories. For many:
 //! `RINGLOG_SIM_SEEDS=20000 cargo test --release --test sim`. One again, with its story:
-//! `RINGLOG_SIM_SEED=<seed> cargo test --test sim -- --nocapture one_seed`.
+//! `RINGLOG_SIM_SEED=<seed> cargo test --test sim -- --nocapture one_seed`; with
+//! `RINGLOG_SIM_SCRUB=1` if it was one with a scrub.
 
 #![allow(
     clippy::disallowed_methods,
@@ -38,7 +39,7 @@ const SEEDS: u64 = 300;
 /// The test that replays one of them.
 const ONE_SEED: &str = "one_seed";
 
-fn from_environment(variable: &str) -> Option<u64> {
+pub(crate) fn from_environment(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|number| number.parse().ok())
 }
 
@@ -51,6 +52,14 @@ fn seeds(count: u64) -> Range<u64> {
 #[test]
 fn histories_keep_every_promise() {
     runner::run_all(seeds(SEEDS), ONE_SEED, |seed| history::run(seed, &Plan::from_seed(seed)));
+}
+
+/// The same while the scrub reads what is sealed, beside retention, truncation and crashes.
+#[test]
+fn histories_with_a_scrub_keep_every_promise() {
+    runner::run_all(seeds(SEEDS / 3), ONE_SEED, |seed| {
+        history::run(seed, &Plan { scrub: true, ..Plan::from_seed(seed) })
+    });
 }
 
 #[test]

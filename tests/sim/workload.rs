@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringlog_config::Flush;
 use ringlog_runtime::sim::Prng;
 use ringlog_runtime::{JoinHandle, Mesh, Runtime};
-use ringlog_storage::{AppendError, AppendOrigin, Log, LogDirs, OpenedDirs, StorageError};
+use ringlog_storage::{AppendError, AppendOrigin, Log, LogDirs, OpenedDirs, Scrub, StorageError};
 
 use crate::batches::{self, Sender};
 use crate::checkers;
@@ -21,6 +21,11 @@ use crate::opening;
 
 /// How long a stop waits for what is in work.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The scrub's, in bytes a second: a segment takes some milliseconds.
+const SCRUB_RATE: u64 = 50_000_000;
+/// A round of the scrub takes a minute: most of what it checks was sealed just before.
+const SCRUB_INTERVAL_MS: i64 = 5;
 
 /// One log, and what its tasks work with.
 #[derive(Clone)]
@@ -121,6 +126,9 @@ pub(crate) async fn run(rt: Runtime, _mesh: Mesh<()>, shared: Shared, plan: Rc<P
         }
         tasks.push(rt.spawn(checkers::read_at_random(bench.clone())));
         tasks.push(rt.spawn(keep_house(bench.clone())));
+        if plan.scrub {
+            tasks.push(rt.spawn(scrub(bench.clone())));
+        }
     }
     tasks.push(rt.spawn(checkpoint(benches.clone(), dirs.dirs.clone())));
     wait_for_tasks(&rt, &shared, tasks).await;
@@ -316,6 +324,18 @@ async fn keep_house(bench: Bench) {
             return;
         }
         bench.note_promises();
+    }
+}
+
+/// Checks what is sealed, again and again.
+async fn scrub(bench: Bench) {
+    let dir = bench.log.dir().clone();
+    dir.scrub_rate().set_bytes_per_second(SCRUB_RATE);
+    let scrub = Scrub::new(bench.log.storage_shard(), &dir, SCRUB_INTERVAL_MS);
+    while !bench.is_ending() {
+        if !scrub.step(|| vec![bench.log.clone()]).await {
+            bench.pause(bench.plan.housekeeping_micros).await;
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a node does by itself while it runs: retention, checkpoints, snapshots of the metadata,
-//! watching free space.
+//! What a node does by itself while it runs: retention, the scrub, checkpoints, snapshots of the
+//! metadata, watching free space.
 //!
 //! Every shard looks after its own logs; shard 0 writes the checkpoints of all of them.
 
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ringlog_storage::{CheckpointFile, LogDirs};
+use ringlog_storage::{CheckpointFile, LogDirs, Scrub};
 
 use crate::checkpoints;
 use crate::coordinators::GROUP_TOPIC;
@@ -22,6 +22,8 @@ use crate::shared::CONTROLLER_SHARD;
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether each disk takes what is to be written.
 const DISK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is looked whether a segment is to be checked.
+const SCRUB_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether the metadata needs a snapshot.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often recovery points are written while they move: a crash leaves what was written since to
@@ -38,6 +40,10 @@ pub(crate) fn start(shard: &Rc<Shard>) {
     shard.rt.spawn(sweep_connections(shard.clone()));
     shard.rt.spawn(coordinators(shard.clone()));
     shard.rt.spawn(watch_disks(shard.clone()));
+    for dir in shard.node.directories().iter() {
+        let scrub = Scrub::new(&shard.replicas.storage, dir, shard.node.config.scrub_interval_ms);
+        shard.rt.spawn(scrub_directory(shard.clone(), scrub, dir.index()));
+    }
     if shard.id() == CONTROLLER_SHARD {
         shard.rt.spawn(write_checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
@@ -107,6 +113,21 @@ async fn retention(shard: Rc<Shard>) {
                 Ok(_) => {}
                 Err(error) => tracing::error!(partition = %name, %error, "retention failed"),
             }
+        }
+    }
+}
+
+/// Has the finished segments of a directory checked, one after the other, for ever.
+async fn scrub_directory(shard: Rc<Shard>, scrub: Scrub, dir_index: usize) {
+    let logs = || {
+        let partitions = shard.replicas.topics.local_partitions().into_iter();
+        let open = partitions.filter(|partition| !partition.is_offline());
+        let logs = open.map(|partition| partition.log.clone());
+        logs.filter(|log| log.dir().index() == dir_index).collect()
+    };
+    while !shard.network.is_stopping() {
+        if !scrub.step(logs).await {
+            shard.rt.sleep(SCRUB_INTERVAL).await;
         }
     }
 }

@@ -46,6 +46,7 @@ pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<Sock
         shard.node.metrics.set_unready("log.dirs", &error.to_string());
     }
     directories.set_reserve_bytes(config.disk_reserve_bytes);
+    directories.set_scrub_rate(config.scrub_megabytes_per_second * 1_000_000);
     directories.check_space(&shard.rt).await;
     let clean = directories.iter().all(|dir| dir.was_clean());
     shard.node.set_directories(directories);

@@ -1,5 +1,7 @@
 //! From what a shard's logs tell to what its metrics count, and to the checkpoints.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,8 +13,15 @@ use crate::shared::NodeState;
 
 /// Counts the work of one shard's storage.
 pub(crate) struct StorageMetrics {
-    pub(crate) metrics: Arc<ShardMetrics>,
-    pub(crate) node: Arc<NodeState>,
+    metrics: Arc<ShardMetrics>,
+    node: Arc<NodeState>,
+    longest_unchecked_ms: RefCell<BTreeMap<usize, i64>>,
+}
+
+impl StorageMetrics {
+    pub(crate) fn new(metrics: Arc<ShardMetrics>, node: Arc<NodeState>) -> StorageMetrics {
+        StorageMetrics { metrics, node, longest_unchecked_ms: RefCell::default() }
+    }
 }
 
 impl StorageObserver for StorageMetrics {
@@ -47,6 +56,21 @@ impl StorageObserver for StorageMetrics {
 
     fn damage_passed(&self) {
         self.metrics.damage_passed.increment();
+    }
+
+    fn scrubbed(&self, bytes: u64) {
+        self.metrics.scrubbed_bytes.add(bytes);
+    }
+
+    fn scrub_found_damage(&self) {
+        self.metrics.scrub_damage_found.increment();
+    }
+
+    fn longest_unchecked(&self, dir_index: usize, age_ms: i64) {
+        let mut ages = self.longest_unchecked_ms.borrow_mut();
+        ages.insert(dir_index, age_ms);
+        let longest_ms = ages.values().max().copied().unwrap_or(0);
+        self.metrics.longest_unchecked_ms.set(longest_ms);
     }
 
     fn recovery_point_moved(&self) {

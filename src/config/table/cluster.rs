@@ -116,6 +116,14 @@ rows! {
         AtLeast(1_048_576), Low, ReadOnly, Honoured,
         "Bytes written to a log after which its recovery point is moved on; bounds what is read \
          after a crash.";
+    "ringlog.scrub.interval.ms", Long, Some("604800000"),
+        AtLeast(60_000), Low, ReadOnly, Honoured,
+        "How long after its last check a finished segment is checked again by the scrub.";
+    "ringlog.scrub.megabytes.per.second", Int, Some("16"),
+        Between(0, 100_000), Medium, ReadOnly, Honoured,
+        "How much of each log directory the scrub reads a second, in the background, to find \
+         damaged records before they are needed; 0 for no scrub. It checks each segment when it is \
+         finished and again after `ringlog.scrub.interval.ms`, the longest unchecked first.";
     "ringlog.tail.cache.bytes", Long, Some("33554432"),
         AtLeast(1_048_576), Medium, ReadOnly, Honoured,
         "Memory in which the newest records are kept for consumers at the end of their logs, \

@@ -15,4 +15,6 @@ pub enum PlantedBug {
     /// Recovery takes the next bytes that look like a batch for one of the log, also in the payload
     /// of a damaged one.
     SearchPayloads,
+    /// The scrub takes every checksum for right.
+    ScrubBelievesChecksums,
 }

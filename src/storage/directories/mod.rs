@@ -258,6 +258,13 @@ impl LogDirs {
         self.0.reserve_bytes.store(reserve_bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Sets how fast the scrub reads in each directory; 0 for no scrub.
+    pub fn set_scrub_rate(&self, bytes_per_second: u64) {
+        for dir in &self.0.dirs {
+            dir.scrub_rate().set_bytes_per_second(bytes_per_second);
+        }
+    }
+
     /// Looks at the free space. Clients' appends to a directory stop before its reserve is gone,
     /// and resume by themselves. To be called every second or so.
     pub async fn check_space(&self, runtime: &Runtime) {

@@ -57,6 +57,7 @@ impl Log {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
+        self.write_down_checks(0).await;
         let segment = self.open_segment();
         segment.complete_time_index();
         self.trim(&segment).await?;

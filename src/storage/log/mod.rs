@@ -34,6 +34,7 @@ use ringlog_config::{Flush, TopicConfig};
 use ringlog_runtime::Instant;
 use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
+use crate::checked_segments::CheckedSegments;
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
 use crate::local_offsets::{LocalOffset, LocalOffsets};
@@ -91,6 +92,7 @@ pub struct Log {
     /// Those who wait to append.
     pub(crate) room: RoomQueue,
     pub(crate) fence_file: FenceFile,
+    pub(crate) checked: CheckedSegments,
     failure: RefCell<Option<StorageError>>,
     observer: RefCell<Option<Rc<dyn LogObserver>>>,
     notified_offset: Cell<Offset>,
@@ -173,6 +175,7 @@ impl Log {
             budget: budget.clone(),
             room: RoomQueue::default(),
             fence_file: FenceFile::default(),
+            checked: CheckedSegments::default(),
             failure: RefCell::new(None),
             observer: RefCell::new(None),
             notified_offset: Cell::new(parts.log_end_offset),
@@ -191,6 +194,11 @@ impl Log {
     /// The topic's id.
     pub fn topic_id(&self) -> Uuid {
         self.topic_id.get()
+    }
+
+    /// What it shares with the other logs of its shard.
+    pub fn storage_shard(&self) -> &StorageShard {
+        &self.shard
     }
 
     /// The log directory that holds the log.
@@ -331,6 +339,11 @@ impl Log {
     /// The failure that took the log offline.
     pub fn failure(&self) -> Option<StorageError> {
         self.failure.borrow().clone()
+    }
+
+    /// Whether the log is about to be closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 
     /// Waits until everything below `end_offset` survives the loss of power.

@@ -74,6 +74,7 @@ impl Log {
         segment.stage.set(Stage::Sealed);
         segment.write.borrow_mut().file = None;
         self.shard.segment_used(segment);
+        self.shard.note_sealed(&self.dir, &self.this, segment.base_offset);
         // Its name says where the log ends, should all before it be removed.
         let next = self.segment_after(segment.base_offset);
         assert!(next.is_some_and(|next| next.has_file()), "a log ends in a segment with a file");

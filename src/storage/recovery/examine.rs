@@ -21,7 +21,7 @@ use crate::recovery::beyond::Beyond;
 use crate::recovery::walk::{Fenced, RecoveryReport, Walk};
 use crate::segment::scan::Scanner;
 use crate::segment::tail::block_floor;
-use crate::segment::{Examination, Segment, Stage};
+use crate::segment::{Examination, Fence, Segment, Stage};
 
 impl Log {
     /// Checks every batch of the segment that is on disk. Returns whether that was done since the
@@ -122,7 +122,16 @@ impl Log {
         if segment.generation() != generation {
             return Err(StorageError::Truncated { offset: segment.base_offset }.into());
         }
-        Ok(Examined { found, damage: report.fenced, sealed })
+        let mut damage = report.fenced;
+        let (position, first_offset) = (found.size.get(), found.end_offset.get());
+        if sealed && position < segment.size.get() && first_offset < segment.end_offset.get() {
+            // Zeros behind all of a segment's offsets are space that Kafka prepared.
+            let (end_position, end_offset) = (segment.size.get(), segment.end_offset.get());
+            let fence = Fence { position, end_position, first_offset, end_offset };
+            let (path, reason) = (segment.path(names::LOG), "the file ends early");
+            damage.push(Fenced { path, fence, reason });
+        }
+        Ok(Examined { found, damage, sealed })
     }
 
     /// Gives a segment the fences and indexes that a walk over it found.
@@ -149,9 +158,16 @@ impl Log {
 pub(crate) struct Examined {
     /// The segment as it is on disk.
     found: Segment,
-    pub(crate) damage: Vec<Fenced>,
+    damage: Vec<Fenced>,
     /// All of it was looked at.
     sealed: bool,
+}
+
+impl Examined {
+    /// Whether there is damage in it that is not fenced yet.
+    pub(crate) fn has_news(&self, segment: &Segment) -> bool {
+        self.damage.iter().any(|found| segment.fence_at(found.fence.first_offset).is_none())
+    }
 }
 
 /// An examination that is under way; when it fails or is given up, the next one begins anew.

@@ -295,8 +295,22 @@ impl Log {
             }
         }
         self.rewrite_fences().await?;
+        self.forget_checks().await?;
         self.write_epochs().await?;
         runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))
+    }
+
+    /// What was checked may become something else.
+    async fn forget_checks(&self) -> Result<(), StorageError> {
+        let _turn = self.checked.file_turn().await;
+        self.checked.forget_all();
+        let path = self.path.borrow().join(names::CHECKED_SEGMENTS);
+        match self.shard.runtime().remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StorageError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Step 5.

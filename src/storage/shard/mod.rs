@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use ringlog_runtime::Runtime;
 use ringlog_runtime::sync::{Permit, Semaphore};
+use ringlog_types::Offset;
 
 use crate::log::Log;
 use crate::log_dir::LogDir;
@@ -28,6 +29,8 @@ use crate::shard::read_ahead::ReadAhead;
 /// Chunks looked at for each time that memory is taken. What is not on disk stays, and with many
 /// logs that may be most of them: looking at all would make every append pay for all logs.
 const EVICTIONS_MAX: usize = 8;
+/// How many segments that were sealed lately are remembered.
+const SEALED_MAX: usize = 1024;
 
 /// Bytes of batches that those who look for a time hold at once. One batch may be larger.
 const LOOKED_UP_BYTES_MAX: usize = 4 << 20;
@@ -98,6 +101,8 @@ struct Shared {
     /// For batches that are looked into by time.
     looked_up: Semaphore,
     complaints: RefCell<Complaints>,
+    /// Segments that were sealed lately, by the place of their directory, for the scrub.
+    sealed: RefCell<VecDeque<(usize, Weak<Log>, Offset)>>,
     observer: RefCell<Option<Rc<dyn StorageObserver>>>,
 }
 
@@ -123,6 +128,7 @@ impl StorageShard {
             producer_id_expiration_ms: Cell::new(options.producer_id_expiration_ms),
             looked_up: Semaphore::new(LOOKED_UP_BYTES_MAX),
             complaints: RefCell::default(),
+            sealed: RefCell::default(),
             options,
             tail_bytes: Cell::new(0),
             chunk_owners: RefCell::default(),
@@ -157,6 +163,28 @@ impl StorageShard {
     /// Whether damage at this position of a file is to be told of in the log now.
     pub(crate) fn may_complain(&self, path: &Path, position: u64) -> bool {
         self.0.complaints.borrow_mut().is_due(path, position, self.0.runtime.now())
+    }
+
+    /// Notes that a segment was sealed, for the scrub. If too many are, the oldest of them has to
+    /// wait as long as any other segment.
+    pub(crate) fn note_sealed(&self, dir: &LogDir, log: &Weak<Log>, base_offset: Offset) {
+        let mut sealed = self.0.sealed.borrow_mut();
+        if sealed.len() == SEALED_MAX {
+            sealed.pop_front();
+        }
+        sealed.push_back((dir.index(), log.clone(), base_offset));
+    }
+
+    /// The segment of a directory that was sealed first of those noted.
+    pub(crate) fn take_sealed(&self, dir: &LogDir) -> Option<(Rc<Log>, Offset)> {
+        let mut sealed = self.0.sealed.borrow_mut();
+        loop {
+            let at = sealed.iter().position(|(dir_index, ..)| *dir_index == dir.index())?;
+            let (_, log, base_offset) = sealed.remove(at)?;
+            if let Some(log) = log.upgrade() {
+                return Some((log, base_offset));
+            }
+        }
     }
 
     /// How long an idle producer is remembered.
