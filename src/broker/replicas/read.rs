@@ -381,8 +381,9 @@ pub(crate) async fn read_planned(partition: &Partition, plan: ReadPlan, read: &m
 
 fn read_error_code(partition: &Partition, error: &ReadError) -> ErrorCode {
     let code = error.error_code();
-    // The log tells of damage itself, and not each time.
-    if !matches!(code, ErrorCode::OffsetOutOfRange | ErrorCode::CorruptMessage) {
+    // The log tells of damage itself, and not each time. A consumer tries again at once.
+    let is_told = matches!(code, ErrorCode::OffsetOutOfRange | ErrorCode::CorruptMessage);
+    if !is_told && partition.log.may_complain() {
         let name = &partition.topic_partition;
         tracing::warn!(partition = %name, %error, "a read failed");
     }

@@ -43,6 +43,11 @@ impl Log {
         ReadError::Corrupt { offset, path, position, reason }
     }
 
+    /// Whether an error of a reader is to be told of in the log now: once a minute.
+    pub fn may_complain(&self) -> bool {
+        self.shard.may_complain(&self.path.borrow(), 0)
+    }
+
     /// The first offset behind the fence that hides `offset`; `None` if none does. For a consumer
     /// that goes on there, as over a gap that compaction leaves.
     pub fn pass_damage(&self, offset: Offset) -> Option<Offset> {
