@@ -450,6 +450,12 @@ impl Log {
         after.checked_sub(1).map(|at| segments[at].clone())
     }
 
+    /// Whether a segment is still one of the log's: retention and truncation take them out.
+    pub(crate) fn has_segment(&self, segment: &Rc<Segment>) -> bool {
+        let found = self.segment_for(segment.base_offset);
+        found.is_some_and(|found| Rc::ptr_eq(&found, segment))
+    }
+
     /// The segment behind the one that starts at `base_offset`.
     pub(crate) fn segment_after(&self, base_offset: Offset) -> Option<Rc<Segment>> {
         let segments = self.segments.borrow();

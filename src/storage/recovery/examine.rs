@@ -119,7 +119,8 @@ impl Log {
             report: &mut report,
         };
         walk.run(&found, &mut scanner).await?;
-        if segment.generation() != generation {
+        // Whoever repairs what is out of the log makes files that are nobody's.
+        if segment.generation() != generation || !self.has_segment(segment) {
             return Err(StorageError::Truncated { offset: segment.base_offset }.into());
         }
         let mut damage = report.fenced;

@@ -84,7 +84,8 @@ impl Log {
         if segment.is_retired() || segment.generation() != generation {
             return StorageError::Truncated { offset: segment.base_offset }.into();
         }
-        if !is_gone || self.failure().is_some() {
+        // Retention takes a segment out of the log before it gives its files other names.
+        if !is_gone || !self.has_segment(segment) || self.failure().is_some() {
             return error.into();
         }
         let (path, reason) = (segment.path(names::LOG), "the file is gone");

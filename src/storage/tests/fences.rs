@@ -222,3 +222,24 @@ async fn deliver(bench: &Bench, log: &Log, size: usize) -> Vec<i64> {
     }
     panic!("a consumer stands at {offset}");
 }
+
+/// A reader that has found its segment just before retention removes it does not take that for
+/// damage, nor does the scrub.
+#[test]
+fn a_segment_that_retention_removes_is_no_damage() {
+    with_three_segments(|bench| async move {
+        let opened = bench.open().await;
+        let log = &opened.log;
+        let damage = count_damage(&bench);
+        let first = log.segment_for(0).expect("there");
+        log.delete_records(END).await.expect("removed");
+        assert!(!log_file(&bench, 0).exists());
+        let path = log_file(&bench, 0);
+        let error = StorageError::io("open", &path)(std::io::ErrorKind::NotFound.into());
+        let told = log.unopened(&first, error).await;
+        assert!(matches!(told, ReadError::Storage(_)), "{told}");
+        assert!(log.examine(&first).await.is_err());
+        assert_eq!((damage.0.get(), first.is_gone()), (0, false));
+        assert!(!path.with_extension("index").exists(), "it is nobody's");
+    });
+}
