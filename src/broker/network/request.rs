@@ -23,6 +23,8 @@ pub(crate) struct Held(Rc<HeldMemory>);
 
 struct HeldMemory {
     claim: Cell<Option<Claim>>,
+    /// For an answer that is larger than the request stands for.
+    answer_claim: Cell<Option<Claim>>,
     /// What was encoded as its answer. Records are counted where their buffers come from, and a
     /// body that is kept for others is nobody's.
     answer_bytes: Cell<usize>,
@@ -33,24 +35,26 @@ struct HeldMemory {
 impl Held {
     pub(crate) fn new(claim: Claim, record: Rc<Record>) -> Held {
         let claim = Cell::new(Some(claim));
-        Held(Rc::new(HeldMemory { claim, answer_bytes: Cell::new(0), record }))
+        let (answer_claim, answer_bytes) = (Cell::new(None), Cell::new(0));
+        Held(Rc::new(HeldMemory { claim, answer_claim, answer_bytes, record }))
     }
 
-    /// Sees to it that this much is claimed for the answer. Who has to wait for it holds nothing
-    /// meanwhile.
+    /// Sees to it that this much is claimed for the answer. A request that has to wait for it holds
+    /// what it stands for meanwhile.
     pub(crate) async fn claim_answer(&self, memory: &RequestMemory, bytes: usize) {
         let claim = self.0.claim.take();
-        if claim.as_ref().is_some_and(|claim| claim.bytes() >= bytes) {
-            self.0.claim.set(claim);
-            return;
+        let has_enough = claim.as_ref().is_some_and(|claim| claim.bytes() >= bytes);
+        self.0.claim.set(claim);
+        drop(self.0.answer_claim.take());
+        if !has_enough {
+            let claim = memory.claim_answer(bytes, self.0.record.standing()).await;
+            self.0.answer_claim.set(Some(claim));
         }
-        drop(claim);
-        self.0.claim.set(Some(memory.claim_answer(bytes, self.0.record.standing()).await));
     }
 
     /// Gives the claim back: hardly anything is held from now on.
     pub(crate) fn release(&self) {
-        drop(self.0.claim.take());
+        drop((self.0.claim.take(), self.0.answer_claim.take()));
     }
 
     /// Holds this much from now on: it is less, or taken already.
@@ -64,7 +68,9 @@ impl Held {
     /// What the answer holds until it is sent; nothing if that is little.
     pub(crate) fn into_claim_of_answer(self, memory: &RequestMemory) -> Option<Claim> {
         let bytes = self.0.answer_bytes.get();
-        let claim = self.0.claim.take();
+        let (claim, answer_claim) = (self.0.claim.take(), self.0.answer_claim.take());
+        // What was claimed for the answer is the answer's.
+        let claim = answer_claim.or(claim);
         if bytes <= ANSWER_BYTES_UNCOUNTED {
             return None;
         }

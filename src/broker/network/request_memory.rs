@@ -7,8 +7,9 @@
 //! its size, any other request several times as much, because what is decoded from it and answered
 //! to it is larger than itself. The claim lasts until the answer is sent, or until the handler says
 //! that nothing much is held any more (a fetch that waits for news). If a handler knows that its
-//! answer will be larger than that estimate, it claims the answer's size instead; what an answer
-//! has turned out to take is counted in any case.
+//! answer will be larger than that estimate, it claims the answer's size besides, out of an eighth
+//! that is for such answers alone: what it decoded stays counted while it waits, and nobody waits
+//! for others who wait for that. What an answer has turned out to take is counted in any case.
 //!
 //! Small requests have a quarter of the memory to themselves: up to about a megabyte, the largest
 //! that a producer sends unless told otherwise, so that large ones never keep them waiting. Frames
@@ -52,6 +53,9 @@ pub(crate) struct RequestMemory {
     /// Of peers that are not known to move, while they arrive.
     small_arriving: Share,
     large_arriving: Share,
+    /// For answers that are larger than their requests stand for.
+    small_answers: Share,
+    large_answers: Share,
     /// Given when somebody begins to wait.
     shortage: Rc<Notify>,
 }
@@ -125,12 +129,14 @@ impl MemoryNeed {
 impl RequestMemory {
     pub(crate) fn new(bytes: usize) -> RequestMemory {
         let shortage = Rc::<Notify>::default();
-        let eighths = |count: usize| Share::new(bytes / 8 * count, &shortage);
+        let sixteenths = |count: usize| Share::new(bytes / 16 * count, &shortage);
         RequestMemory {
-            small: eighths(2),
-            large: eighths(4),
-            small_arriving: eighths(1),
-            large_arriving: eighths(1),
+            small: sixteenths(4),
+            large: sixteenths(6),
+            small_arriving: sixteenths(2),
+            large_arriving: sixteenths(2),
+            small_answers: sixteenths(1),
+            large_answers: sixteenths(1),
             shortage,
         }
     }
@@ -161,8 +167,15 @@ impl RequestMemory {
         share.open(need)
     }
 
-    fn shares(&self) -> [&Share; 4] {
-        [&self.small, &self.large, &self.small_arriving, &self.large_arriving]
+    fn shares(&self) -> [&Share; 6] {
+        [
+            &self.small,
+            &self.large,
+            &self.small_arriving,
+            &self.large_arriving,
+            &self.small_answers,
+            &self.large_answers,
+        ]
     }
 
     /// Waits for the memory of a whole request.
@@ -182,7 +195,13 @@ impl RequestMemory {
 
     /// Waits for the memory of an answer that is larger than its request stands for.
     pub(crate) async fn claim_answer(&self, bytes: usize, standing: Standing) -> Claim {
-        self.claim_bytes(bytes, standing).await
+        let share = match bytes <= SMALL_BYTES_MAX {
+            true => &self.small_answers,
+            false => &self.large_answers,
+        };
+        let claim = share.open(bytes);
+        claim.grow(bytes, standing).await;
+        claim
     }
 
     async fn claim_bytes(&self, bytes: usize, standing: Standing) -> Claim {
@@ -209,7 +228,7 @@ impl RequestMemory {
     }
 
     #[cfg(test)]
-    pub(crate) fn held(&self) -> [usize; 4] {
+    pub(crate) fn held(&self) -> [usize; 6] {
         self.shares().map(|share| share.lane.borrow().held())
     }
 }
@@ -338,7 +357,7 @@ mod tests {
         let small: Vec<Claim> = (0..15).map(|_| claim().expect("a share of their own")).collect();
         assert!(claim().is_none() && !memory.is_short(), "nobody waits any more");
         drop((all, small));
-        assert_eq!(memory.held(), [0; 4]);
+        assert_eq!(memory.held(), [0; 6]);
         assert!(now(memory.claim(PRODUCE, 2 << 20, OTHER)).is_some());
     }
 
@@ -364,7 +383,7 @@ mod tests {
         let slow = [(); 2].map(|()| memory.arriving(PRODUCE, 90 << 20, OTHER));
         now(slow[0].grow(8 << 20, OTHER)).expect("free");
         assert!(now(slow[1].grow(8 << 20, OTHER)).is_none(), "both could never be finished");
-        assert_eq!(memory.held(), [0, 8 << 20, 0, 0]);
+        assert_eq!(memory.held(), [0, 8 << 20, 0, 0, 0, 0]);
         let other = now(memory.claim(PRODUCE, 20 << 20, OTHER));
         assert!(other.is_some_and(|claim| claim.bytes() > 20 << 20));
     }
@@ -374,16 +393,40 @@ mod tests {
         let memory = RequestMemory::new(64 << 20);
         let claim = now(memory.claim(METADATA, 100, OTHER)).expect("free");
         let held = Held::new(claim, Rc::default());
-        let all = 32 << 20;
         for (bytes, expected) in [
-            (1000, [2624, 0]),
-            (1 << 20, [1 << 20, 0]),
-            (8 << 20, [0, 8 << 20]),
-            (1 << 40, [0, all]),
+            (1000, [2624, 0, 0, 0, 0, 0]),
+            (1 << 20, [2624, 0, 0, 0, 1 << 20, 0]),
+            (3 << 20, [2624, 0, 0, 0, 0, 3 << 20]),
+            (1 << 40, [2624, 0, 0, 0, 0, 4 << 20]),
         ] {
             now(held.claim_answer(&memory, bytes)).expect("free");
-            assert_eq!(memory.held()[..2], expected, "{bytes}");
+            assert_eq!(memory.held(), expected, "{bytes}");
         }
+        held.count_answer(9 << 20);
+        let answer = held.into_claim_of_answer(&memory);
+        assert_eq!(memory.held(), [0, 0, 0, 0, 0, 9 << 20]);
+        drop(answer);
+        assert_eq!(memory.held(), [0; 6]);
+    }
+
+    /// What was decoded from requests piled up while they waited for the memory of their answers:
+    /// they held nothing by then.
+    #[test]
+    fn who_waits_for_its_answers_memory_holds_its_own() {
+        let memory = RequestMemory::new(64 << 20);
+        let asking: Vec<Held> = std::iter::from_fn(|| now(memory.claim(METADATA, 1 << 20, OTHER)))
+            .take(100)
+            .map(|claim| Held::new(claim, Rc::default()))
+            .collect();
+        assert_eq!(asking.len(), 1, "each stands for 16 MiB, of 24");
+        let other = Held::new(memory.force(16 << 20), Rc::default());
+        now(asking[0].claim_answer(&memory, 40 << 20)).expect("free");
+        let mut waits = pin!(other.claim_answer(&memory, 40 << 20));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending() && memory.is_short());
+        assert!(memory.held()[1] >= 32 << 20, "both hold what they stand for");
+        drop(asking);
+        assert!(waits.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]
@@ -404,12 +447,12 @@ mod tests {
         let memory = RequestMemory::new(8 << 20);
         let claim = now(memory.claim(METADATA, 1000, OTHER)).expect("free");
         claim.force(300);
-        assert_eq!(memory.held(), [300, 0, 0, 0]);
+        assert_eq!(memory.held(), [300, 0, 0, 0, 0, 0]);
         claim.force(20 << 20);
         let other = memory.force(5 << 20);
-        assert_eq!(memory.held(), [20 << 20, 5 << 20, 0, 0]);
+        assert_eq!(memory.held(), [20 << 20, 5 << 20, 0, 0, 0, 0]);
         assert!(now(memory.claim(PRODUCE, 100, OTHER)).is_none());
         drop((claim, other));
-        assert_eq!(memory.held(), [0; 4]);
+        assert_eq!(memory.held(), [0; 6]);
     }
 }
