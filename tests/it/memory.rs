@@ -10,6 +10,8 @@ use ringlog_record::{BatchBuilder, Compression, patch};
 use ringlog_types::ErrorCode;
 use ringlog_wire::Records;
 use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
+use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use ringlog_wire::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
 use ringlog_wire::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
@@ -299,6 +301,51 @@ async fn who_looks_for_a_time_in_very_much_holds_nobody_up() {
     }
     let grown = node.peak_memory_mb() - before;
     assert!(grown < 40, "{grown} MB more");
+}
+
+/// A loop of such requests kept a producer waiting for 2.6 s: all was decided on the shard's own
+/// thread.
+#[test]
+fn who_validates_many_topics_holds_nobody_up() {
+    const TOPICS: usize = 3000;
+    /// So many are created: more than are decided on in passing.
+    const CREATED: usize = 300;
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &["--shards", "1"]);
+    let topic = |index| CreatableTopic {
+        name: format!("topic-{index}").into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: (0..TOPICS).map(topic).collect(),
+        timeout_ms: 60_000,
+        validate_only: true,
+    };
+    let mut asking: Vec<RawClient> = (0..3)
+        .map(|_| {
+            let mut client = RawClient::connect(&node);
+            client.send(5, &request).unwrap();
+            client
+        })
+        .collect();
+    assert_others_go_on(&node, &asking);
+    for client in &mut asking {
+        let answer = client.receive::<CreateTopicsRequest<'_>>(5).expect("an answer");
+        let response: CreateTopicsResponse<'_> = answer.decode();
+        assert_eq!(response.topics.len(), TOPICS);
+        let is_valid = |topic: &CreatableTopicResult<'_>| {
+            topic.error_code == 0 && topic.configs.as_ref().is_some_and(|all| !all.is_empty())
+        };
+        assert!(response.topics.iter().all(is_valid));
+    }
+    // Nothing was created, and what is asked for in earnest is.
+    let topics = request.topics.into_iter().take(CREATED).collect();
+    let request = CreateTopicsRequest { topics, validate_only: false, ..request };
+    let answer = RawClient::connect(&node).ask(5, &request);
+    let response: CreateTopicsResponse<'_> = answer.decode();
+    assert_eq!(response.topics.len(), CREATED);
+    assert!(response.topics.iter().all(|topic| topic.error_code == 0));
 }
 
 #[tokio::test]

@@ -16,6 +16,13 @@ use crate::shard::Shard;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
+/// From this version the answer tells what settings the topics have (KIP-525).
+const VERSION_CONFIGS: i16 = 5;
+/// No more topics are created at once: each has a partition at least.
+const TOPICS_MAX: usize = 10_000;
+/// About what the settings of a topic take in an answer.
+const CONFIGS_BYTES: usize = 2 << 10;
+
 struct CreateTopics;
 
 pub(crate) fn handle(shard: Rc<Shard>, request: Request) -> impl Future<Output = Answer> {
@@ -30,6 +37,14 @@ impl Forwarded for CreateTopics {
     fn check(asked: &CreateTopicsRequest<'_>) -> Result<(), ErrorCode> {
         // Kafka's controller does not begin what is to be done by now.
         if asked.timeout_ms > 0 { Ok(()) } else { Err(ErrorCode::RequestTimedOut) }
+    }
+
+    /// Each topic's settings are told.
+    fn answer_bytes(asked: &CreateTopicsRequest<'_>, version: i16) -> usize {
+        match version {
+            VERSION_CONFIGS.. => asked.topics.len().min(TOPICS_MAX) * CONFIGS_BYTES,
+            _ => 0,
+        }
     }
 
     /// A name that stands there twice is refused whoever asks, and so is the metadata's own.

@@ -10,6 +10,7 @@
 
 use std::rc::Rc;
 
+use ringlog_runtime::WorkOwner;
 use ringlog_types::ErrorCode;
 use ringlog_wire::{ApiKey, Body, Message, Reader, Writer};
 
@@ -29,6 +30,11 @@ pub(crate) trait Forwarded {
     /// Refuses what is not begun, whoever asks.
     fn check(_asked: &Self::Request<'_>) -> Result<(), ErrorCode> {
         Ok(())
+    }
+
+    /// About what the answer takes, if that is more than its request stands for.
+    fn answer_bytes(_asked: &Self::Request<'_>, _version: i16) -> usize {
+        0
     }
 
     /// Takes the parts out that the request's principal may not ask for, with their refusals.
@@ -55,7 +61,7 @@ pub(crate) trait Forwarded {
 /// The handler of such an API.
 pub(crate) async fn handle<F: Forwarded>(shard: Rc<Shard>, request: Request) -> Answer {
     let is_reviewed = F::is_reviewed(&shard);
-    let (denied, body) = {
+    let (denied, body, answer_bytes) = {
         let mut asked = match request.decode::<F::Request<'_>>() {
             Ok(asked) => asked,
             Err(close) => return close,
@@ -63,18 +69,23 @@ pub(crate) async fn handle<F: Forwarded>(shard: Rc<Shard>, request: Request) -> 
         if let Err(error) = F::check(&asked) {
             return failed::<F>(&request, error);
         }
+        let answer_bytes = F::answer_bytes(&asked, request.version);
         let denied = F::take_denied(&shard, &request, &mut asked);
         match denied.is_empty() {
-            true => (denied, request.body.clone()),
+            true => (denied, request.body.clone(), answer_bytes),
             false => match request.encode_body(&asked) {
-                Ok(body) => (denied, body.bytes),
+                Ok(body) => (denied, body.bytes, answer_bytes),
                 Err(close) => return close,
             },
         }
     };
-    let asked = Asked { api: request.api, version: request.version, body };
+    if answer_bytes > 0 {
+        request.held.claim_answer(&shard.network.memory, answer_bytes).await;
+    }
+    let work_owner = request.peer.work_owner;
+    let asked = Asked { api: request.api, version: request.version, body, work_owner };
     match publisher::ask(&shard, asked).await {
-        Ok(body) if denied.is_empty() && !is_reviewed => request.respond_encoded(&body),
+        Ok(body) if denied.is_empty() && !is_reviewed => request.respond_with_body(&body),
         Ok(body) => {
             let mut response: F::Response<'_> = said(&body, request.version);
             F::review(&shard, &request, &mut response);
@@ -121,7 +132,8 @@ pub(crate) async fn ask<'a, M: Message<'a>>(
     let version = M::MAX_VERSION;
     let mut writer = Writer::new();
     request.encode(&mut writer, version).map_err(|_| ErrorCode::UnknownServerError)?;
-    let asked = Asked { api, version, body: writer.into_bytes() };
+    let work_owner = WorkOwner::NOBODY;
+    let asked = Asked { api, version, body: writer.into_bytes(), work_owner };
     publisher::ask(shard, asked).await.map_err(|error| match error {
         AskError::Refused(error) => error,
         AskError::Unencodable(_) => ErrorCode::UnknownServerError,

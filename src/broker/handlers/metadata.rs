@@ -9,13 +9,13 @@ use std::rc::Rc;
 
 use ringlog_metadata::is_internal_topic;
 use ringlog_types::{ErrorCode, Uuid, validate_topic_name};
-use ringlog_wire::Message;
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ringlog_wire::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use ringlog_wire::{Body, Message};
 
 use crate::authorizer::{Operation, Resource};
 use crate::handlers::forwarded::{self, said};
@@ -31,6 +31,14 @@ const VERSION_EMPTY_IS_ALL: i16 = 0;
 /// From this version the request says whether topics may be created; before, they may.
 const VERSION_ALLOW_CREATION: i16 = 4;
 
+/// Topics that are looked at in a turn of the shard.
+const TURN_TOPICS: u32 = 256;
+/// And partitions of a topic that count for one.
+const TURN_PARTITIONS: usize = 4;
+
+/// Up to this size, what is sent is not counted: many answers share it, as a rule.
+const SHARED_BYTES_MAX: usize = 16 << 10;
+
 /// From this version a topic may be asked for by id (KIP-516). The two versions before have the
 /// fields for it, but the answer to them cannot be without a name.
 const VERSION_TOPIC_IDS: i16 = 12;
@@ -39,7 +47,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     // What is kept is what those are told that may see everything.
     let is_cached = shard.node.authorizer.allows_all();
     if is_cached && let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
-        return request.respond_encoded(&body);
+        return respond(&request, &body);
     }
     let mut asked = match request.decode::<MetadataRequest>() {
         Ok(asked) => asked,
@@ -59,16 +67,25 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     if creates {
         create_missing(&shard, &request, &asked).await;
     }
-    let response = response(&shard, &request, &asked, creates);
+    let response = response(&shard, &request, &asked, creates).await;
     let has_errors = response.topics.iter().any(|topic| topic.error_code != 0);
     match request.encode_body(&response) {
         Ok(body) => {
             if is_cached && !has_errors {
                 shard.metadata_cache.put(request.version, &request.body, body.clone());
             }
-            request.respond_encoded(&body)
+            respond(&request, &body)
         }
         Err(close) => close,
+    }
+}
+
+/// A large body is counted for each answer, kept for others or not: that ends before the answer is
+/// sent if somebody sees to it.
+fn respond(request: &Request, body: &Body) -> Answer {
+    match body.bytes.len() <= SHARED_BYTES_MAX {
+        true => request.respond_encoded(body),
+        false => request.respond_with_body(body),
     }
 }
 
@@ -150,7 +167,7 @@ fn may_create(shard: &Shard, request: &Request, name: &str) -> bool {
 }
 
 /// `creates` says whether topics are created by being asked for.
-fn response<'a>(
+async fn response<'a>(
     shard: &Shard,
     request: &Request,
     asked: &MetadataRequest<'a>,
@@ -186,9 +203,12 @@ fn response<'a>(
         let is_missing = || shard.replicas.topics.by_name(name).is_none();
         !may_describe(name) || (creates && is_missing() && !may_create(shard, request, name))
     };
+    let mut steps = shard.rt.steps(TURN_TOPICS);
     match &asked.topics {
         Some(topics) if !(topics.is_empty() && request.version <= VERSION_EMPTY_IS_ALL) => {
             for topic in topics {
+                let partitions = response.topics.last().map_or(0, |topic| topic.partitions.len());
+                steps.steps(1 + partitions / TURN_PARTITIONS).await;
                 response.topics.push(match &topic.name {
                     Some(name) if is_forbidden(name) => forbidden(Some(name.clone()), Uuid::ZERO),
                     Some(name) => named(shard, name, operations(name)),
@@ -204,9 +224,10 @@ fn response<'a>(
         // Of all topics those are left out that may not be described.
         _ => {
             let topics = shard.replicas.topics.all();
-            let topics = topics.iter().filter(|topic| may_describe(&topic.name));
-            response.topics =
-                topics.map(|topic| described(shard, topic, operations(&topic.name))).collect();
+            for topic in topics.iter().filter(|topic| may_describe(&topic.name)) {
+                response.topics.push(described(shard, topic, operations(&topic.name)));
+                steps.steps(1 + topic.partitions.len() / TURN_PARTITIONS).await;
+            }
         }
     }
     response

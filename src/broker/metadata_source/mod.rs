@@ -6,15 +6,29 @@
 pub(crate) mod embedded;
 
 use bytes::Bytes;
+use ringlog_runtime::WorkOwner;
 use ringlog_types::ErrorCode;
 use ringlog_wire::{ApiKey, EncodeError};
 
+/// Up to so many bytes of a request are decided on in a few milliseconds: 200 topics to create.
+const LIGHT_BYTES_MAX: usize = 4 << 10;
+
 /// A request that the metadata source answers.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     /// Decoded once before, by whoever asks.
     pub(crate) body: Bytes,
+    /// In whose name it is decided on, if that takes long.
+    pub(crate) work_owner: WorkOwner,
+}
+
+impl Asked {
+    /// Whether a decision on it takes so little time that it is made on the shard.
+    pub(crate) fn is_light(&self) -> bool {
+        self.body.len() <= LIGHT_BYTES_MAX
+    }
 }
 
 /// Why there is no answer of the source.

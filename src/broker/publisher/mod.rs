@@ -19,12 +19,14 @@ use std::time::Duration;
 
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::{Controller as Decisions, Decision, Delta, DirectoryAssignment, Image};
+use ringlog_runtime::Runtime;
+use ringlog_runtime::sync::Permit;
 use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::Body;
 
 use crate::checkpoints;
 use crate::metadata_source::embedded::controller::Controller;
-use crate::metadata_source::embedded::requests::decide;
+use crate::metadata_source::embedded::requests::{Answered, decide};
 use crate::metadata_source::{AskError, Asked};
 use crate::network::connection_limits::Refusal;
 use crate::replicas::apply::{self, Change, Found};
@@ -42,10 +44,54 @@ pub(crate) async fn ask(shard: &Rc<Shard>, asked: Asked) -> Result<Body, AskErro
         // Boxed: what a change holds while it waits would make every request's future large.
         Box::pin(async move {
             let controller = shard.controller().expect("set before connections are accepted");
-            make(&shard, controller, |decisions, random| decide(decisions, random, &asked)).await
+            if asked.is_light() {
+                let decide = |decisions: &Decisions, random| decide(decisions, random, &asked);
+                return make(&shard, controller, decide).await;
+            }
+            answer_heavy(&shard, controller, asked).await
         })
     });
     on_controller.await.map_err(AskError::Refused)?.map_err(AskError::Unencodable)
+}
+
+/// Answers a request that takes long to decide on: that is done beside the shard. One that changes
+/// nothing takes no turn, so that whoever asks in vain, or to see whether it could be done, keeps
+/// nobody waiting.
+async fn answer_heavy(
+    shard: &Rc<Shard>,
+    controller: &Controller,
+    asked: Asked,
+) -> Result<Answered, ErrorCode> {
+    let tried = decide_beside(shard, controller, &asked).await;
+    if tried.records.is_empty() {
+        return Ok(tried.response);
+    }
+    // By the time of its turn the image may be another.
+    drop(tried);
+    let _turn = begin_change(controller).await?;
+    let decision = decide_beside(shard, controller, &asked).await;
+    carry_out(shard, controller, decision).await
+}
+
+async fn decide_beside(
+    shard: &Rc<Shard>,
+    controller: &Controller,
+    asked: &Asked,
+) -> Decision<Answered> {
+    let (decisions, random, asked) =
+        (controller.decisions().clone(), random(&shard.rt), asked.clone());
+    shard.rt.compute(asked.work_owner, move || decide(&decisions, random, &asked)).await
+}
+
+fn random(rt: &Runtime) -> u128 {
+    u128::from(rt.random_u64()) << 64 | u128::from(rt.random_u64())
+}
+
+/// The turn to make a change, which nothing stands in the way of.
+async fn begin_change(controller: &Controller) -> Result<Permit, ErrorCode> {
+    let turn = controller.turn().await;
+    controller.end_unfinished().await?;
+    Ok(turn)
 }
 
 /// Makes one change, on the controller's shard: `decide` looks at the image and says what to write
@@ -55,10 +101,17 @@ pub(crate) async fn make<R>(
     controller: &Controller,
     decide: impl FnOnce(&Decisions, u128) -> Decision<R>,
 ) -> Result<R, ErrorCode> {
-    let _turn = controller.turn().await;
-    controller.end_unfinished().await?;
-    let random = u128::from(shard.rt.random_u64()) << 64 | u128::from(shard.rt.random_u64());
-    let decision = decide(&controller.decisions(), random);
+    let _turn = begin_change(controller).await?;
+    let decision = decide(&controller.decisions(), random(&shard.rt));
+    carry_out(shard, controller, decision).await
+}
+
+/// Writes what was decided on and has it served. Its caller holds the turn.
+async fn carry_out<R>(
+    shard: &Rc<Shard>,
+    controller: &Controller,
+    decision: Decision<R>,
+) -> Result<R, ErrorCode> {
     let created = checkpoints::created_topics(&decision.records);
     Box::pin(checkpoints::forget_topics(shard, &created)).await.map_err(|error| {
         tracing::error!(%error, "checkpoints may know topics of these names: none is created");
