@@ -1,6 +1,7 @@
 //! Records that a disk changed: everything else is served, and what is missing is said.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringlog_client::{OffsetSpec, ProducerSettings};
@@ -57,6 +58,18 @@ async fn a_consumer_goes_on_behind_damaged_records_or_stops_if_the_topic_says_so
         let response: FetchResponse<'_> = frame.decode();
         assert_eq!(response.responses[0].partitions[0].error_code, error, "from {offset}");
     }
+    for _ in 0..20 {
+        client.ask(4, &fetch("stops", &[from_offset(0, 24)]));
+        assert_eq!(texts(&node.consume("passes", 0, 24).await), sent[30..]);
+    }
+    // That it was found, and that it is passed over; not with each read, and no two with one.
+    let (_, log) = node.stop_and_tell();
+    for (topic, expected) in [("passes-0", 2), ("stops-0", 1)] {
+        let told = log.lines().filter(|line| line.contains("ERROR") && line.contains(topic));
+        // Once more for each minute that this takes.
+        let told = told.count();
+        assert!((expected..expected + 10).contains(&told), "{told} of {topic}: {log}");
+    }
 }
 
 /// A changed topic id set the directory aside, and the partition started empty at offset 0.
@@ -93,7 +106,10 @@ async fn nothing_empty_takes_the_place_of_a_partition_whose_id_is_damaged() {
 /// Where nobody reads, nobody finds a changed payload; and who reads it has only its own check.
 #[tokio::test]
 async fn the_scrub_fences_what_rots_in_a_finished_segment() {
-    let node = Node::start();
+    // What one life of the node has checked, the next does not check again so soon.
+    let data = Arc::new(tempfile::tempdir().unwrap());
+    let off = ["--shards", "1", "--set", "ringlog.scrub.megabytes.per.second=0"];
+    let node = Node::start_with(data, &off);
     node.create("t", 1, &[("segment.bytes", "1048576")]).await;
     let sent = values(3_000, 1_000);
     for part in sent.chunks(100) {

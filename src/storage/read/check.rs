@@ -27,7 +27,7 @@ enum Heads {
 }
 
 impl Log {
-    /// What a reader is told of damage, and, not too often, the log.
+    /// What a reader is told of damage.
     pub(crate) fn corrupt(
         &self,
         segment: &Segment,
@@ -35,12 +35,19 @@ impl Log {
         position: u64,
         reason: &'static str,
     ) -> ReadError {
-        let path = segment.path(names::LOG);
-        if self.shard.may_complain(&path, position) {
+        ReadError::Corrupt { offset, path: segment.path(names::LOG), position, reason }
+    }
+
+    /// Tells, once a minute, of damage that ends a read. Where consumers go on behind it, that is
+    /// what is told ([`Log::pass_damage`]): one line for a read, not two.
+    pub(crate) fn complain(&self, asked: Offset, error: &ReadError) {
+        let ReadError::Corrupt { offset, path, position, reason } = error else { return };
+        let is_fenced = self.segment_for(asked).and_then(|s| s.fence_at(asked)).is_some();
+        let is_passed = is_fenced && !self.config().stop_at_damage;
+        if !is_passed && self.shard.may_complain(path, *position) {
             tracing::error!(partition = %self.topic_partition, path = %path.display(), position,
                 offset, reason, "damaged segment");
         }
-        ReadError::Corrupt { offset, path, position, reason }
     }
 
     /// Whether an error of a reader is to be told of in the log now: once a minute.

@@ -185,6 +185,7 @@ impl Log {
     /// A segment may be removed while it is looked at; then that is what the reader is told.
     fn explain(&self, offset: Offset, error: ReadError) -> ReadError {
         let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
+        self.complain(offset, &error);
         match error {
             ReadError::Storage(_) if offset < start => {
                 ReadError::OffsetOutOfRange { offset, start, end }

@@ -30,6 +30,8 @@ impl Log {
             is_news = true;
             segment.fences.borrow_mut().push(*fence);
             self.shard.tell(|observer| observer.damage_found());
+            // The read that found it has no more to say.
+            self.shard.may_complain(path, fence.position);
             tracing::error!(partition = %self.topic_partition, path = %path.display(),
                 ?fence, reason, "durable records are damaged; their offsets cannot be read");
         }
