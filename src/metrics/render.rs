@@ -127,7 +127,7 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
             &s.damage_passed
         }),
         ("ringlog_scrub_checked_bytes_total", "Bytes read by the scrub.", |s| &s.scrubbed_bytes),
-        ("ringlog_scrub_damage_found_total", "Segments the scrub found damaged.", |s| {
+        ("ringlog_scrub_damage_found_total", "Segments damaged or unreadable.", |s| {
             &s.scrub_damage_found
         }),
         ("ringlog_appended_bytes_total", "Bytes of batches appended.", |s| &s.bytes_appended),

@@ -53,7 +53,7 @@ pub struct ShardMetrics {
     pub damage_passed: Counter,
     /// Bytes that the scrub has read.
     pub scrubbed_bytes: Counter,
-    /// Segments in which the scrub found damage.
+    /// Segments in which the scrub found damage, or that it could not read.
     pub scrub_damage_found: Counter,
     /// How long the segment that was not checked for longest was not, in milliseconds.
     pub longest_unchecked_ms: Gauge,

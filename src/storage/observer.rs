@@ -46,7 +46,7 @@ pub trait StorageObserver {
     /// The scrub is about to read so many bytes.
     fn scrubbed(&self, bytes: u64) {}
 
-    /// The scrub found damage that nobody had met before it.
+    /// The scrub found damage that nobody had met before it, or a segment that cannot be read.
     fn scrub_found_damage(&self) {}
 
     /// Of the segments that the scrub looks after in a directory, by its place in `log.dirs`, one

@@ -124,7 +124,9 @@ impl Scrub {
             Outcome::Checked => log.checked.note_checked(base_offset, size, now_ms),
             Outcome::Void => log.checked.postpone(base_offset, now_ms.saturating_add(VOID_MS)),
             Outcome::Unreadable(error) => {
+                // It may be the disk that passes, or the bytes that are gone: somebody has to look.
                 if self.shard.may_complain(&segment.path(names::LOG), u64::MAX) {
+                    self.shard.tell(|observer| observer.scrub_found_damage());
                     tracing::error!(partition = %log.topic_partition, %error,
                         "a segment cannot be checked");
                 }

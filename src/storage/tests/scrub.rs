@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringlog_config::TopicConfig;
-use ringlog_runtime::sim::{PlantedBug, Prng, SimOptions, Simulation};
+use ringlog_runtime::sim::{NodeId, PlantedBug, Prng, SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 use ringlog_types::Offset;
 
@@ -170,10 +170,10 @@ fn a_truncation_forgets_what_was_checked() {
 const DATA: &str = "/data";
 const RATE: u64 = 5_000;
 
-/// What a life of the simulated node tells.
+/// What the lives of the simulated node tell.
 #[derive(Default)]
 struct Story {
-    /// The log has all its segments.
+    /// The log has all its segments, and is closed.
     is_filled: bool,
     fenced: Vec<Offset>,
     read_bytes: u64,
@@ -182,82 +182,133 @@ struct Story {
     is_checked: bool,
 }
 
-/// Fills a log, waits until the test has damaged it, and scrubs it.
-async fn live(runtime: Runtime, story: Arc<Mutex<Story>>) {
+type Shared = Arc<Mutex<Story>>;
+
+fn lock(story: &Shared) -> std::sync::MutexGuard<'_, Story> {
+    story.lock().expect("one thread")
+}
+
+/// The first life fills a log. Those behind it scrub it.
+async fn live(runtime: Runtime, story: Shared) {
     let config = TopicConfig { segment_bytes: 40_000, ..Default::default() };
     let bench = Bench::new(runtime.clone(), &PathBuf::from(DATA), config);
     let opened = bench.open().await;
-    let log = &opened.log;
-    let mut seed = 0;
-    while log.segment_count() < 6 {
-        let spec = BatchSpec { count: 2, value_bytes: 900, seed, ..Default::default() };
-        append(log, spec).expect("taken");
-        seed = seed.wrapping_add(1);
+    let log = opened.log.clone();
+    if log.log_end_offset() == 0 {
+        let mut seed = 0;
+        while log.segment_count() < 6 {
+            let spec = BatchSpec { count: 2, value_bytes: 900, seed, ..Default::default() };
+            append(&log, spec).expect("taken");
+            seed = seed.wrapping_add(1);
+        }
+        bench.close(opened).await;
+        lock(&story).is_filled = true;
+        return;
     }
-    log.wait_durable(log.log_end_offset()).await.expect("written");
-    log.wait_sealed().await.expect("sealed");
-    story.lock().expect("one thread").is_filled = true;
-    runtime.sleep(Duration::from_secs(1)).await;
     let counts = count(&bench);
-    opened.log.dir().scrub_rate().set_bytes_per_second(RATE);
+    log.dir().scrub_rate().set_bytes_per_second(RATE);
     let begun = runtime.now();
     scrub(&bench, &opened, WEEK_MS).await;
-    let mut story = story.lock().expect("one thread");
+    let mut story = lock(&story);
     story.took = runtime.now() - begun;
     story.read_bytes = counts.bytes.get();
-    story.fenced = fenced(log);
+    story.fenced = fenced(&log);
     story.is_checked = true;
+}
+
+/// A simulated node whose log has one damaged byte.
+struct Rotten {
+    sim: Simulation,
+    node: NodeId,
+    story: Shared,
+    /// The offsets of the damaged batch.
+    expected: Vec<Offset>,
+}
+
+impl Rotten {
+    /// Which byte is damaged, the seed decides.
+    fn new(seed: u64, planted: Option<PlantedBug>) -> Rotten {
+        let mut sim = Simulation::new(seed, SimOptions::default());
+        let node = sim.add_node("node");
+        if let Some(bug) = planted {
+            sim.plant(node, bug);
+        }
+        let story = Shared::default();
+        let told = story.clone();
+        sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| live(runtime, told.clone()));
+        sim.run_until(|| lock(&story).is_filled, Duration::from_secs(60));
+        sim.kill(node);
+        let mut prng = Prng::new(seed);
+        let mut files = sim.disk(node).files(format!("{DATA}/t-0")).expect("there");
+        files.retain(|path| path.extension().is_some_and(|suffix| suffix == "log"));
+        // The open one is not the scrub's.
+        files.pop();
+        let path = prng.pick(&files).clone();
+        let bytes = sim.disk(node).read(&path).expect("there");
+        let (mut batches, mut at) = (Vec::new(), 0);
+        while let Ok(header) = BatchHeader::parse(&bytes[at..], (bytes.len() - at) as u64) {
+            batches.push((at, header));
+            at += header.size;
+        }
+        let (start, header) = *prng.pick(&batches);
+        let within = match prng.below(3) {
+            // The leader epoch, at 12 to 15, nothing vouches for.
+            0 => prng.below(8),
+            1 => 16 + prng.below(45),
+            _ => 61 + prng.below(header.size as u64 - 61),
+        };
+        let mask = 1 << prng.below(8);
+        sim.disk(node).corrupt(&path, start as u64 + within, mask).expect("within the file");
+        let expected = (header.base_offset..header.next_offset()).collect();
+        Rotten { sim, node, story, expected }
+    }
+
+    /// Starts the node again, and lets its scrub go over the log.
+    fn scrub(&mut self) -> Result<(), String> {
+        let story = self.story.clone();
+        lock(&story).is_checked = false;
+        self.sim.restart(self.node);
+        self.sim.run_until(|| lock(&story).is_checked, Duration::from_secs(36_000));
+        match lock(&story) {
+            story if !story.is_checked => Err("the scrub does not end".to_owned()),
+            story if story.fenced == self.expected => Ok(()),
+            story => Err(format!("{:?} is fenced, not {:?}", story.fenced, self.expected)),
+        }
+    }
 }
 
 /// Damages one byte of one batch, lets the scrub go over the log, and judges what it found.
 fn check_rot(seed: u64, planted: Option<PlantedBug>) -> Result<(), String> {
-    let mut sim = Simulation::new(seed, SimOptions::default());
-    let node = sim.add_node("node");
-    if let Some(bug) = planted {
-        sim.plant(node, bug);
-    }
-    let story = Arc::new(Mutex::new(Story::default()));
-    let told = story.clone();
-    sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| live(runtime, told.clone()));
-    sim.run_until(|| story.lock().expect("one thread").is_filled, Duration::from_secs(60));
-    let mut prng = Prng::new(seed);
-    let files = sim.disk(node).files(format!("{DATA}/t-0")).expect("there");
-    let mut logs: Vec<_> =
-        files.into_iter().filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
-    // The open one is not the scrub's.
-    logs.pop();
-    let path = prng.pick(&logs).clone();
-    let bytes = sim.disk(node).read(&path).expect("there");
-    let (mut batches, mut at) = (Vec::new(), 0);
-    while let Ok(header) = BatchHeader::parse(&bytes[at..], (bytes.len() - at) as u64) {
-        batches.push((at, header));
-        at += header.size;
-    }
-    let (start, header) = *prng.pick(&batches);
-    let within = match prng.below(3) {
-        // The leader epoch, at 12 to 15, nothing vouches for.
-        0 => prng.below(8),
-        1 => 16 + prng.below(45),
-        _ => 61 + prng.below(header.size as u64 - 61),
-    };
-    let mask = 1 << prng.below(8);
-    sim.disk(node).corrupt(&path, start as u64 + within, mask).expect("within the file");
-    sim.run_until(|| story.lock().expect("one thread").is_checked, Duration::from_secs(36_000));
-    let story = story.lock().expect("one thread");
-    if !story.is_checked {
-        return Err("the scrub does not end".to_owned());
-    }
-    let expected: Vec<Offset> = (header.base_offset..header.next_offset()).collect();
-    if story.fenced != expected {
-        let found = &story.fenced;
-        return Err(format!("byte {within} of {expected:?} was changed, fenced is {found:?}"));
-    }
+    let mut rotten = Rotten::new(seed, planted);
+    rotten.scrub()?;
+    let story = lock(&rotten.story);
     // The last piece of a segment is not waited for.
     let least = Duration::from_secs(story.read_bytes.saturating_sub(2 * 41_000) / RATE);
     if story.read_bytes < 5 * 38_000 || story.took < least {
         return Err(format!("{} bytes in {:?}", story.read_bytes, story.took));
     }
     Ok(())
+}
+
+/// What a segment counts as checked for has to be on disk before that is.
+#[test]
+fn a_scrub_that_loses_power_forgets_no_damage() {
+    for seed in 0..3 {
+        let mut was_cut_off = 0;
+        for operation in 1..80 {
+            let mut rotten = Rotten::new(seed, None);
+            lock(&rotten.story).is_checked = false;
+            rotten.sim.restart(rotten.node);
+            rotten.sim.crash_after_ops(rotten.node, operation);
+            let story = rotten.story.clone();
+            rotten.sim.run_until(|| lock(&story).is_checked, Duration::from_secs(3_600));
+            was_cut_off += usize::from(!lock(&story).is_checked);
+            rotten.sim.crash(rotten.node);
+            let verdict = rotten.scrub();
+            assert!(verdict.is_ok(), "seed {seed}, operation {operation}: {verdict:?}");
+        }
+        assert!(was_cut_off > 20, "seed {seed}: the power failed {was_cut_off} times");
+    }
 }
 
 #[test]
