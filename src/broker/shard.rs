@@ -104,13 +104,14 @@ impl Shard {
         let memory = RequestMemory::new(request_bytes);
         let network =
             Network::new(rt.clone(), node.clone(), metrics.clone(), connection_limits, memory);
+        let replicas = Rc::new(replicas);
         Rc::new(Shard {
             metrics,
             network: Rc::new(network),
-            replicas: Rc::new(replicas),
+            coordinators: Coordinators::new(rt.clone(), replicas.clone(), config),
+            replicas,
             config: RefCell::new(Arc::new(config.clone())),
             image: RefCell::default(),
-            coordinators: Coordinators::new(rt.clone(), config),
             metadata_cache: MetadataCache::default(),
             refused_topics: RefusedTopics::default(),
             api_versions_cache: ApiVersionsCache::default(),

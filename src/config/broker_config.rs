@@ -92,6 +92,12 @@ pub struct BrokerConfig {
     pub group_max_session_timeout_ms: i32,
     pub group_max_size: i32,
     pub group_initial_rebalance_delay_ms: i32,
+    pub group_consumer_max_size: i32,
+    /// Names, the default first.
+    pub group_consumer_assignors: Vec<String>,
+    /// In lower case.
+    pub group_consumer_migration_policy: String,
+    pub group_coordinator_rebalance_protocols: Vec<String>,
     pub offset_metadata_max_bytes: i32,
     pub offsets_retention_minutes: i32,
     pub offsets_retention_check_interval_ms: i64,
@@ -242,6 +248,15 @@ impl BrokerConfig {
             group_max_session_timeout_ms: layers.int("group.max.session.timeout.ms")?,
             group_max_size: layers.int("group.max.size")?,
             group_initial_rebalance_delay_ms: layers.int("group.initial.rebalance.delay.ms")?,
+            group_consumer_max_size: layers.int("group.consumer.max.size")?,
+            group_consumer_assignors: layers.list("group.consumer.assignors")?.unwrap_or_default(),
+            group_consumer_migration_policy: layers
+                .text("group.consumer.migration.policy")?
+                .unwrap_or_default()
+                .to_lowercase(),
+            group_coordinator_rebalance_protocols: layers
+                .list("group.coordinator.rebalance.protocols")?
+                .unwrap_or_default(),
             offset_metadata_max_bytes: layers.int("offset.metadata.max.bytes")?,
             offsets_retention_minutes: layers.int("offsets.retention.minutes")?,
             offsets_retention_check_interval_ms: layers

@@ -160,12 +160,61 @@ fn value(broker: &BrokerConfig, wanted: &RawSettings, key: &str) -> Result<i32, 
     }
 }
 
+/// The times of a consumer group, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerGroupTimes {
+    /// `consumer.session.timeout.ms`.
+    pub session_timeout_ms: i32,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: i32,
+    /// `consumer.assignment.interval.ms`.
+    pub assignment_interval_ms: i32,
+}
+
+/// The times that hold for a consumer group with settings of its own, or without. What is out of
+/// the broker's bounds, which may have changed since it was set, is brought into them.
+pub fn consumer_group_times(
+    broker: &BrokerConfig,
+    own: Option<&RawSettings>,
+) -> ConsumerGroupTimes {
+    let of = |key: &str| {
+        let default = broker_key(key).and_then(|key| broker.layers.int(key).ok()).unwrap_or(0);
+        let Some(wanted) = own.filter(|own| own.contains_key(key)) else { return default };
+        let value = value(broker, wanted, key).unwrap_or(default);
+        let bounds = BOUNDS.iter().find(|bounds| bounds.key == key);
+        let min = bounds.and_then(|bounds| broker.layers.int(bounds.min?).ok()).unwrap_or(value);
+        let max = bounds.and_then(|bounds| broker.layers.int(bounds.max).ok()).unwrap_or(value);
+        value.min(max).max(min)
+    };
+    ConsumerGroupTimes {
+        session_timeout_ms: of("consumer.session.timeout.ms"),
+        heartbeat_interval_ms: of("consumer.heartbeat.interval.ms"),
+        assignment_interval_ms: of("consumer.assignment.interval.ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn raw(pairs: &[(&str, &str)]) -> RawSettings {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_groups_own_times_stay_within_the_brokers_bounds() {
+        let broker = [
+            ("group.consumer.session.timeout.ms", "50000"),
+            ("group.consumer.max.session.timeout.ms", "55000"),
+        ];
+        let broker = BrokerConfig::from_settings(raw(&broker)).unwrap();
+        let times = consumer_group_times(&broker, None);
+        assert_eq!((times.session_timeout_ms, times.assignment_interval_ms), (50_000, 1_000));
+        for (wanted, expected) in [("46000", 46_000), ("60000", 55_000), ("1000", 45_000)] {
+            let own = raw(&[("consumer.session.timeout.ms", wanted)]);
+            let times = consumer_group_times(&broker, Some(&own));
+            assert_eq!((times.session_timeout_ms, times.heartbeat_interval_ms), (expected, 5_000));
+        }
     }
 
     fn check(broker: &[(&str, &str)], group: &[(&str, &str)], expected: Result<(), &str>) {

@@ -32,7 +32,7 @@ pub use describe::{
 pub use docs::settings_markdown;
 pub use dynamic::{check_all_dynamic, check_step};
 pub use error::ConfigError;
-pub use group_config::check_group;
+pub use group_config::{ConsumerGroupTimes, check_group, consumer_group_times};
 pub use layers::{ConfigSource, Layers, RawSettings};
 pub use listener::Listener;
 pub use setting::{ConfigType, Importance, Setting, Status, UpdateMode, Valid, Value};

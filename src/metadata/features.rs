@@ -31,13 +31,22 @@ pub struct Feature {
     pub max_level: i16,
 }
 
-/// What this node can do. `transaction.version` and `group.version` join when there are
-/// transactions and groups: clients use what is offered.
-pub const SUPPORTED_FEATURES: &[Feature] = &[Feature {
-    name: METADATA_VERSION,
-    min_level: METADATA_VERSION_MIN,
-    max_level: METADATA_VERSION_LEVEL,
-}];
+/// The feature that says whether consumer groups (KIP-848) are coordinated.
+pub const GROUP_VERSION: &str = "group.version";
+
+/// From this level on they are.
+pub const GROUP_VERSION_CONSUMER: i16 = 1;
+
+/// What this node can do. `transaction.version` joins when there are transactions: clients use what
+/// is offered.
+pub const SUPPORTED_FEATURES: &[Feature] = &[
+    Feature {
+        name: METADATA_VERSION,
+        min_level: METADATA_VERSION_MIN,
+        max_level: METADATA_VERSION_LEVEL,
+    },
+    Feature { name: GROUP_VERSION, min_level: 0, max_level: GROUP_VERSION_CONSUMER },
+];
 
 /// Which versions records are written in, from the finalized `metadata.version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

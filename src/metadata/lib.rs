@@ -19,7 +19,10 @@ pub use controller::{
     is_internal_topic,
 };
 pub use error::MetadataError;
-pub use features::{Feature, METADATA_VERSION, METADATA_VERSION_LEVEL, SUPPORTED_FEATURES};
+pub use features::{
+    Feature, GROUP_VERSION, GROUP_VERSION_CONSUMER, METADATA_VERSION, METADATA_VERSION_LEVEL,
+    SUPPORTED_FEATURES,
+};
 pub use image::{
     Broker, BrokerEndpoint, BrokerFeature, ConfigResource, Delta, Image, Partition, ResourceType,
     Topic,

@@ -170,7 +170,8 @@ mod tests {
         let unsupported: Vec<_> =
             image.unsupported_features().into_iter().map(|(name, _)| name).collect();
         assert!(unsupported.contains(&"transaction.version"));
-        assert_eq!(image.offered_features().collect::<Vec<_>>(), [("metadata.version", 30)]);
+        let offered: Vec<_> = image.offered_features().collect();
+        assert_eq!(offered, [("metadata.version", 30), ("group.version", 1)]);
     }
 
     #[test]

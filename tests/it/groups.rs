@@ -5,6 +5,11 @@ use std::sync::Arc;
 
 use ringlog_record::BatchBuilder;
 use ringlog_types::ErrorCode;
+use ringlog_types::Uuid;
+use ringlog_wire::messages::consumer_group_heartbeat_request::{
+    ConsumerGroupHeartbeatRequest, TopicPartitions,
+};
+use ringlog_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
 use ringlog_wire::messages::describe_groups_request::DescribeGroupsRequest;
 use ringlog_wire::messages::describe_groups_response::DescribeGroupsResponse;
 use ringlog_wire::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -181,4 +186,107 @@ async fn clients_do_not_write_to_the_groups_topic() {
     batch.push(0, Some(&[0, 1, 0, 9]), Some(b"v"), &[]);
     let (code, _) = produce(&mut wire, 7, "__consumer_offsets", 0, &batch.build().unwrap().0);
     assert_eq!(code, ErrorCode::InvalidTopicException.code());
+}
+
+/// A member of a consumer group (KIP-848) that gives back what it is told to.
+struct Member {
+    wire: RawClient,
+    id: &'static str,
+    epoch: i32,
+    owned: Vec<(Uuid, Vec<i32>)>,
+    regex: Option<&'static str>,
+}
+
+impl Member {
+    fn new(node: &Node, id: &'static str, regex: Option<&'static str>) -> Member {
+        Member { wire: RawClient::connect(node), id, epoch: 0, owned: Vec::new(), regex }
+    }
+
+    /// Sends a heartbeat, and takes what it is given; the error.
+    fn beat(&mut self) -> i16 {
+        let joins = self.epoch == 0;
+        let owned = self.owned.iter().map(|(topic_id, partitions)| TopicPartitions {
+            topic_id: *topic_id,
+            partitions: partitions.clone(),
+        });
+        let names = if self.regex.is_some() { vec![] } else { vec![TOPIC.into()] };
+        let request = ConsumerGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: self.id.into(),
+            member_epoch: self.epoch,
+            rebalance_timeout_ms: if joins { 60_000 } else { -1 },
+            subscribed_topic_names: joins.then_some(names),
+            subscribed_topic_regex: self.regex.filter(|_| joins).map(Into::into),
+            topic_partitions: Some(owned.collect()),
+            ..Default::default()
+        };
+        loop {
+            let answer = self.wire.ask(1, &request);
+            let body: ConsumerGroupHeartbeatResponse = answer.decode();
+            if is_loading(body.error_code) {
+                continue;
+            }
+            if body.error_code == 0 {
+                self.epoch = body.member_epoch;
+                if let Some(assignment) = body.assignment {
+                    let topics = assignment.topic_partitions.into_iter();
+                    self.owned = topics.map(|topic| (topic.topic_id, topic.partitions)).collect();
+                }
+            }
+            return body.error_code;
+        }
+    }
+
+    fn load(&self) -> usize {
+        self.owned.iter().map(|(_, partitions)| partitions.len()).sum()
+    }
+}
+
+/// Heartbeats until the members own so many partitions each.
+fn until_loads(members: &mut [&mut Member], wanted: &[usize]) {
+    let deadline = std::time::Instant::now() + crate::node::PATIENCE;
+    loop {
+        for member in members.iter_mut() {
+            assert_eq!(member.beat(), 0, "{}", member.id);
+        }
+        let loads: Vec<usize> = members.iter().map(|member| member.load()).collect();
+        if loads == wanted {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{loads:?} and not {wanted:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn consumer_groups_share_partitions_and_survive_a_kill() {
+    let flags = [&FLAGS[..], &["--set", "group.consumer.assignment.interval.ms=0"]].concat();
+    let node = Node::start_with(Arc::new(tempfile::tempdir().unwrap()), &flags);
+    node.create(TOPIC, 4, &[]).await;
+    find(&mut RawClient::connect(&node));
+    let (mut one, mut two) = (Member::new(&node, "one", None), Member::new(&node, "two", None));
+    until_loads(&mut [&mut one], &[4]);
+    until_loads(&mut [&mut one, &mut two], &[2, 2]);
+    let (owned, epoch) = (one.owned.clone(), one.epoch);
+
+    // The log has the whole group: after a kill both go on where they were.
+    let node = Node::start_with(node.kill(), &flags);
+    one.wire = RawClient::connect(&node);
+    two.wire = RawClient::connect(&node);
+    assert_eq!((one.beat(), two.beat()), (0, 0));
+    assert_eq!((one.owned.clone(), one.epoch), (owned, epoch));
+
+    // More partitions, and then a member that is fenced.
+    let client = node.client().await;
+    client.create_partitions(TOPIC, 6).await.unwrap();
+    until_loads(&mut [&mut one, &mut two], &[3, 3]);
+    let mut old = Member::new(&node, "two", None);
+    old.epoch = two.epoch + 9;
+    assert_eq!(old.beat(), ErrorCode::FencedMemberEpoch.code());
+
+    // Topics that match are found when they come.
+    let mut regex = Member::new(&node, "regex", Some("later-.*"));
+    until_loads(&mut [&mut regex], &[0]);
+    node.create("later-1", 2, &[]).await;
+    until_loads(&mut [&mut one, &mut two, &mut regex], &[3, 3, 2]);
 }

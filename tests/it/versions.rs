@@ -5,6 +5,7 @@
 
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod groups;
 mod records;
 mod security;
@@ -82,6 +83,8 @@ const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::DescribeGroups, groups::describe_groups),
     (ApiKey::ListGroups, groups::list_groups),
     (ApiKey::DeleteGroups, groups::delete_groups),
+    (ApiKey::ConsumerGroupHeartbeat, consumer_groups::consumer_group_heartbeat),
+    (ApiKey::ConsumerGroupDescribe, consumer_groups::consumer_group_describe),
     (ApiKey::ApiVersions, api_versions),
     (ApiKey::Metadata, topics::metadata),
     (ApiKey::CreateTopics, topics::create_topics),
@@ -147,4 +150,9 @@ fn api_versions(world: &mut World, version: i16) {
     assert_eq!(metadata_version.is_some(), version >= 3);
     let supported = body.supported_features.iter().any(|it| it.name == "metadata.version");
     assert_eq!(supported, version >= 3);
+    // Features whose lowest level is 0 would end clients that read version 3.
+    let supported = body.supported_features.iter().any(|it| it.name == "group.version");
+    assert_eq!(supported, version >= 4);
+    let groups = body.finalized_features.iter().find(|feature| feature.name == "group.version");
+    assert_eq!(groups.map(|level| level.max_version_level), (version >= 3).then_some(1));
 }

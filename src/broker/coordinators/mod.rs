@@ -4,6 +4,7 @@
 //! the log and back ([`tenure`]). A coordinator is there from the first request that needs it, or
 //! the next sweep, until its partition is not of this shard any more.
 
+mod cluster;
 mod loader;
 pub(crate) mod tenure;
 
@@ -13,11 +14,16 @@ use std::rc::Rc;
 
 use ringlog_config::BrokerConfig;
 use ringlog_coordinator::Outcome;
-use ringlog_coordinator::group::{GroupCoordinator, GroupSettings};
+use ringlog_coordinator::group::{
+    Assignor, ConsumerSettings, GroupCoordinator, GroupSettings, MigrationPolicy,
+};
+use ringlog_metadata::Image;
 use ringlog_runtime::Runtime;
 use ringlog_types::{LeaderEpoch, Uuid};
 
+use crate::coordinators::cluster::Cluster;
 use crate::coordinators::tenure::Tenure;
+use crate::replicas::Replicas;
 use crate::replicas::partition::Partition;
 
 /// The topic in which groups and committed offsets are kept.
@@ -30,12 +36,26 @@ pub(crate) type Groups = Tenure<GroupCoordinator>;
 pub(crate) struct Coordinators {
     rt: Runtime,
     group_settings: GroupSettings,
+    cluster: Rc<Cluster>,
     groups: RefCell<HashMap<(Uuid, i32), Rc<Groups>>>,
 }
 
 impl Coordinators {
-    pub(crate) fn new(rt: Runtime, config: &BrokerConfig) -> Coordinators {
-        Coordinators { rt, group_settings: group_settings(config), groups: RefCell::default() }
+    pub(crate) fn new(rt: Runtime, replicas: Rc<Replicas>, config: &BrokerConfig) -> Coordinators {
+        let cluster = Rc::new(Cluster::new(replicas, config));
+        let group_settings = group_settings(config);
+        Coordinators { rt, group_settings, cluster, groups: RefCell::default() }
+    }
+
+    /// A change of the metadata is served on this shard. Groups look at their topics again if any
+    /// of them may have changed.
+    pub(crate) fn changed(&self, image: &Image, config: &BrokerConfig, has_topics: bool) {
+        self.cluster.update(image, config);
+        if has_topics {
+            for tenure in self.all_of_groups() {
+                tenure.tell(|groups| groups.topics_changed(true));
+            }
+        }
     }
 
     /// The coordinator of the groups of this partition; begins to load it if it is not there.
@@ -50,7 +70,7 @@ impl Coordinators {
         if let Some(tenure) = groups.get(&place).filter(|tenure| tenure.is_of(partition)) {
             return tenure.clone();
         }
-        let machine = GroupCoordinator::new(self.group_settings.clone());
+        let machine = GroupCoordinator::new(self.group_settings.clone(), self.cluster.clone());
         let tenure = Tenure::begin(&self.rt, partition.clone(), leader_epoch, machine);
         if let Some(before) = groups.insert(place, tenure.clone()) {
             before.end();
@@ -104,5 +124,28 @@ fn group_settings(config: &BrokerConfig) -> GroupSettings {
             config.offsets_retention_check_interval_ms,
         )
         .unwrap_or(0),
+        consumer: consumer_settings(config),
     }
+}
+
+fn consumer_settings(config: &BrokerConfig) -> ConsumerSettings {
+    let mut assignors = Vec::new();
+    for name in &config.group_consumer_assignors {
+        match Assignor::by_name(name) {
+            Some(assignor) if !assignors.contains(&assignor) => assignors.push(assignor),
+            Some(_) => {}
+            None => tracing::warn!(assignor = name, "there is no such assignor of groups"),
+        }
+    }
+    if assignors.is_empty() {
+        assignors = Assignor::ALL.to_vec();
+    }
+    let migration = match &*config.group_consumer_migration_policy {
+        "disabled" => MigrationPolicy::Disabled,
+        "upgrade" => MigrationPolicy::Upgrade,
+        "downgrade" => MigrationPolicy::Downgrade,
+        _ => MigrationPolicy::Bidirectional,
+    };
+    let size_max = usize::try_from(config.group_consumer_max_size).unwrap_or(0);
+    ConsumerSettings { size_max, assignors, migration }
 }

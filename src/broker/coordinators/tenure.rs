@@ -177,6 +177,11 @@ impl<C: Coordinator> Tenure<C> {
         Ok(read(&self.machine.borrow()))
     }
 
+    /// Tells the machine what it is to look at with its next decisions.
+    pub(super) fn tell(&self, tell: impl FnOnce(&mut C)) {
+        tell(&mut self.machine.borrow_mut());
+    }
+
     /// Makes a decision, at once. It counts when it is committed.
     pub(crate) fn decide<R>(
         &self,

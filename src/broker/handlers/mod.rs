@@ -11,6 +11,8 @@ mod api_versions;
 mod authorized_configs;
 mod authorized_operations;
 mod authorized_topics;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_acls;
 mod create_delegation_token;
 mod create_partitions;
@@ -138,6 +140,18 @@ pub(crate) const APIS: &[ApiRow] = &[
     row(ApiKey::ListGroups, (0, 5), later!(list_groups), &[(Describe, Cluster), (Describe, Group)]),
     row(ApiKey::DeleteGroups, (0, 2), later!(delete_groups), &[(Delete, Group)]),
     row(ApiKey::OffsetDelete, (0, 0), later!(offset_delete), &[(Delete, Group), (Read, Topic)]),
+    row(
+        ApiKey::ConsumerGroupHeartbeat,
+        (0, 1),
+        later!(consumer_group_heartbeat),
+        &[(Read, Group), (Describe, Topic)],
+    ),
+    row(
+        ApiKey::ConsumerGroupDescribe,
+        (0, 1),
+        later!(consumer_group_describe),
+        &[(Describe, Group), (Describe, Topic)],
+    ),
     row(ApiKey::ApiVersions, (0, 4), api_versions::handle, &[]),
     row(
         ApiKey::CreateTopics,

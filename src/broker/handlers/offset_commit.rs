@@ -81,7 +81,7 @@ async fn commit(
                 Some(topic)
             })
             .collect();
-        groups.decide(|groups, now| groups.commit_offsets(&asked, now)).committed()
+        groups.decide(|groups, now| groups.commit_offsets(&asked, version, now)).committed()
     });
     committed.await.map_err(|error| match error {
         ErrorCode::RecordListTooLarge => ErrorCode::InvalidCommitOffsetSize,

@@ -79,20 +79,26 @@ async fn fetch(
         topics.filter_map(|topic| route(shard, request, topic, &mut refused)).collect()
     });
     let group_id = group.group_id.to_string();
+    let member_id = group.member_id.as_ref().map(|id| id.to_string());
+    let member_epoch = group.member_epoch;
     let found = on_coordinator(shard, &group.group_id, move |groups| {
-        let found = groups.read(|groups| match &wanted {
-            Some(wanted) => {
-                let wanted: Vec<WantedOffsets<'_>> = wanted
-                    .iter()
-                    .map(|(topic, topic_id, partitions)| WantedOffsets {
-                        topic,
-                        topic_id: *topic_id,
-                        partitions,
-                    })
-                    .collect();
-                groups.fetch_offsets(&group_id, Some(&wanted))
-            }
-            None => groups.fetch_offsets(&group_id, None),
+        let checked =
+            groups.read(|groups| groups.check_fetch(&group_id, member_id.as_deref(), member_epoch));
+        let found = checked.flatten().and_then(|()| {
+            groups.read(|groups| match &wanted {
+                Some(wanted) => {
+                    let wanted: Vec<WantedOffsets<'_>> = wanted
+                        .iter()
+                        .map(|(topic, topic_id, partitions)| WantedOffsets {
+                            topic,
+                            topic_id: *topic_id,
+                            partitions,
+                        })
+                        .collect();
+                    groups.fetch_offsets(&group_id, Some(&wanted))
+                }
+                None => groups.fetch_offsets(&group_id, None),
+            })
         });
         async move { found }
     });

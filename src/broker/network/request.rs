@@ -11,7 +11,7 @@ use ringlog_wire::{
     encode_response_header, frame,
 };
 
-use crate::authorizer::{Ask, Authorizer, Operation, Resource};
+use crate::authorizer::{Ask, Authorizer, Operation, Resource, ResourceKind};
 use crate::network::answers::{Answer, ResponseFrame};
 use crate::network::connection::Peer;
 use crate::network::pace::Record;
@@ -145,6 +145,19 @@ impl Request {
         let ask = (operation, resource.kind());
         assert!(self.asks.contains(&ask), "{:?} asks about {ask:?}: not in its row", self.api);
         authorizer.allows(&self.peer.principal, operation, resource)
+    }
+
+    /// Whether the principal of this request may do that to topics, to be asked later, and on
+    /// another shard.
+    pub(crate) fn authorize_topics(
+        &self,
+        authorizer: Authorizer,
+        operation: Operation,
+    ) -> impl Fn(&str) -> bool + Send + 'static {
+        let ask = (operation, ResourceKind::Topic);
+        assert!(self.asks.contains(&ask), "{:?} asks about {ask:?}: not in its row", self.api);
+        let principal = self.peer.principal.clone();
+        move |topic| authorizer.allows(&principal, operation, Resource::Topic(topic))
     }
 
     /// What the client calls itself; empty if it does not say. Not to be asked once the request is

@@ -168,7 +168,7 @@ pub(crate) async fn install(shard: &Rc<Shard>, controller: &Controller, found: F
             begin(&shard, &change.image, &change.config).await;
             let offline = apply::install(&shard.replicas, &change, &found).await;
             offline::tell(&shard, offline).await;
-            end(&shard);
+            end(&shard, &change, true);
         }
     };
     shard.on_every_shard(install).await;
@@ -179,7 +179,8 @@ async fn take_over(shard: Rc<Shard>, change: Change) {
     begin(&shard, &change.image, &change.config).await;
     let offline = apply::apply(&shard.replicas, &change).await;
     offline::tell(&shard, offline).await;
-    end(&shard);
+    let has_topics = !change.delta.topics.is_empty() || !change.delta.removed_topics.is_empty();
+    end(&shard, &change, has_topics);
 }
 
 async fn begin(shard: &Shard, image: &Image, config: &Arc<BrokerConfig>) {
@@ -200,10 +201,11 @@ async fn update_limits(shard: &Shard, config: &BrokerConfig) {
 }
 
 /// Everything of the change is served now.
-fn end(shard: &Shard) {
+fn end(shard: &Shard, change: &Change, has_topics: bool) {
     // Answers given while logs were being opened and closed are of what was before.
     shard.forget_cached_answers();
     apply::count_partitions(&shard.replicas);
+    shard.coordinators.changed(&change.image, &change.config, has_topics);
     offline::report(shard);
 }
 

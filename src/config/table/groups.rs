@@ -38,43 +38,43 @@ rows! {
         AtLeast(524_288), Medium, ClusterWide, Accepted,
         "Largest write buffer that the coordinator keeps.";
     "group.coordinator.rebalance.protocols", List, Some("classic,consumer,streams"),
-        ListOf(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly, Accepted,
+        ListOf(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly, Honoured,
         "Kinds of groups that the coordinator serves.";
     "group.coordinator.threads", Int, Some("4"), AtLeast(1), High, ReadOnly, Accepted,
         "Kafka's coordinator threads.";
     "group.consumer.assignment.interval.ms", Int, Some("1000"),
-        AtLeast(0), Medium, ClusterWide, Accepted,
+        AtLeast(0), Medium, ClusterWide, Honoured,
         "Shortest time between two assignments of a consumer group.";
-    "group.consumer.assignors", List, Some("uniform,range"), Any, Medium, ReadOnly, Accepted,
+    "group.consumer.assignors", List, Some("uniform,range"), Any, Medium, ReadOnly, Honoured,
         "Server-side assignors of consumer groups, the default first.";
     "group.consumer.heartbeat.interval.ms", Int, Some("5000"),
-        AtLeast(1), Medium, ReadOnly, Accepted,
+        AtLeast(1), Medium, ReadOnly, Honoured,
         "How often members of a consumer group call.";
     "group.consumer.max.assignment.interval.ms", Int, Some("15000"),
-        AtLeast(0), Medium, ReadOnly, Accepted,
+        AtLeast(0), Medium, ReadOnly, Honoured,
         "Upper bound of a group's own assignment interval.";
     "group.consumer.max.heartbeat.interval.ms", Int, Some("15000"),
-        AtLeast(1), Medium, ReadOnly, Accepted,
+        AtLeast(1), Medium, ReadOnly, Honoured,
         "Upper bound of a group's own heartbeat interval.";
     "group.consumer.max.session.timeout.ms", Int, Some("60000"),
-        AtLeast(1), Medium, ReadOnly, Accepted,
+        AtLeast(1), Medium, ReadOnly, Honoured,
         "Upper bound of a group's own session timeout.";
-    "group.consumer.max.size", Int, Some("2147483647"), AtLeast(1), Medium, ReadOnly, Accepted,
+    "group.consumer.max.size", Int, Some("2147483647"), AtLeast(1), Medium, ReadOnly, Honoured,
         "Members that a consumer group may have.";
     "group.consumer.migration.policy", String, Some("bidirectional"),
         OneOfIgnoringCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]),
-        Medium, ReadOnly, Accepted,
+        Medium, ReadOnly, Honoured,
         "Between which protocols a group may change while it has members.";
     "group.consumer.min.assignment.interval.ms", Int, Some("0"),
-        AtLeast(0), Medium, ReadOnly, Accepted,
+        AtLeast(0), Medium, ReadOnly, Honoured,
         "Lower bound of a group's own assignment interval.";
     "group.consumer.min.heartbeat.interval.ms", Int, Some("5000"),
-        AtLeast(1), Medium, ReadOnly, Accepted,
+        AtLeast(1), Medium, ReadOnly, Honoured,
         "Lower bound of a group's own heartbeat interval.";
     "group.consumer.min.session.timeout.ms", Int, Some("45000"),
-        AtLeast(1), Medium, ReadOnly, Accepted,
+        AtLeast(1), Medium, ReadOnly, Honoured,
         "Lower bound of a group's own session timeout.";
-    "group.consumer.session.timeout.ms", Int, Some("45000"), AtLeast(1), Medium, ReadOnly, Accepted,
+    "group.consumer.session.timeout.ms", Int, Some("45000"), AtLeast(1), Medium, ReadOnly, Honoured,
         "How long a member of a consumer group may be silent.";
     "group.share.assignment.interval.ms", Int, Some("1000"),
         AtLeast(0), Medium, ClusterWide, Accepted,

@@ -5,11 +5,11 @@ pub(super) mod group {
     use crate::table::rows;
 
     rows! {
-        "consumer.assignment.interval.ms", Int, Some("1000"), AtLeast(0), Medium, Topic, Accepted,
+        "consumer.assignment.interval.ms", Int, Some("1000"), AtLeast(0), Medium, Topic, Honoured,
             "Shortest time between two assignments of this consumer group.";
-        "consumer.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1), Medium, Topic, Accepted,
+        "consumer.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1), Medium, Topic, Honoured,
             "How often members of this consumer group call.";
-        "consumer.session.timeout.ms", Int, Some("45000"), AtLeast(1), Medium, Topic, Accepted,
+        "consumer.session.timeout.ms", Int, Some("45000"), AtLeast(1), Medium, Topic, Honoured,
             "How long a member of this consumer group may be silent.";
         "share.assignment.interval.ms", Int, Some("1000"), AtLeast(0), Medium, Topic, Accepted,
             "Shortest time between two assignments of this share group.";

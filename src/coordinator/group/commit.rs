@@ -12,14 +12,19 @@ use ringlog_wire::messages::offset_commit_response::{
 use ringlog_wire::messages::offset_commit_value::OffsetCommitValue;
 
 use super::classic::{ClassicGroup, ClassicState};
+use super::consumer::ConsumerGroup;
 use super::{Effects, Group, GroupCoordinator, ID_BYTES_MAX, Outcome, record};
 use crate::outcome::Now;
+
+/// From this version of OffsetCommit on there are member epochs.
+const MEMBER_EPOCH_VERSION: i16 = 9;
 
 /// What a client says of its membership when it commits.
 struct Committer<'a> {
     member_id: &'a str,
     instance_id: Option<&'a str>,
     generation: i32,
+    version: i16,
 }
 
 impl GroupCoordinator {
@@ -28,12 +33,14 @@ impl GroupCoordinator {
     pub fn commit_offsets(
         &mut self,
         request: &OffsetCommitRequest<'_>,
+        version: i16,
         now: Now,
     ) -> Outcome<OffsetCommitResponse<'static>> {
         let committer = Committer {
             member_id: &request.member_id,
             instance_id: request.group_instance_id.as_deref(),
             generation: request.generation_id_or_member_epoch,
+            version,
         };
         if let Err(error) = self.check_commit(&request.group_id, &committer) {
             return Outcome::unchanged(answer_all(request, error));
@@ -62,8 +69,30 @@ impl GroupCoordinator {
             // Whoever assigns partitions by hand needs no group to be there.
             None if committer.generation < 0 => Ok(()),
             None => Err(ErrorCode::IllegalGeneration),
+            Some(Group::Consumer(group)) => check_consumer(group, committer),
             Some(Group::Other(_)) => Err(ErrorCode::UnknownMemberId),
             Some(Group::Classic(group)) => check_member(group, committer),
+        }
+    }
+
+    /// A member of an older epoch commits for what it has owned since then.
+    fn check_epoch_of_partition(
+        &self,
+        request: &OffsetCommitRequest<'_>,
+        topic: &OffsetCommitRequestTopic<'_>,
+        partition: &OffsetCommitRequestPartition<'_>,
+    ) -> Result<(), ErrorCode> {
+        let Some(Group::Consumer(group)) = self.groups.get(&*request.group_id) else {
+            return Ok(());
+        };
+        let Some(member) = group.member(&request.member_id) else { return Ok(()) };
+        let epoch = request.generation_id_or_member_epoch;
+        if epoch == member.epoch {
+            return Ok(());
+        }
+        match member.owns_since(&topic.topic_id, partition.partition_index) {
+            Some(since) if epoch >= since => Ok(()),
+            _ => Err(member.stale()),
         }
     }
 
@@ -75,6 +104,7 @@ impl GroupCoordinator {
         now: Now,
         effects: &mut Effects,
     ) -> Result<(), ErrorCode> {
+        self.check_epoch_of_partition(request, topic, partition)?;
         let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
         if metadata.len() > self.settings.offset_metadata_bytes_max.min(ID_BYTES_MAX) {
             return Err(ErrorCode::OffsetMetadataTooLarge);
@@ -94,6 +124,22 @@ impl GroupCoordinator {
         effects.records.push(record::offset_record(group, &topic.name, index, Some(&value)));
         Ok(())
     }
+}
+
+/// Who may commit for a consumer group (`ConsumerGroup.validateOffsetCommit`). A member that does
+/// not know its newest epoch yet is looked at partition by partition.
+fn check_consumer(group: &ConsumerGroup, committer: &Committer<'_>) -> Result<(), ErrorCode> {
+    if committer.generation < 0 && group.members().next().is_none() {
+        return Ok(());
+    }
+    let member = group.member(committer.member_id).ok_or(ErrorCode::UnknownMemberId)?;
+    if member.classic.is_none() && committer.version < MEMBER_EPOCH_VERSION {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    if committer.generation > member.epoch {
+        return Err(member.stale());
+    }
+    Ok(())
 }
 
 fn check_member(group: &ClassicGroup, committer: &Committer<'_>) -> Result<(), ErrorCode> {

@@ -9,16 +9,29 @@ use ringlog_wire::messages::offset_delete_response::{
 };
 
 use super::classic::{ClassicGroup, ClassicState};
+use super::consumer::{ConsumerGroup, ConsumerState};
 use super::{Effects, Group, GroupCoordinator, Outcome, record};
 
 /// The protocol type of consumers, whose subscriptions can be read.
 const CONSUMER: &str = "consumer";
+
+/// Whose subscriptions keep offsets from being deleted.
+#[derive(Clone, Copy)]
+enum Readers<'a> {
+    None,
+    Classic(&'a ClassicGroup),
+    Consumers(&'a ConsumerGroup),
+}
 
 impl GroupCoordinator {
     /// DeleteGroups, of one group.
     pub fn delete_group(&mut self, group_id: &str) -> Outcome<ErrorCode> {
         let deletable = match self.groups.get(group_id) {
             None => Err(ErrorCode::GroupIdNotFound),
+            Some(Group::Consumer(group)) => match group.state() {
+                ConsumerState::Empty => Ok(()),
+                _ => Err(ErrorCode::NonEmptyGroup),
+            },
             // Whether it has members is not known here.
             Some(Group::Other(_)) => Err(ErrorCode::NonEmptyGroup),
             Some(Group::Classic(group)) => match group.state() {
@@ -34,7 +47,10 @@ impl GroupCoordinator {
         for (topic, partition) in self.committed_places(group_id) {
             effects.records.push(record::offset_record(group_id, &topic, partition, None));
         }
-        effects.records.push(record::group_record(group_id, None));
+        match self.groups.get(group_id) {
+            Some(Group::Consumer(group)) => effects.records.append(&mut group.deletion()),
+            _ => effects.records.push(record::group_record(group_id, None)),
+        }
         Outcome { response: ErrorCode::None, effects }
     }
 
@@ -43,8 +59,8 @@ impl GroupCoordinator {
         &mut self,
         request: &OffsetDeleteRequest<'_>,
     ) -> Outcome<OffsetDeleteResponse<'static>> {
-        let group = match self.deletable_offsets_of(&request.group_id) {
-            Ok(group) => group,
+        let readers = match self.readers_of(&request.group_id) {
+            Ok(readers) => readers,
             Err(error) => {
                 let error_code = error.code();
                 return Outcome::unchanged(OffsetDeleteResponse {
@@ -55,7 +71,11 @@ impl GroupCoordinator {
         };
         let mut effects = Effects::default();
         let topics = request.topics.iter().map(|topic| {
-            let is_subscribed = group.is_some_and(|group| group.subscribes_to(&topic.name));
+            let is_subscribed = match readers {
+                Readers::None => false,
+                Readers::Classic(group) => group.subscribes_to(&topic.name),
+                Readers::Consumers(group) => group.subscribes_to(&topic.name),
+            };
             let error =
                 if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
             let partitions = topic.partitions.iter().map(|partition| {
@@ -74,13 +94,16 @@ impl GroupCoordinator {
         Outcome { response: OffsetDeleteResponse { topics, ..Default::default() }, effects }
     }
 
-    /// The group whose members are to be asked, or `None` if it has none (`validateOffsetDelete`).
-    fn deletable_offsets_of(&self, group_id: &str) -> Result<Option<&ClassicGroup>, ErrorCode> {
+    /// The members that are to be asked what they read (`validateOffsetDelete`).
+    fn readers_of(&self, group_id: &str) -> Result<Readers<'_>, ErrorCode> {
+        if let Some(Group::Consumer(group)) = self.groups.get(group_id) {
+            return Ok(Readers::Consumers(group));
+        }
         let group = self.classic(group_id)?;
         match group.state() {
             ClassicState::Dead => Err(ErrorCode::GroupIdNotFound),
-            ClassicState::Empty => Ok(None),
-            _ if group.protocol_type() == Some(CONSUMER) => Ok(Some(group)),
+            ClassicState::Empty => Ok(Readers::None),
+            _ if group.protocol_type() == Some(CONSUMER) => Ok(Readers::Classic(group)),
             _ => Err(ErrorCode::NonEmptyGroup),
         }
     }

@@ -28,7 +28,7 @@ impl GroupCoordinator {
     pub fn describe(&self, group_id: &str, version: i16) -> DescribedGroup<'static> {
         match self.groups.get(group_id) {
             Some(Group::Classic(group)) => described(group),
-            Some(Group::Other(_)) => {
+            Some(Group::Consumer(_) | Group::Other(_)) => {
                 not_found(group_id, version, format!("Group {group_id} is not a classic group."))
             }
             None => not_found(group_id, version, format!("Group {group_id} not found.")),
@@ -62,7 +62,7 @@ fn listed(id: &str, group: &Group) -> ListedGroup<'static> {
         Group::Classic(group) => {
             (group.protocol_type().unwrap_or_default(), group.state().name(), "classic")
         }
-        Group::Other(OtherKind::Consumer) => ("consumer", "Unknown", "consumer"),
+        Group::Consumer(group) => ("consumer", group.state().name(), "consumer"),
         Group::Other(OtherKind::Share) => ("share", "Unknown", "share"),
         Group::Other(OtherKind::Streams) => ("streams", "Unknown", "streams"),
     };

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
+use ringlog_types::TimestampMs;
+
 use super::classic::{ClassicGroup, ClassicState};
+use super::consumer::ConsumerState;
 use super::offsets::{CommittedOffset, TopicAndIndex};
 use super::{Effects, Group, GroupCoordinator, TimerKey, record};
 use crate::outcome::Now;
@@ -36,7 +39,7 @@ impl GroupCoordinator {
     }
 
     fn expire_group(&self, id: &Rc<str>, now: Now, effects: &mut Effects) {
-        let Some(Group::Classic(group)) = self.groups.get(id) else { return };
+        let Some(group) = self.groups.get(id) else { return };
         let offsets = self.offsets.newest().of(id);
         let mut kept = 0;
         for (place, offset) in offsets.into_iter().flatten() {
@@ -46,8 +49,14 @@ impl GroupCoordinator {
                 effects.records.push(record::offset_record(id, &place.0, place.1, None));
             }
         }
-        if kept == 0 && group.is_unused() {
-            effects.records.push(record::group_record(id, None));
+        match group {
+            Group::Classic(group) if kept == 0 && group.is_unused() => {
+                effects.records.push(record::group_record(id, None));
+            }
+            Group::Consumer(group) if kept == 0 && group.state() == ConsumerState::Empty => {
+                effects.records.append(&mut group.deletion());
+            }
+            _ => {}
         }
     }
 
@@ -55,24 +64,41 @@ impl GroupCoordinator {
     ///
     /// * nobody ever joined (partitions are assigned by hand): since it was committed;
     /// * the group is empty: since it is, or since it was committed;
-    /// * consumers are in it: if none of them subscribes to the topic any more, since it was
+    /// * it is a consumer group, or a classic one of consumers: if none of them subscribes to the topic any more, since it was
     ///   committed. The offsets of other kinds of groups with members do not expire.
     fn is_expired(
         &self,
-        group: &ClassicGroup,
+        group: &Group,
         (topic, _): &TopicAndIndex,
         offset: &CommittedOffset,
         now: Now,
     ) -> bool {
-        let since_ms = match (group.protocol_type(), group.state()) {
-            (None, _) => offset.commit_timestamp,
-            (Some(_), ClassicState::Empty) => offset.commit_timestamp.max(group.state_since_ms()),
-            (Some("consumer"), ClassicState::Stable) if !group.subscribes_to(topic) => {
-                offset.commit_timestamp
-            }
-            _ => return false,
+        let since_ms = match group {
+            Group::Consumer(group) if group.subscribes_to(topic) => return false,
+            Group::Consumer(_) => offset.commit_timestamp,
+            Group::Classic(group) => match since_of_classic(group, topic, offset) {
+                Some(since_ms) => since_ms,
+                None => return false,
+            },
+            Group::Other(_) => return false,
         };
         offset.is_expired(since_ms, self.settings.offsets_retention_ms, now.wall_ms)
+    }
+}
+
+/// Since when retention of an offset of a classic group counts; never if its members may need it.
+fn since_of_classic(
+    group: &ClassicGroup,
+    topic: &str,
+    offset: &CommittedOffset,
+) -> Option<TimestampMs> {
+    match (group.protocol_type(), group.state()) {
+        (None, _) => Some(offset.commit_timestamp),
+        (Some(_), ClassicState::Empty) => Some(offset.commit_timestamp.max(group.state_since_ms())),
+        (Some("consumer"), ClassicState::Stable) if !group.subscribes_to(topic) => {
+            Some(offset.commit_timestamp)
+        }
+        _ => None,
     }
 }
 

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use ringlog_types::Uuid;
+use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 
-use super::GroupCoordinator;
 use super::offsets::{CommittedOffset, TopicAndIndex};
+use super::{Group, GroupCoordinator};
 
 /// Partitions of a topic whose offsets are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,26 @@ pub struct WantedOffsets<'a> {
 }
 
 impl GroupCoordinator {
+    /// Whether a member of a consumer group is the one that it says (OffsetFetch from version 9
+    /// on). Who says nothing of itself may read.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, or that its epoch is not the one that it has.
+    pub fn check_fetch(
+        &self,
+        group_id: &str,
+        member_id: Option<&str>,
+        epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        let Some(Group::Consumer(group)) = self.groups.get(group_id) else { return Ok(()) };
+        if member_id.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        let member = group.member(member_id.unwrap_or_default());
+        let member = member.ok_or(ErrorCode::UnknownMemberId)?;
+        if epoch == member.epoch { Ok(()) } else { Err(member.stale()) }
+    }
+
     /// OffsetFetch of one group: of what is `wanted`, or of everything that it has committed.
     /// A partition without a commit has offset -1; a group that is not known has none.
     ///

@@ -87,7 +87,7 @@ impl GroupCoordinator {
             return Err(ErrorCode::InvalidSessionTimeout);
         }
         match self.groups.get(&*request.group_id) {
-            Some(Group::Other(_)) => Err(ErrorCode::InconsistentGroupProtocol),
+            Some(Group::Consumer(_) | Group::Other(_)) => Err(ErrorCode::InconsistentGroupProtocol),
             Some(Group::Classic(_)) => Ok(()),
             None if request.member_id.is_empty() => Ok(()),
             None => Err(ErrorCode::UnknownMemberId),
@@ -231,7 +231,7 @@ fn join_request(
 
 /// A client's id, as far as it goes into a member's: ids that are given out are kept for a session,
 /// whoever asks for them.
-fn shortened(client_id: &str) -> &str {
+pub(super) fn shortened(client_id: &str) -> &str {
     let mut end = client_id.len().min(CLIENT_ID_BYTES_MAX);
     while !client_id.is_char_boundary(end) {
         end -= 1;

@@ -12,7 +12,9 @@
 
 mod answers;
 mod classic;
+mod cluster_view;
 mod commit;
+pub(crate) mod consumer;
 mod delete;
 mod describe;
 mod expiration;
@@ -32,6 +34,8 @@ use std::rc::Rc;
 use ringlog_types::{ErrorCode, Offset};
 
 use self::classic::{ClassicGroup, Context};
+use self::consumer::ConsumerGroup;
+use self::consumer::regex::Resolution;
 use self::offsets::Offsets;
 use crate::coordinator::Coordinator;
 use crate::error::CoordinatorError;
@@ -41,11 +45,16 @@ use crate::versioned::Versioned;
 
 pub use self::answers::Deferred;
 pub use self::classic::ClassicState;
+pub use self::cluster_view::{ClusterView, ConsumerTimes, TopicFacts};
+pub use self::consumer::Assignor;
+pub use self::consumer::heartbeat::Beater;
+pub use self::consumer::record::ConsumerRecord;
+pub use self::consumer::regex::Viewer;
 pub use self::describe::ListFilter;
 pub use self::fetch_offsets::WantedOffsets;
 pub use self::membership::{Joiner, LeavingMember};
 pub use self::record::{GroupRecord, OtherKind};
-pub use self::settings::GroupSettings;
+pub use self::settings::{ConsumerSettings, GroupSettings, MigrationPolicy};
 
 /// Ids and names longer than this are refused: the strings of records hold 32,767 bytes, and a
 /// member's id is made of its client's.
@@ -78,8 +87,22 @@ pub(crate) enum TimerKey {
     Rebalance(Rc<str>),
     /// SyncGroup requests of a generation.
     Sync(Rc<str>),
+    /// What a member of a consumer group is to give back: group and member.
+    Revocation(Rc<str>, Rc<str>),
+    /// The next step of resolving a consumer group's regular expressions.
+    Regexes(Rc<str>),
     /// Expired offsets are looked for.
     Expiration,
+}
+
+impl TimerKey {
+    /// What is waited for of one member.
+    pub(crate) fn all_of_member(group_id: &Rc<str>, id: &Rc<str>) -> [TimerKey; 2] {
+        [
+            TimerKey::Member(group_id.clone(), id.clone()),
+            TimerKey::Revocation(group_id.clone(), id.clone()),
+        ]
+    }
 }
 
 /// A group, by its kind.
@@ -87,14 +110,20 @@ pub(crate) enum TimerKey {
 pub(crate) enum Group {
     /// Coordinated by its members (and groups that only commit offsets).
     Classic(Box<ClassicGroup>),
+    /// Coordinated here (KIP-848).
+    Consumer(Box<ConsumerGroup>),
     /// Found in the log, of a kind that is not served here: its id stays taken.
     Other(OtherKind),
 }
 
 /// The groups and committed offsets of one partition of `__consumer_offsets`.
-#[derive(Debug)]
 pub struct GroupCoordinator {
     settings: GroupSettings,
+    cluster: Rc<dyn ClusterView>,
+    /// The metadata's version when topics were created last, as far as is known.
+    topics_version: i64,
+    /// Regular expressions of groups that are being resolved.
+    resolutions: HashMap<Rc<str>, Resolution>,
     groups: HashMap<Rc<str>, Group>,
     offsets: Versioned<Offsets>,
     timers: Timers<TimerKey>,
@@ -139,6 +168,13 @@ impl Coordinator for GroupCoordinator {
     fn tick(&mut self, now: Now) -> Option<Effects> {
         let due = self.timers.pop_due(now.monotonic_ms)?;
         Some(match due {
+            TimerKey::Member(group, id)
+                if matches!(self.groups.get(&group), Some(Group::Consumer(_))) =>
+            {
+                self.consumer_expired(&group, &id, now)
+            }
+            TimerKey::Revocation(group, id) => self.revocation_due(&group, &id, now),
+            TimerKey::Regexes(group) => self.resolve_regexes(&group, now),
             TimerKey::Member(group, id) => {
                 let effects =
                     self.with_classic(&group, now, |group, context| group.member_due(&id, context));
@@ -175,9 +211,13 @@ impl Coordinator for GroupCoordinator {
 
 impl GroupCoordinator {
     /// Of a partition in which nothing is written yet; what is in the log is loaded into it.
-    pub fn new(settings: GroupSettings) -> GroupCoordinator {
+    pub fn new(settings: GroupSettings, cluster: Rc<dyn ClusterView>) -> GroupCoordinator {
+        assert!(!settings.consumer.assignors.is_empty(), "there is a default assignor");
         GroupCoordinator {
             settings,
+            cluster,
+            topics_version: 0,
+            resolutions: HashMap::new(),
             groups: HashMap::new(),
             offsets: Versioned::default(),
             timers: Timers::default(),
@@ -218,7 +258,20 @@ impl GroupCoordinator {
     fn classic(&self, group_id: &str) -> Result<&ClassicGroup, ErrorCode> {
         match self.groups.get(group_id) {
             Some(Group::Classic(group)) => Ok(group),
-            Some(Group::Other(_)) | None => Err(ErrorCode::GroupIdNotFound),
+            Some(Group::Consumer(_) | Group::Other(_)) | None => Err(ErrorCode::GroupIdNotFound),
+        }
+    }
+
+    /// Topics were created, deleted or got more partitions: consumer groups look at theirs with
+    /// their next heartbeats.
+    pub fn topics_changed(&mut self, has_created: bool) {
+        if has_created {
+            self.topics_version = self.cluster.version();
+        }
+        for group in self.groups.values_mut() {
+            if let Group::Consumer(group) = group {
+                group.topics_changed();
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The records of `__consumer_offsets`, in Kafka's own format (`GroupCoordinatorRecordSerde`).
 //!
 //! A key is the number of its type, 16 bits, and the message; a value is the number of its version
-//! and the message. Types that this node does not act on yet are kept: their groups' ids stay
-//! taken, and their records live on in the log.
+//! and the message. Types that this node does not act on are kept: their groups' ids stay taken,
+//! and their records live on in the log.
 
 use std::borrow::Cow;
 
@@ -15,6 +15,7 @@ use ringlog_wire::messages::offset_commit_key::OffsetCommitKey;
 use ringlog_wire::messages::offset_commit_value::OffsetCommitValue;
 use ringlog_wire::{Message, Reader, Writer};
 
+use super::consumer::record::ConsumerRecord;
 use crate::error::CoordinatorError;
 use crate::outcome::Record;
 
@@ -34,8 +35,6 @@ const OFFSET_COMMIT_ID_VERSION: i16 = 4;
 /// What kind of group other types of records belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherKind {
-    /// A consumer group (KIP-848).
-    Consumer,
     /// A share group (KIP-932).
     Share,
     /// A streams group (KIP-1071).
@@ -58,6 +57,13 @@ pub enum GroupRecord<'a> {
         group_id: Cow<'a, str>,
         /// Its generation and members.
         value: Option<GroupMetadataValue<'a>>,
+    },
+    /// A part of a consumer group.
+    Consumer {
+        /// Its id.
+        group_id: Cow<'a, str>,
+        /// The part.
+        part: ConsumerRecord<'a>,
     },
     /// A part of a group that this node does not coordinate.
     Other {
@@ -105,6 +111,10 @@ impl<'a> GroupRecord<'a> {
                 let value = value.map(|value| read.value(value)).transpose()?;
                 GroupRecord::Classic { group_id: key.group, value }
             }
+            type_number if ConsumerRecord::has(type_number) => {
+                let (group_id, part) = ConsumerRecord::decode(&read, &mut reader, value)?;
+                GroupRecord::Consumer { group_id, part }
+            }
             type_number => match other_kind(type_number) {
                 None => GroupRecord::Unknown(type_number),
                 Some(kind) => {
@@ -119,7 +129,6 @@ impl<'a> GroupRecord<'a> {
 
 fn other_kind(type_number: i16) -> Option<OtherKind> {
     match type_number {
-        3..=8 | 16 => Some(OtherKind::Consumer),
         10..=15 => Some(OtherKind::Share),
         17 | 19..=23 => Some(OtherKind::Streams),
         _ => None,
@@ -128,13 +137,13 @@ fn other_kind(type_number: i16) -> Option<OtherKind> {
 
 /// Whether records of this type say that the group exists, rather than something about it.
 pub(crate) fn is_group_itself(type_number: i16) -> bool {
-    matches!(type_number, 3 | 11 | 17)
+    matches!(type_number, 11 | 17)
 }
 
 /// Which record is being read, for what is said when it cannot be.
 #[derive(Clone, Copy)]
-struct Reading {
-    kind: i16,
+pub(super) struct Reading {
+    pub(super) kind: i16,
     offset: Offset,
 }
 
@@ -145,11 +154,14 @@ impl Reading {
     }
 
     /// All keys have version 0.
-    fn key<'a, M: Message<'a>>(&self, reader: &mut Reader<'a>) -> Result<M, CoordinatorError> {
+    pub(super) fn key<'a, M: Message<'a>>(
+        &self,
+        reader: &mut Reader<'a>,
+    ) -> Result<M, CoordinatorError> {
         M::decode(reader, 0).map_err(|error| self.malformed(&error))
     }
 
-    fn value<'a, M: Message<'a>>(&self, value: &'a [u8]) -> Result<M, CoordinatorError> {
+    pub(super) fn value<'a, M: Message<'a>>(&self, value: &'a [u8]) -> Result<M, CoordinatorError> {
         let mut reader = Reader::new(value);
         let version = reader.i16().map_err(|error| self.malformed(&error))?;
         M::decode(&mut reader, version).map_err(|error| self.malformed(&error))
@@ -190,7 +202,7 @@ pub(crate) fn group_record(group: &str, value: Option<&GroupMetadataValue<'_>>) 
 ///
 /// # Panics
 /// If a string is longer than its schema allows: they came in requests with the same limits.
-fn encode<'a>(number: i16, message: &impl Message<'a>, version: i16) -> Bytes {
+pub(super) fn encode<'a>(number: i16, message: &impl Message<'a>, version: i16) -> Bytes {
     let mut writer = Writer::new();
     writer.i16(number);
     message.encode(&mut writer, version).expect("what a request had fits into a record");

@@ -8,6 +8,8 @@ use ringlog_wire::messages::offset_commit_key::OffsetCommitKey;
 use ringlog_wire::messages::offset_commit_value::OffsetCommitValue;
 
 use super::classic::ClassicGroup;
+use super::consumer::ConsumerGroup;
+use super::consumer::record::ConsumerRecord;
 use super::offsets::CommittedOffset;
 use super::record::{self, GroupRecord};
 use super::{Group, GroupCoordinator, OtherKind, TimerKey};
@@ -63,7 +65,9 @@ impl GroupCoordinator {
         for id in ids {
             let effects = self.with_classic(&id, now, ClassicGroup::loaded);
             assert!(effects.records.is_empty() && effects.answers.is_empty(), "nobody waits yet");
+            self.begin_consumer(&id, now);
         }
+        self.topics_version = self.cluster.version();
         let interval_ms = self.settings.offsets_retention_check_interval_ms;
         self.timers.set(TimerKey::Expiration, now.monotonic_ms + interval_ms);
     }
@@ -81,6 +85,9 @@ impl GroupCoordinator {
                 if from == From::Log {
                     self.take_in_group(&group_id, &value, now);
                 }
+            }
+            GroupRecord::Consumer { group_id, part } => {
+                self.take_in_consumer(&group_id, &part, from, now);
             }
             GroupRecord::Other { kind, type_number, group_id, is_tombstone } => {
                 if record::is_group_itself(type_number) {
@@ -110,6 +117,36 @@ impl GroupCoordinator {
         let id: Rc<str> = group_id.into();
         let group = ClassicGroup::from_value(id.clone(), value, now.wall_ms);
         self.groups.insert(id, Group::Classic(Box::new(group)));
+    }
+
+    fn take_in_consumer(
+        &mut self,
+        group_id: &str,
+        part: &ConsumerRecord<'_>,
+        from: From,
+        now: Now,
+    ) {
+        if matches!(part, ConsumerRecord::Group(None)) {
+            if matches!(self.groups.get(group_id), Some(Group::Consumer(_))) {
+                self.groups.remove(group_id);
+                self.resolutions.remove(group_id);
+            }
+            return;
+        }
+        let is_consumer = matches!(self.groups.get(group_id), Some(Group::Consumer(_)));
+        if !is_consumer {
+            if part.is_deletion() {
+                return;
+            }
+            // A classic group of this id was deleted by a record before this one, or is an empty
+            // one that commits of offsets made while the log was read.
+            let id: Rc<str> = group_id.into();
+            self.remove_classic(group_id, now);
+            self.groups.insert(id.clone(), Group::Consumer(Box::new(ConsumerGroup::new(id))));
+        }
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(group_id) {
+            group.take_in(part, from == From::Decision);
+        }
     }
 
     /// The record of a group that is not coordinated here.

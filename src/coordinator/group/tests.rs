@@ -4,9 +4,11 @@
 //! [`World`] is the smallest thing that runs a coordinator: it keeps the log, commits what is
 //! appended (at once, unless told to hold), and collects the answers.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use ringlog_types::ErrorCode;
+use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::messages::heartbeat_request::HeartbeatRequest;
 use ringlog_wire::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use ringlog_wire::messages::join_group_response::JoinGroupResponse;
@@ -21,8 +23,8 @@ use ringlog_wire::messages::sync_group_response::SyncGroupResponse;
 
 use super::classic::join::PENDING_JOINS_MAX;
 use super::{
-    Continuation, Deferred, Effects, GroupCoordinator, GroupSettings, Joiner, LeavingMember,
-    ListFilter, Outcome, WantedOffsets,
+    ClusterView, ConsumerTimes, Continuation, Deferred, Effects, GroupCoordinator, GroupSettings,
+    Joiner, LeavingMember, ListFilter, Outcome, TopicFacts, WantedOffsets,
 };
 use crate::coordinator::Coordinator;
 use crate::outcome::{Now, Record, ReplyTo};
@@ -37,22 +39,73 @@ struct Held {
     then: Option<Continuation>,
 }
 
-struct World {
-    groups: GroupCoordinator,
+/// Topics by name, with ids of their own.
+#[derive(Default)]
+pub(in crate::group) struct Cluster {
+    topics: RefCell<BTreeMap<String, TopicFacts>>,
+    version: Cell<i64>,
+}
+
+impl Cluster {
+    /// Creates a topic, or lets it grow.
+    pub(in crate::group) fn put(&self, name: &str, partition_count: i32) -> Uuid {
+        self.version.set(self.version.get() + 1);
+        let mut topics = self.topics.borrow_mut();
+        let fresh = Uuid::from_u128(self.version.get() as u128);
+        let facts = topics.entry(name.to_owned());
+        let facts = facts.or_insert(TopicFacts { id: fresh, partition_count });
+        facts.partition_count = partition_count;
+        facts.id
+    }
+
+    pub(in crate::group) fn remove(&self, name: &str) {
+        self.version.set(self.version.get() + 1);
+        self.topics.borrow_mut().remove(name);
+    }
+}
+
+impl ClusterView for Cluster {
+    fn by_name(&self, name: &str) -> Option<TopicFacts> {
+        self.topics.borrow().get(name).copied()
+    }
+
+    fn name_of(&self, id: &Uuid) -> Option<Rc<str>> {
+        let topics = self.topics.borrow();
+        topics.iter().find(|(_, facts)| facts.id == *id).map(|(name, _)| name.as_str().into())
+    }
+
+    fn names(&self) -> Vec<Rc<str>> {
+        self.topics.borrow().keys().map(|name| name.as_str().into()).collect()
+    }
+
+    fn version(&self) -> i64 {
+        self.version.get()
+    }
+
+    fn consumer_times(&self, _: &str) -> ConsumerTimes {
+        ConsumerTimes::default()
+    }
+}
+
+pub(in crate::group) struct World {
+    pub(in crate::group) groups: GroupCoordinator,
+    pub(in crate::group) cluster: Rc<Cluster>,
     settings: GroupSettings,
-    now: Now,
-    log: Vec<Record>,
+    pub(in crate::group) now: Now,
+    pub(in crate::group) log: Vec<Record>,
     answers: BTreeMap<ReplyTo, Deferred>,
     next_reply: u64,
     /// Appended, and not committed yet.
     held: Vec<Held>,
-    holds: bool,
+    pub(in crate::group) holds: bool,
 }
 
 impl World {
-    fn new(settings: GroupSettings) -> World {
+    pub(in crate::group) fn new(settings: GroupSettings) -> World {
+        let cluster = Rc::<Cluster>::default();
         let mut world = World {
-            groups: GroupCoordinator::new(settings.clone()),
+            groups: GroupCoordinator::new(settings.clone(), cluster.clone()),
+            cluster,
             settings,
             now: Now { monotonic_ms: 1_000, wall_ms: 1_700_000_000_000 },
             log: Vec::new(),
@@ -66,7 +119,7 @@ impl World {
         world
     }
 
-    fn carry_out(&mut self, effects: Effects) {
+    pub(in crate::group) fn carry_out(&mut self, effects: Effects) {
         if effects.records.is_empty() {
             assert_eq!(effects.then, None);
             self.answer(effects.answers);
@@ -83,7 +136,7 @@ impl World {
     }
 
     /// What is held is committed, or cannot be.
-    fn commit(&mut self, result: Result<(), ErrorCode>) {
+    pub(in crate::group) fn commit(&mut self, result: Result<(), ErrorCode>) {
         for Held { end_offset, answers, then } in std::mem::take(&mut self.held) {
             if result.is_ok() {
                 self.groups.committed(end_offset);
@@ -103,13 +156,13 @@ impl World {
         }
     }
 
-    fn done<R>(&mut self, outcome: Outcome<R>) -> R {
+    pub(in crate::group) fn done<R>(&mut self, outcome: Outcome<R>) -> R {
         self.carry_out(outcome.effects);
         outcome.response
     }
 
     /// Time goes by, and everything that is due happens in between.
-    fn pass(&mut self, ms: u64) {
+    pub(in crate::group) fn pass(&mut self, ms: u64) {
         let until = self.now.monotonic_ms + ms;
         while let Some(at) = self.groups.next_deadline_ms().filter(|at| *at <= until) {
             let step = at.saturating_sub(self.now.monotonic_ms);
@@ -129,7 +182,11 @@ impl World {
         ReplyTo(self.next_reply)
     }
 
-    fn join(&mut self, request: &JoinGroupRequest<'_>, version: i16) -> ReplyTo {
+    pub(in crate::group) fn join(
+        &mut self,
+        request: &JoinGroupRequest<'_>,
+        version: i16,
+    ) -> ReplyTo {
         let to = self.reply_to();
         let random = u128::from(to.0);
         let joiner = Joiner { client_id: "c", client_host: "/127.0.0.1", version, random };
@@ -138,7 +195,12 @@ impl World {
         to
     }
 
-    fn sync(&mut self, member: &str, generation: i32, parts: &[(&str, &[u8])]) -> ReplyTo {
+    pub(in crate::group) fn sync(
+        &mut self,
+        member: &str,
+        generation: i32,
+        parts: &[(&str, &[u8])],
+    ) -> ReplyTo {
         let to = self.reply_to();
         let part = |(id, assignment): &(&str, &[u8])| SyncGroupRequestAssignment {
             member_id: (*id).to_owned().into(),
@@ -156,7 +218,7 @@ impl World {
         to
     }
 
-    fn heartbeat(&mut self, member: &str, generation: i32) -> ErrorCode {
+    pub(in crate::group) fn heartbeat(&mut self, member: &str, generation: i32) -> ErrorCode {
         let request = HeartbeatRequest {
             group_id: "g".into(),
             generation_id: generation,
@@ -167,34 +229,39 @@ impl World {
         self.done(outcome)
     }
 
-    fn joined(&mut self, to: ReplyTo) -> Option<JoinGroupResponse<'static>> {
+    pub(in crate::group) fn joined(&mut self, to: ReplyTo) -> Option<JoinGroupResponse<'static>> {
         match self.answers.remove(&to)? {
             Deferred::Join(answer) => Some(answer),
             other @ Deferred::Sync(_) => panic!("{other:?}"),
         }
     }
 
-    fn synced(&mut self, to: ReplyTo) -> Option<SyncGroupResponse<'static>> {
+    pub(in crate::group) fn synced(&mut self, to: ReplyTo) -> Option<SyncGroupResponse<'static>> {
         match self.answers.remove(&to)? {
             Deferred::Sync(answer) => Some(answer),
             other @ Deferred::Join(_) => panic!("{other:?}"),
         }
     }
 
-    fn commit_offset(&mut self, member: &str, generation: i32, offset: i64) -> ErrorCode {
+    pub(in crate::group) fn commit_offset(
+        &mut self,
+        member: &str,
+        generation: i32,
+        offset: i64,
+    ) -> ErrorCode {
         let request = commit("g", member, generation, offset);
-        let outcome = self.groups.commit_offsets(&request, self.now);
+        let outcome = self.groups.commit_offsets(&request, 8, self.now);
         let response = self.done(outcome);
         ErrorCode::from_code(response.topics[0].partitions[0].error_code).unwrap()
     }
 
-    fn committed(&self) -> i64 {
+    pub(in crate::group) fn committed(&self) -> i64 {
         let wanted =
             [WantedOffsets { topic: "t", topic_id: ringlog_types::Uuid::ZERO, partitions: &[0] }];
         self.groups.fetch_offsets("g", Some(&wanted)).topics[0].partitions[0].committed_offset
     }
 
-    fn state(&self) -> String {
+    pub(in crate::group) fn state(&self) -> String {
         self.groups.describe("g", 5).group_state.into_owned()
     }
 
@@ -211,9 +278,9 @@ impl World {
     }
 
     /// The node goes down, and another process reads the log.
-    fn restart(&mut self) {
+    pub(in crate::group) fn restart(&mut self) {
         assert!(self.held.is_empty());
-        self.groups = GroupCoordinator::new(self.settings.clone());
+        self.groups = GroupCoordinator::new(self.settings.clone(), self.cluster.clone());
         for (at, record) in self.log.iter().enumerate() {
             let end = at as i64 + 1;
             let value = record.value.as_deref();
@@ -225,11 +292,11 @@ impl World {
     }
 }
 
-fn join(member: &str, instance: Option<&str>) -> JoinGroupRequest<'static> {
+pub(in crate::group) fn join(member: &str, instance: Option<&str>) -> JoinGroupRequest<'static> {
     join_with(member, instance, &[("range", b"subscription")])
 }
 
-fn join_with(
+pub(in crate::group) fn join_with(
     member: &str,
     instance: Option<&str>,
     protocols: &[(&str, &[u8])],
@@ -526,7 +593,7 @@ fn only_members_of_the_generation_commit() {
     assert_eq!(world.committed(), 6);
 
     let other = commit("other", "", 3, 1);
-    let outcome = world.groups.commit_offsets(&other, world.now);
+    let outcome = world.groups.commit_offsets(&other, 8, world.now);
     let code = world.done(outcome).topics[0].partitions[0].error_code;
     assert_eq!(code, ErrorCode::IllegalGeneration.code());
 }
@@ -539,7 +606,7 @@ fn a_long_note_is_refused_alone() {
     noted.partition_index = 1;
     noted.committed_metadata = Some("n".repeat(4_097).into());
     request.topics[0].partitions.push(noted);
-    let outcome = world.groups.commit_offsets(&request, world.now);
+    let outcome = world.groups.commit_offsets(&request, 8, world.now);
     let response = world.done(outcome);
     let codes: Vec<i16> = response.topics[0].partitions.iter().map(|p| p.error_code).collect();
     assert_eq!(codes, [0, ErrorCode::OffsetMetadataTooLarge.code()]);
@@ -585,7 +652,7 @@ fn many_expired_offsets_go_some_at_a_time() {
     request.topics[0].partitions = (0..2_500)
         .map(|partition_index| OffsetCommitRequestPartition { partition_index, ..one.clone() })
         .collect();
-    let outcome = world.groups.commit_offsets(&request, world.now);
+    let outcome = world.groups.commit_offsets(&request, 8, world.now);
     let _ = world.done(outcome);
     let written = world.log.len();
     world.now.wall_ms += GroupSettings::default().offsets_retention_ms;
@@ -626,7 +693,7 @@ fn offsets_of_subscribed_topics_stay() {
     {
         let mut request = commit("g", &id, 1, 9);
         request.topics[0].name = group_topic.into();
-        let outcome = world.groups.commit_offsets(&request, world.now);
+        let outcome = world.groups.commit_offsets(&request, 8, world.now);
         let _ = world.done(outcome);
         let request = OffsetDeleteRequest {
             group_id: "g".into(),
@@ -670,7 +737,7 @@ fn what_does_not_fit_into_a_record_is_refused() {
     assert_eq!(world.joined(to).unwrap().error_code, ErrorCode::InvalidRequest.code());
     let mut request = commit("g", "", -1, 5);
     request.topics[0].name = long.into();
-    let outcome = world.groups.commit_offsets(&request, world.now);
+    let outcome = world.groups.commit_offsets(&request, 8, world.now);
     let code = world.done(outcome).topics[0].partitions[0].error_code;
     assert_eq!(code, ErrorCode::UnknownTopicOrPartition.code());
     let short = JoinGroupRequest { session_timeout_ms: 5, ..join("", None) };

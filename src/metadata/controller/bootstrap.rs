@@ -7,8 +7,14 @@ use ringlog_wire::messages::feature_level_record::FeatureLevelRecord;
 use ringlog_wire::messages::no_op_record::NoOpRecord;
 
 use super::{Controller, Decision};
-use crate::features::{METADATA_VERSION, METADATA_VERSION_LEVEL};
+use crate::features::{
+    GROUP_VERSION, GROUP_VERSION_CONSUMER, METADATA_VERSION, METADATA_VERSION_LEVEL,
+};
 use crate::record::MetadataRecord;
+
+/// The features of a new cluster.
+const NEW_CLUSTER: &[(&str, i16)] =
+    &[(METADATA_VERSION, METADATA_VERSION_LEVEL), (GROUP_VERSION, GROUP_VERSION_CONSUMER)];
 
 impl Controller {
     /// What must be written before anything else: the end of a transaction that a crash left
@@ -20,10 +26,12 @@ impl Controller {
         if self.image.settled().feature_level(METADATA_VERSION).is_none() {
             let name = Some("Bootstrap records".into());
             records.push(MetadataRecord::BeginTransaction(BeginTransactionRecord { name }));
-            records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord {
-                name: METADATA_VERSION.into(),
-                feature_level: METADATA_VERSION_LEVEL,
-            }));
+            for (name, feature_level) in NEW_CLUSTER {
+                let name = (*name).into();
+                let feature_level = *feature_level;
+                let level = FeatureLevelRecord { name, feature_level };
+                records.push(MetadataRecord::FeatureLevel(level));
+            }
             records.push(MetadataRecord::EndTransaction(EndTransactionRecord::default()));
         }
         Decision { response: (), records }

@@ -42,11 +42,11 @@ const LOADING: [ErrorCode; 2] =
     [ErrorCode::CoordinatorLoadInProgress, ErrorCode::CoordinatorNotAvailable];
 
 /// A name that no other check uses.
-fn group(api: ApiKey, version: i16) -> String {
+pub(super) fn group(api: ApiKey, version: i16) -> String {
     format!("{api:?}-{version}")
 }
 
-fn is_loading(code: i16) -> bool {
+pub(super) fn is_loading(code: i16) -> bool {
     LOADING.iter().any(|error| error.code() == code)
 }
 
