@@ -41,6 +41,7 @@ pub use error::{AppendError, ReadError, StorageError};
 pub use index::transaction_index::AbortedTransaction;
 pub use leader_epoch_cache::{EpochEndOffset, EpochEntry};
 pub use log::append::{AppendOrigin, Appended};
+pub use log::offsets::LogEnd;
 pub use log::room::RoomTurn;
 pub use log::timestamps::TimestampOffset;
 pub use log::{Log, LogObserver};

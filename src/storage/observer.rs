@@ -147,7 +147,7 @@ mod tests {
                     let end = append(log, spec).expect("taken").last_offset + 1;
                     appended += spec.build().len() as u64;
                     assert!(counts.dirty.get() > 0);
-                    log.wait_durable(end).await.expect("written");
+                    log.wait_durable(log.end_at(end)).await.expect("written");
                 }
                 assert_eq!(counts.dirty.get(), 0);
                 assert_eq!(counts.flushed.get(), appended);

@@ -105,7 +105,7 @@ impl Plan {
             recreate: p.chance(0.3),
             rounds: (0..rounds).map(|i| faults::draw_round(p, i + 1 == rounds)).collect(),
             scrub: from_environment("RINGLOG_SIM_SCRUB").is_some(),
-            truncate: p.chance(0.4) && has_truncations(),
+            truncate: p.chance(0.4),
         }
     }
 
@@ -310,10 +310,4 @@ impl History {
         self.start();
         self.stop_clean()
     }
-}
-
-/// Whether logs are truncated in random histories. Nothing truncates one yet; with
-/// `RINGLOG_SIM_TRUNCATE=1` some histories in a thousand fail (`docs/STATUS.md`).
-fn has_truncations() -> bool {
-    std::env::var_os("RINGLOG_SIM_TRUNCATE").is_some()
 }

@@ -157,15 +157,12 @@ impl LogModel {
         Ok(())
     }
 
-    /// Everything below stays.
+    /// Everything below stays. A run of damaged batches goes as a whole, perhaps.
     fn kept_by(&self, cut: Cut) -> i64 {
-        match cut {
-            Cut::At(offset) => {
-                let entry = self.entries.get(self.position(offset));
-                entry.map_or(offset, |entry| entry.base.min(offset))
-            }
-            Cut::All(_) => 0,
-        }
+        let Cut::At(offset) = cut else { return 0 };
+        let Some(below) = self.entries.get(..=self.position(offset)) else { return offset };
+        let damaged = below.iter().rev().take_while(|entry| entry.rotten).last();
+        damaged.or(below.last()).map_or(offset, |entry| entry.base.min(offset))
     }
 
     /// From now on, what is to be cut off may be gone or not.
@@ -184,8 +181,12 @@ impl LogModel {
 
     /// The log was cut at `end`.
     pub(crate) fn was_cut(&mut self, end: i64) -> Result<(), String> {
-        let kept = self.cutting.map_or(i64::MAX, |cut| self.kept_by(cut));
-        if end != kept {
+        let (asked, kept) = match self.cutting {
+            Some(cut @ Cut::At(offset)) => (offset, self.kept_by(cut)),
+            cutting => return Err(format!("cut at {end}, asked was {cutting:?}")),
+        };
+        let exact = self.entries.get(self.position(asked)).map_or(asked, |e| e.base.min(asked));
+        if end != exact && !(kept <= end && end < exact && self.is_all_rotten(end, exact)) {
             return Err(format!("cut at {end}, asked was {:?}", self.cutting));
         }
         self.entries.truncate(self.position(end));

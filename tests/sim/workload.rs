@@ -11,7 +11,9 @@ use std::time::Duration;
 use ringlog_config::Flush;
 use ringlog_runtime::sim::Prng;
 use ringlog_runtime::{JoinHandle, Mesh, Runtime};
-use ringlog_storage::{AppendError, AppendOrigin, Log, LogDirs, OpenedDirs, Scrub, StorageError};
+use ringlog_storage::{
+    AppendError, AppendOrigin, Log, LogDirs, LogEnd, OpenedDirs, Scrub, StorageError,
+};
 
 use crate::batches::{self, Sender};
 use crate::checkers;
@@ -154,37 +156,54 @@ async fn wait_for_tasks(rt: &Runtime, shared: &Shared, tasks: Vec<JoinHandle<()>
 
 /// Sends batches until the end, keeping a few unacknowledged.
 async fn produce(bench: Bench, producer: usize, epoch: i32) {
-    let mut sent = 0;
-    let mut cuts = bench.truncation.count.get();
+    let mut sent = Sent::default();
     while !bench.is_ending() {
         bench.log.wait_writable().await;
         if bench.truncation.under_way.get() {
             bench.pause(1_000).await;
             continue;
         }
-        if cuts != bench.truncation.count.get() {
-            // Perhaps gone. What is not is known to be a duplicate, or stored twice.
-            (sent, cuts) = (0, bench.truncation.count.get());
-        }
+        sent.look_for_cuts(&bench);
         let pending = {
             let logs = bench.shared.logs.borrow();
             logs[bench.index].producers[producer].unacknowledged.len()
         };
-        if sent == pending {
+        if sent.ends.len() == pending {
             make_next(&bench, producer);
         }
-        match append(&bench, producer, sent, epoch) {
-            Ok(()) => sent += 1,
+        match append(&bench, producer, sent.ends.len(), epoch) {
+            Ok(end) => sent.ends.push(end),
             Err(Refused::Full) => bench.pause(20_000).await,
             Err(Refused::Offline) => return,
         }
         let window = 1 + bench.below(3) as usize;
-        if sent >= window && wait_acknowledged(&bench, producer, &mut sent).await.is_err() {
+        if sent.ends.len() >= window
+            && wait_acknowledged(&bench, producer, &mut sent).await.is_err()
+        {
             return;
         }
         bench.pause(bench.plan.pause_micros).await;
     }
     let _ = wait_acknowledged(&bench, producer, &mut sent).await;
+}
+
+/// What a producer has appended and not seen acknowledged.
+#[derive(Default)]
+struct Sent {
+    /// Where its oldest unacknowledged batches end.
+    ends: Vec<LogEnd>,
+    /// How often the log had been truncated.
+    cuts: u64,
+}
+
+impl Sent {
+    /// After a truncation all of it is sent again: perhaps it is gone. What is not is known to be
+    /// a duplicate, or stored twice.
+    fn look_for_cuts(&mut self, bench: &Bench) {
+        if self.cuts != bench.truncation.count.get() {
+            *self = Sent { ends: Vec::new(), cuts: bench.truncation.count.get() };
+        }
+    }
 }
 
 fn make_next(bench: &Bench, producer: usize) {
@@ -209,8 +228,8 @@ enum Refused {
     Offline,
 }
 
-/// Appends the producer's `nth` unacknowledged batch.
-fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<(), Refused> {
+/// Appends the producer's `nth` unacknowledged batch. Returns where it ends.
+fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<LogEnd, Refused> {
     let batch = {
         let logs = bench.shared.logs.borrow();
         logs[bench.index].producers[producer].unacknowledged[nth].clone()
@@ -220,7 +239,7 @@ fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<(), 
     match bench.log.append(&batch.bytes, &batch.summary, origin, epoch, now_ms) {
         Ok(appended) => {
             bench.model(|model| model.appended(&appended, &batch, epoch));
-            Ok(())
+            Ok(appended.end)
         }
         Err(AppendError::NoSpace) => Err(Refused::Full),
         Err(AppendError::Storage(error)) => {
@@ -236,18 +255,10 @@ fn append(bench: &Bench, producer: usize, nth: usize, epoch: i32) -> Result<(), 
     }
 }
 
-/// Waits until the `sent` oldest batches are acknowledged and forgets them.
-async fn wait_acknowledged(bench: &Bench, producer: usize, sent: &mut usize) -> Result<(), ()> {
-    if *sent == 0 {
-        return Ok(());
-    }
-    let end = {
-        let logs = bench.shared.logs.borrow();
-        let model = &logs[bench.index];
-        let last = &model.producers[producer].unacknowledged[*sent - 1];
-        let entry = model.entries.iter().rev().find(|e| e.batch.bytes == last.bytes);
-        entry.map_or(0, |entry| entry.end())
-    };
+/// Waits until all that was sent is acknowledged and forgets it.
+async fn wait_acknowledged(bench: &Bench, producer: usize, sent: &mut Sent) -> Result<(), ()> {
+    sent.look_for_cuts(bench);
+    let Some(&end) = sent.ends.last() else { return Ok(()) };
     let was_sync = bench.is_sync();
     let cuts = bench.truncation.count.get();
     let waited = bench.log.wait_committed(end).await;
@@ -261,22 +272,23 @@ async fn wait_acknowledged(bench: &Bench, producer: usize, sent: &mut usize) -> 
             return Err(());
         }
         Ok(()) if is_cut => {
-            bench.model(|model| match end <= model.last_cut {
+            bench.model(|model| match end.offset() <= model.last_cut {
                 true => Ok(()),
-                false => Err(format!("acknowledged up to {end}, which was cut off")),
+                false => Err(format!("acknowledged up to {end:?}, which was cut off")),
             });
             return Ok(());
         }
         Ok(()) => {}
     }
     if was_sync && bench.is_sync() {
-        bench.model(|model| model.promised(end));
+        bench.model(|model| model.promised(end.offset()));
     }
     bench.note_promises();
-    bench.shared.acknowledged.set(bench.shared.acknowledged.get() + *sent as u64);
+    let count = sent.ends.len();
+    bench.shared.acknowledged.set(bench.shared.acknowledged.get() + count as u64);
     let mut logs = bench.shared.logs.borrow_mut();
-    logs[bench.index].producers[producer].unacknowledged.drain(..*sent);
-    *sent = 0;
+    logs[bench.index].producers[producer].unacknowledged.drain(..count);
+    sent.ends.clear();
     Ok(())
 }
 
@@ -306,7 +318,7 @@ async fn keep_house(bench: Bench) {
                 log.roll_if_old(now_ms);
                 Ok(())
             }
-            4 => match log.wait_durable(log.log_end_offset()).await {
+            4 => match log.wait_durable(log.end()).await {
                 Err(StorageError::Truncated { .. }) if bench.plan.truncate => Ok(()),
                 waited => waited,
             },

@@ -20,8 +20,8 @@ use ringlog_coordinator::{Coordinator, Effects, Now, Outcome, Record, ReplyTo};
 use ringlog_record::BatchBuilder;
 use ringlog_runtime::sync::{Signal, oneshot};
 use ringlog_runtime::{Instant, Runtime};
-use ringlog_storage::{AppendError, AppendOrigin};
-use ringlog_types::{ErrorCode, LeaderEpoch, Offset};
+use ringlog_storage::{AppendError, AppendOrigin, LogEnd};
+use ringlog_types::{ErrorCode, LeaderEpoch};
 
 use crate::coordinators::loader;
 use crate::replicas::partition::Partition;
@@ -142,10 +142,10 @@ impl<C: Coordinator> Tenure<C> {
     /// What was loaded and is not committed yet becomes visible when it is.
     fn wait_for_rest(&self) {
         let Some(tenure) = self.this.upgrade() else { return };
-        let end = self.partition.log.log_end_offset();
+        let end = self.partition.log.end();
         self.rt.spawn(async move {
             if tenure.partition.log.wait_committed(end).await.is_ok() {
-                tenure.machine.borrow_mut().committed(end);
+                tenure.machine.borrow_mut().committed(end.offset());
             }
         });
     }
@@ -221,11 +221,11 @@ impl<C: Coordinator> Tenure<C> {
         }
         let (tell, committed) = oneshot::channel();
         match self.append(&records) {
-            Ok(end_offset) => {
-                self.machine.borrow_mut().replay(end_offset, &records, self.now());
+            Ok(end) => {
+                self.machine.borrow_mut().replay(end.offset(), &records, self.now());
                 let tenure = self.this.upgrade().expect("a tenure is called through its owner");
                 self.rt.spawn(async move {
-                    let result = tenure.settle(end_offset, answers, then).await;
+                    let result = tenure.settle(end, answers, then).await;
                     // Nobody waits for what a timer decides.
                     let _ = tell.send(result);
                 });
@@ -239,7 +239,7 @@ impl<C: Coordinator> Tenure<C> {
         Some(committed)
     }
 
-    fn append(&self, records: &[Record]) -> Result<Offset, ErrorCode> {
+    fn append(&self, records: &[Record]) -> Result<LogEnd, ErrorCode> {
         let now_ms = self.rt.wall_clock_ms();
         let mut batch = BatchBuilder::new(now_ms);
         for Record { key, value } in records {
@@ -252,7 +252,7 @@ impl<C: Coordinator> Tenure<C> {
         }
         let origin = AppendOrigin::Coordinator;
         let appended = log.append(&bytes, &summary, origin, self.leader_epoch, now_ms);
-        appended.map(|appended| appended.last_offset + 1).map_err(|error| self.refusal(&error))
+        appended.map(|appended| appended.end).map_err(|error| self.refusal(&error))
     }
 
     /// What clients are told of an append that was refused (`Errors` of Kafka's
@@ -272,11 +272,11 @@ impl<C: Coordinator> Tenure<C> {
     /// Waits until a decision's records are committed, and lets its answers go.
     async fn settle(
         &self,
-        end_offset: Offset,
+        end: LogEnd,
         answers: Vec<(ReplyTo, C::Answer)>,
         then: Option<C::Then>,
     ) -> Result<(), ErrorCode> {
-        let committed = self.partition.log.wait_committed(end_offset).await;
+        let committed = self.partition.log.wait_committed(end).await;
         if self.stage.get() == Stage::Ended {
             return Err(ErrorCode::NotCoordinator);
         }
@@ -286,7 +286,7 @@ impl<C: Coordinator> Tenure<C> {
             self.end();
             return Err(ErrorCode::NotCoordinator);
         }
-        self.machine.borrow_mut().committed(end_offset);
+        self.machine.borrow_mut().committed(end.offset());
         self.answer(answers);
         if let Some(then) = then {
             let effects = self.machine.borrow_mut().continued(&then, Ok(()), self.now());

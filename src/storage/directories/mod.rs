@@ -446,7 +446,7 @@ mod tests {
                 let origin = AppendOrigin::Coordinator;
                 let appended = log.append(&batch, &summary(&batch), origin, 0, 0);
                 let end = appended.expect("the reserve is for this").last_offset + 1;
-                log.wait_durable(end).await.expect("written");
+                log.wait_durable(log.end_at(end)).await.expect("written");
                 let refused = append(log, BatchSpec::default());
                 assert!(refused.is_err(), "a write that went well frees nothing");
                 dirs.set_reserve_bytes(Some(0));

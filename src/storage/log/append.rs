@@ -12,6 +12,7 @@ use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::error::{AppendError, StorageError};
 use crate::log::Log;
+use crate::log::offsets::LogEnd;
 use crate::producers::snapshot;
 use crate::producers::state::{ProducerBatch, Verdict};
 use crate::segment::batch_header::{self, BatchHeader, HEADER_BYTES};
@@ -44,8 +45,8 @@ pub struct Appended {
     /// Whether it was in the log already. The offsets are those of then; it may not be durable
     /// yet, so an acknowledgement has to wait all the same.
     pub duplicate: bool,
-    /// How often the log had been truncated.
-    pub(crate) cuts: u64,
+    /// Where it ends, to wait for.
+    pub end: LogEnd,
 }
 
 impl Log {
@@ -68,6 +69,7 @@ impl Log {
         if self.closing.get() {
             return Err(StorageError::Closed.into());
         }
+        assert!(!self.is_being_cut.get(), "an append during a truncation");
         if !self.has_room(batch.len(), origin) {
             return Err(AppendError::NoSpace);
         }
@@ -109,7 +111,7 @@ impl Log {
             log_append_time: log_append_time.unwrap_or(-1),
             log_start_offset: self.offsets.log_start(),
             duplicate: false,
-            cuts: self.offsets.cuts(),
+            end: self.offsets.end_at(header.next_offset()),
         })
     }
 
@@ -145,7 +147,7 @@ impl Log {
             log_append_time: if by_append_time { known.timestamp } else { -1 },
             log_start_offset: self.offsets.log_start(),
             duplicate: true,
-            cuts: self.offsets.cuts(),
+            end: self.offsets.end_at(known.last_offset + 1),
         }))
     }
 
@@ -212,7 +214,8 @@ impl Log {
     /// on: it has its files, and those of a new one, without which nothing would be written any
     /// more, might find no space.
     pub(crate) fn may_roll(&self) -> bool {
-        self.failure().is_none() && !self.closing.get() && !self.dir.is_full()
+        let is_ending = self.closing.get() || self.is_being_cut.get();
+        self.failure().is_none() && !is_ending && !self.dir.is_full()
     }
 
     /// Closes the open segment and opens the next, in memory; the writer does the rest.
@@ -235,6 +238,8 @@ impl Log {
         base_offset: Offset,
         now_ms: TimestampMs,
     ) -> Rc<Segment> {
+        assert!(!self.is_being_cut.get(), "a roll during a truncation");
+        assert!(segment.stage.get() == Stage::Open && base_offset >= segment.end_offset.get());
         segment.stage.set(Stage::Closed);
         segment.complete_time_index();
         let snapshot = snapshot::encode(&self.producers.borrow());

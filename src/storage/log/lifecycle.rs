@@ -37,7 +37,7 @@ impl Log {
         self.closing.set(true);
         let runtime = self.shard.runtime();
         let written = async {
-            self.wait_settled(self.offsets.log_end()).await?;
+            self.wait_settled(self.end()).await?;
             self.wait_sealed().await?;
             self.pause_writer().await;
             Ok(())

@@ -20,26 +20,23 @@ mod retention;
 pub(crate) mod room;
 pub(crate) mod seal;
 pub(crate) mod timestamps;
+mod waiting;
 pub(crate) mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::poll_fn;
 use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Poll;
 
 use ringlog_config::{Flush, TopicConfig};
-use ringlog_runtime::Instant;
 use ringlog_types::{LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use crate::checked_segments::CheckedSegments;
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
 use crate::local_offsets::{LocalOffset, LocalOffsets};
-use crate::log::append::Appended;
-use crate::log::offsets::LogOffsets;
+use crate::log::offsets::{LogEnd, LogOffsets};
 use crate::log::room::RoomQueue;
 use crate::log_dir::LogDir;
 use crate::producers::describe::{DescribedProducer, describe};
@@ -100,6 +97,8 @@ pub struct Log {
     pub(crate) durable_waiters: OffsetWaiters,
     /// Appends are refused: the log is about to be closed.
     closing: Cell<bool>,
+    /// The end is being cut off: nothing is appended, and no segment is rolled.
+    is_being_cut: Cell<bool>,
     writer: WriterState,
 }
 
@@ -182,6 +181,7 @@ impl Log {
             notification_due: Cell::new(false),
             durable_waiters: OffsetWaiters::default(),
             closing: Cell::new(false),
+            is_being_cut: Cell::new(false),
             writer: WriterState::default(),
         })
     }
@@ -241,6 +241,16 @@ impl Log {
     /// The offset that the next record gets.
     pub fn log_end_offset(&self) -> Offset {
         self.offsets.log_end()
+    }
+
+    /// Where the log ends now, for those who wait until everything in it is on disk.
+    pub fn end(&self) -> LogEnd {
+        self.offsets.end_at(self.offsets.log_end())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn end_at(&self, offset: Offset) -> LogEnd {
+        self.offsets.end_at(offset)
     }
 
     /// Everything below survives the loss of power.
@@ -344,99 +354,6 @@ impl Log {
     /// Whether the log is about to be closed.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.get()
-    }
-
-    /// Waits until everything below `end_offset` survives the loss of power.
-    pub async fn wait_durable(&self, end_offset: Offset) -> Result<(), StorageError> {
-        if self.offsets.durable() < end_offset && self.flush() == Flush::Async {
-            self.want_flush(end_offset);
-        }
-        self.wait_for(end_offset, self.offsets.cuts(), Log::durable_offset).await
-    }
-
-    /// Waits until everything below `end_offset` is on disk in its segment.
-    pub(crate) async fn wait_settled(&self, end_offset: Offset) -> Result<(), StorageError> {
-        if self.offsets.settled() < end_offset && self.flush() == Flush::Async {
-            self.want_flush(end_offset);
-        }
-        self.wait_for(end_offset, self.offsets.cuts(), |log| log.offsets.settled()).await
-    }
-
-    fn want_flush(&self, end_offset: Offset) {
-        self.writer.flush_wanted.set(self.writer.flush_wanted.get().max(end_offset));
-        self.kick_writer();
-    }
-
-    /// Waits until everything below `end_offset` may be acknowledged.
-    pub async fn wait_committed(&self, end_offset: Offset) -> Result<(), StorageError> {
-        self.wait_for(end_offset, self.offsets.cuts(), Log::committed_offset).await
-    }
-
-    /// Waits until what was appended may be acknowledged.
-    ///
-    /// # Errors
-    /// `Truncated` if it was cut off since, also if others have its offsets by now.
-    pub async fn wait_acknowledged(&self, appended: &Appended) -> Result<(), StorageError> {
-        self.wait_for(appended.last_offset + 1, appended.cuts, Log::committed_offset).await
-    }
-
-    /// The same. Where the directory is held up, it is waited for until `deadline` only.
-    ///
-    /// # Errors
-    /// [`StorageError::HeldUp`]: what was appended is in the log, and may be on disk later.
-    pub async fn wait_acknowledged_by(
-        &self,
-        appended: &Appended,
-        deadline: Instant,
-    ) -> Result<(), StorageError> {
-        let is_over = || self.is_held_up() && self.shard.runtime().now() >= deadline;
-        let end_offset = appended.last_offset + 1;
-        self.wait_until(end_offset, appended.cuts, Log::committed_offset, is_over).await
-    }
-
-    /// Has those who wait for something on the disk look again whether they may.
-    pub fn look_again(&self) {
-        self.durable_waiters.wake_all();
-    }
-
-    async fn wait_for(
-        &self,
-        end_offset: Offset,
-        cuts: u64,
-        reached: impl Fn(&Log) -> Offset,
-    ) -> Result<(), StorageError> {
-        self.wait_until(end_offset, cuts, reached, || false).await
-    }
-
-    async fn wait_until(
-        &self,
-        end_offset: Offset,
-        cuts: u64,
-        reached: impl Fn(&Log) -> Offset,
-        is_over: impl Fn() -> bool,
-    ) -> Result<(), StorageError> {
-        let mut registration = self.durable_waiters.registration();
-        poll_fn(|context| {
-            self.follow_directory();
-            if !self.offsets.is_same_below(end_offset, cuts) {
-                return Poll::Ready(Err(StorageError::Truncated { offset: end_offset }));
-            }
-            let failure = self.failure();
-            // What a failed log has only in memory is lost, also with `flush=async`.
-            let is_kept = failure.is_none() || self.offsets.durable() >= end_offset;
-            if reached(self) >= end_offset && is_kept {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(failure) = failure {
-                return Poll::Ready(Err(failure));
-            }
-            if is_over() {
-                return Poll::Ready(Err(StorageError::HeldUp));
-            }
-            registration.register(end_offset, context);
-            Poll::Pending
-        })
-        .await
     }
 
     pub(crate) fn open_segment(&self) -> Rc<Segment> {
@@ -545,6 +462,15 @@ impl Log {
         if let Some(observer) = observer {
             observer.truncated(end_offset);
         }
+    }
+
+    /// Until [`Log::cut_ends`], nothing may be appended.
+    pub(crate) fn cut_begins(&self) {
+        assert!(!self.is_being_cut.replace(true), "one truncation at a time");
+    }
+
+    pub(crate) fn cut_ends(&self) {
+        self.is_being_cut.set(false);
     }
 
     /// After a truncation, progress is counted from the new end.

@@ -24,6 +24,22 @@ use std::cell::Cell;
 
 use ringlog_types::Offset;
 
+/// An offset up to which a log has certain records: a number alone does not tell whether they were
+/// cut off since and others have their offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    offset: Offset,
+    /// How often the log had been cut when it had them.
+    cuts: u64,
+}
+
+impl LogEnd {
+    /// The offset after the last of the records.
+    pub fn offset(self) -> Offset {
+        self.offset
+    }
+}
+
 /// See the head of this file.
 pub(crate) struct LogOffsets {
     recovery_point: Cell<Offset>,
@@ -196,12 +212,19 @@ impl LogOffsets {
         self.cuts.get()
     }
 
-    /// Whether the records below `offset` are still those that they were when there had been so
-    /// many `cuts`. After several cuts the answer may be no though they are.
-    pub(crate) fn is_same_below(&self, offset: Offset, cuts: u64) -> bool {
-        match self.cuts.get() - cuts {
+    /// `offset` as an end of the records that are below it now.
+    pub(crate) fn end_at(&self, offset: Offset) -> LogEnd {
+        let end = self.log_end.get();
+        assert!(offset <= end, "nothing is in the log up to {offset}, which ends at {end}");
+        LogEnd { offset, cuts: self.cuts.get() }
+    }
+
+    /// Whether the records below `end` are still those that were there when it was taken. After
+    /// several cuts the answer may be no though they are.
+    pub(crate) fn has(&self, end: LogEnd) -> bool {
+        match self.cuts.get() - end.cuts {
             0 => true,
-            1 => offset <= self.last_cut.get(),
+            1 => end.offset <= self.last_cut.get(),
             _ => false,
         }
     }

@@ -32,7 +32,7 @@ impl Log {
             return Err(StorageError::OffsetOutOfRange { offset: before, start, end });
         }
         // With `flush=async` the end may be lost with the power, and the start must not be beyond.
-        self.wait_durable(before).await?;
+        self.wait_durable(self.offsets.end_at(before)).await?;
         if self.offsets.started_at(before) {
             self.epochs.borrow_mut().truncate_from_start(before);
             self.delete_below_start().await?;
@@ -82,7 +82,7 @@ impl Log {
             if segment.stage.get() == Stage::Open {
                 // Kafka rolls the active segment when all of it is too old; by size it stays.
                 let written = self.offsets.settled() == self.offsets.log_end();
-                if !expired || !written || self.closing.get() {
+                if !expired || !written || self.closing.get() || self.is_being_cut.get() {
                     return Ok(removed);
                 }
                 self.open_next_segment(&segment, self.offsets.log_end(), now_ms);

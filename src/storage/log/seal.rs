@@ -365,7 +365,7 @@ mod tests {
                     let spec = BatchSpec { value_bytes: 100 << 10, ..Default::default() };
                     for _ in 0..40 {
                         let end = append(&opened.log, spec).expect("taken").last_offset + 1;
-                        opened.log.wait_durable(end).await.expect("written");
+                        opened.log.wait_durable(opened.log.end_at(end)).await.expect("written");
                     }
                     assert_eq!(opened.log.recovery_point() > 20, moves);
                     bench.close(opened).await;

@@ -74,6 +74,12 @@ impl Log {
         self.kick_keeper();
     }
 
+    /// With `flush=async`: has everything below `end_offset` flushed.
+    pub(crate) fn want_flush(&self, end_offset: Offset) {
+        self.writer.flush_wanted.set(self.writer.flush_wanted.get().max(end_offset));
+        self.kick_writer();
+    }
+
     /// What was wanted or prepared for offsets beyond `end_offset` is not any more.
     pub(crate) fn forget_work_beyond(&self, end_offset: Offset) {
         self.writer.flush_wanted.set(self.writer.flush_wanted.get().min(end_offset));

@@ -248,7 +248,7 @@ mod tests {
                     let spec = BatchSpec { value_bytes, seed: seed as u8, ..Default::default() };
                     appended.push(spec.build());
                     let end = append(log, spec).expect("taken").last_offset + 1;
-                    log.wait_durable(end).await.expect("written");
+                    log.wait_durable(log.end_at(end)).await.expect("written");
                 }
                 let end = log.log_end_offset();
                 let first = log.read(0, 1000, end, true).await.expect("read");

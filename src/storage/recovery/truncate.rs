@@ -36,7 +36,7 @@ use crate::producers::state::ProducerState;
 use crate::recovery::producer_replay::{Loaded, Replay};
 use crate::segment::scan::Scanner;
 use crate::segment::tail::{BLOCK, Tail, block_floor};
-use crate::segment::{Segment, SegmentIndex, Stage};
+use crate::segment::{Fence, Segment, SegmentIndex, Stage};
 
 /// Where a log is cut, and what is needed to go on from there.
 struct Place {
@@ -73,7 +73,9 @@ impl Log {
         self.stop_for_cut().await?;
         let result = self.cut(offset).await;
         self.go_on_after_cut();
-        result
+        let end_offset = result?;
+        assert!(end_offset <= offset, "nothing is left behind {offset}");
+        Ok(end_offset)
     }
 
     /// Removes everything, and has the log start and end at `offset`, which may be anywhere.
@@ -97,7 +99,12 @@ impl Log {
     }
 
     async fn stop_for_cut(&self) -> Result<(), StorageError> {
-        self.wait_settled(self.offsets.log_end()).await?;
+        // From here on no segment is rolled: its snapshot would be of producers that are gone.
+        self.cut_begins();
+        if let Err(error) = self.wait_settled(self.end()).await {
+            self.go_on_after_cut();
+            return Err(error);
+        }
         self.pause_writer().await;
         match self.failure() {
             Some(failure) => {
@@ -109,6 +116,7 @@ impl Log {
     }
 
     fn go_on_after_cut(&self) {
+        self.cut_ends();
         self.resume_writer();
     }
 
@@ -158,17 +166,29 @@ impl Log {
         Ok(())
     }
 
-    /// Step 1: the last batch boundary at or below `offset`.
+    /// Step 1: the last batch boundary at or below `offset`, and the end of the log there. Damage
+    /// is cut off as a whole, because nobody knows where in it a record begins.
+    async fn boundary(
+        &self,
+        segment: &Rc<Segment>,
+        offset: Offset,
+    ) -> Result<(u64, Offset), StorageError> {
+        let before = |fence: Fence| (fence.position, fence.first_offset);
+        match self.locate_in(segment, offset).await {
+            Ok(Some(found)) => Ok((found.position, found.header.base_offset.min(offset))),
+            // It lies behind the last batch that compaction has left there.
+            Ok(None) => Ok((segment.size.get(), offset)),
+            Err(error) => segment.fence_at(offset).map(before).ok_or_else(|| {
+                StorageError::unusable(&segment.path(names::LOG), error.to_string())
+            }),
+        }
+    }
+
     async fn place_of_cut(&self, offset: Offset) -> Result<Place, StorageError> {
-        let of_offset = self.segment_for(offset).expect("the offset is in the log");
+        let segment = self.segment_for(offset).expect("the offset is in the log");
         let unusable =
             |segment: &Segment, why: String| StorageError::unusable(&segment.path(names::LOG), why);
-        let located = self.locate(offset).await;
-        let located = located.map_err(|error| unusable(&of_offset, error.to_string()))?;
-        let (segment, position, end_offset) = match located {
-            Some((found, at)) => (found, at.position, at.header.base_offset.min(offset)),
-            None => (of_offset.clone(), of_offset.size.get(), offset),
-        };
+        let (position, end_offset) = self.boundary(&segment, offset).await?;
         let loaded = self.load_index(&segment).await;
         loaded.map_err(|error| unusable(&segment, error.to_string()))?;
         // Of a sealed segment it may be forgotten at any time.
@@ -204,6 +224,12 @@ impl Log {
         let path = segment.path(names::LOG);
         let mut scanner = Scanner::open(self.shard.runtime(), &path).await?;
         while at < position {
+            if let Some(fence) = segment.fence_behind(at).filter(|fence| fence.position == at)
+                && fence.end_position > at
+            {
+                at = fence.end_position;
+                continue;
+            }
             let Ok(header) = scanner.header(at).await? else { break };
             let is_newer = newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp);
             if is_newer && header.max_timestamp >= 0 {
@@ -248,7 +274,8 @@ impl Log {
         segment.index.replace(Some(index));
         segment.max_timestamp.set(max_timestamp);
         segment.resume_at(position, end_offset);
-        segment.fences.borrow_mut().retain(|fence| fence.end_position <= position);
+        // By their offsets: of some there are no bytes.
+        segment.fences.borrow_mut().retain(|fence| fence.end_offset <= end_offset);
         {
             let mut write = segment.write.borrow_mut();
             write.file = Some(file);

@@ -56,7 +56,7 @@ async fn produce(runtime: Runtime, log: Rc<Log>, place: usize, story: Shared, en
             drop(turn);
             match appended {
                 Ok(appended) => {
-                    log.wait_acknowledged_by(&appended, begun + TIMEOUT).await.map(|()| true)
+                    log.wait_committed_by(appended.end, begun + TIMEOUT).await.map(|()| true)
                 }
                 Err(crate::AppendError::NoSpace) => {
                     story.lock().expect("one thread").refused += 1;

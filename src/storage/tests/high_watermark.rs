@@ -22,12 +22,12 @@ fn nothing_beyond_the_high_watermark_is_removed_or_stable() {
                 append(log, BatchSpec { value_bytes: 900, seed, ..Default::default() })
                     .expect("taken");
             }
-            log.wait_durable(100).await.expect("written");
+            log.wait_durable(log.end_at(100)).await.expect("written");
             assert_eq!(log.high_watermark(), 100, "it is the only replica");
             log.set_high_watermark(55);
             assert_eq!((log.last_stable_offset(), log.checkpoint().high_watermark), (55, 55));
             append(log, BatchSpec::default()).expect("taken");
-            log.wait_durable(101).await.expect("written");
+            log.wait_durable(log.end_at(101)).await.expect("written");
             log.wait_sealed().await.expect("sealed");
             assert_eq!(log.high_watermark(), 55, "from now on it is given");
 

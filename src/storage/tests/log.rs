@@ -28,13 +28,13 @@ async fn fill(bench: &Bench, log: &crate::Log, batches: usize) -> Vec<Vec<u8>> {
         appended.push(spec.build());
         append(log, spec).expect("it is taken");
         if at % 5 == 0 {
-            log.wait_durable(log.log_end_offset()).await.expect("written");
+            log.wait_durable(log.end()).await.expect("written");
         }
         if at % 3 == 0 {
             bench.runtime().yield_now().await;
         }
     }
-    log.wait_durable(log.log_end_offset()).await.expect("written");
+    log.wait_durable(log.end()).await.expect("written");
     appended
 }
 
@@ -171,7 +171,7 @@ fn reads_start_at_a_batch_and_end_within_bounds() {
                 let spec = BatchSpec { count: 10, value_bytes: 100, seed, ..Default::default() };
                 append(log, spec).expect("taken");
             }
-            log.wait_durable(200).await.expect("written");
+            log.wait_durable(log.end_at(200)).await.expect("written");
             let size =
                 BatchSpec { count: 10, value_bytes: 100, ..Default::default() }.build().len();
             // (offset, max bytes, up to, at least one) gives (first base, bytes).
@@ -215,7 +215,7 @@ fn offsets_are_found_by_time() {
                     BatchSpec { count: 4, value_bytes: 900, timestamp, ..Default::default() };
                 append(log, spec).expect("taken");
             }
-            log.wait_durable(400).await.expect("written");
+            log.wait_durable(log.end_at(400)).await.expect("written");
             assert!(log.segment_count() > 2);
             for evict in [false, true] {
                 while evict && log.evict_oldest_chunk() > 0 {}
@@ -324,7 +324,7 @@ fn retention_removes_whole_segments() {
                     let spec = BatchSpec { value_bytes: 11_000, timestamp, ..Default::default() };
                     append(log, spec).expect("taken");
                 }
-                log.wait_durable(104).await.expect("written");
+                log.wait_durable(log.end_at(104)).await.expect("written");
                 log.wait_sealed().await.expect("sealed");
                 assert_eq!(log.segment_count(), 12);
                 // The newest record is from 1_010_300.
@@ -410,7 +410,7 @@ fn duplicates_are_answered_also_after_a_restart() {
                 let appended = append(&opened.log, spec(sequence)).expect("taken");
                 assert!(!appended.duplicate);
             }
-            opened.log.wait_durable(120).await.expect("written");
+            opened.log.wait_durable(opened.log.end_at(120)).await.expect("written");
             let again = append(&opened.log, spec(38)).expect("answered");
             assert_eq!((again.base_offset, again.last_offset, again.duplicate), (114, 116, true));
             opened.log.pause_writer().await;
@@ -455,7 +455,7 @@ fn the_time_of_the_append_is_stamped() {
             let origin = crate::AppendOrigin::Client;
             let appended = log.append(&batch, &summary, origin, 7, 5000).expect("taken");
             assert_eq!(appended.log_append_time, 5000);
-            log.wait_durable(5).await.expect("written");
+            log.wait_durable(log.end_at(5)).await.expect("written");
             // The CRC is right: `read_all` checks it.
             let header = read_all(&bench, &log).await[0].0;
             assert_eq!((header.max_timestamp, header.leader_epoch), (5000, 7));
@@ -484,11 +484,11 @@ fn no_log_of_a_failed_directory_acknowledges() {
                 let opened = bench.open().await;
                 let other = bench.create_beside(&opened, "u").await;
                 let kept = append(&other, BatchSpec::default()).expect("taken").last_offset + 1;
-                other.wait_durable(kept).await.expect("written");
+                other.wait_durable(other.end_at(kept)).await.expect("written");
                 let lost = append(&other, BatchSpec::default()).expect("taken").last_offset + 1;
                 opened.log.fail(&StorageError::unusable(&path, "a write failed"));
-                other.wait_committed(kept).await.expect("it is on disk");
-                let told = other.wait_committed(lost).await;
+                other.wait_committed(other.end_at(kept)).await.expect("it is on disk");
+                let told = other.wait_committed(other.end_at(lost)).await;
                 assert!(matches!(told, Err(StorageError::Offline { .. })), "{told:?}");
                 assert_eq!(other.durable_offset(), kept);
                 let told = append(&other, BatchSpec::default());

@@ -62,7 +62,7 @@ fn a_changed_base_offset_is_never_given_to_a_reader() {
             let opened = bench.open().await;
             for at in 0..BATCHES {
                 let end = append(&opened.log, spec(at)).expect("taken").last_offset + 1;
-                opened.log.wait_durable(end).await.expect("written");
+                opened.log.wait_durable(opened.log.end_at(end)).await.expect("written");
             }
             bench.close(opened).await;
             let marker = bench.root.join(".kafka_cleanshutdown");

@@ -28,7 +28,7 @@ async fn write_one(log: &Log, seed: u8, appended: &mut Vec<Vec<u8>>) {
     let spec = BatchSpec { value_bytes: VALUE_BYTES, seed, ..Default::default() };
     appended.push(spec.build());
     let end = append(log, spec).expect("taken").last_offset + 1;
-    log.wait_durable(end).await.expect("written");
+    log.wait_durable(log.end_at(end)).await.expect("written");
 }
 
 fn on_bench<F, Fut>(test: F)

@@ -23,7 +23,7 @@ async fn written(bench: &Bench) -> (Vec<u8>, Vec<usize>) {
     let opened = bench.open().await;
     for at in 0..BATCHES {
         append(&opened.log, spec(at)).expect("taken");
-        opened.log.wait_durable(opened.log.log_end_offset()).await.expect("written");
+        opened.log.wait_durable(opened.log.end()).await.expect("written");
     }
     opened.log.pause_writer().await;
     let mut starts = vec![0];
@@ -200,7 +200,7 @@ fn appends_go_on_after_a_cut() {
         for at in 4..40 {
             append(&log, spec(at)).expect("taken");
         }
-        log.wait_durable(80).await.expect("written");
+        log.wait_durable(log.end_at(80)).await.expect("written");
         log.pause_writer().await;
         let file = fs::File::open(log_file(&bench)).expect("there");
         let mut expected: Vec<u8> = Vec::new();

@@ -94,7 +94,7 @@ async fn append_under(log: &Log, epoch: i32, batches: usize) {
         let origin = AppendOrigin::Client;
         log.append(&batch, &summary(&batch), origin, epoch, 0).expect("taken");
     }
-    log.wait_durable(log.log_end_offset()).await.expect("written");
+    log.wait_durable(log.end()).await.expect("written");
 }
 
 /// Opening walks the newest segment from its last index entry, which is in the middle of an epoch.
@@ -141,7 +141,7 @@ fn indexes_that_are_missing_or_end_early_are_made_anew() {
             let spec = BatchSpec { timestamp: time(at), ..Default::default() };
             append(&opened.log, spec).expect("taken");
         }
-        opened.log.wait_durable(40).await.expect("written");
+        opened.log.wait_durable(opened.log.end_at(40)).await.expect("written");
         opened.log.roll_if_larger(1, time(40));
         append(&opened.log, BatchSpec { timestamp: time(40), ..Default::default() })
             .expect("taken");

@@ -147,7 +147,7 @@ fn a_truncation_forgets_what_was_checked() {
                     let spec = BatchSpec { value_bytes: 900, seed, ..Default::default() };
                     append(log, spec).expect("taken");
                 }
-                log.wait_durable(log.log_end_offset()).await.expect("written");
+                log.wait_durable(log.end()).await.expect("written");
                 log.wait_sealed().await.expect("sealed");
             };
             fill(1).await;

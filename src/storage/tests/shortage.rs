@@ -34,7 +34,7 @@ async fn live(runtime: Runtime, done: Arc<Mutex<bool>>) {
         for end in begin..begin + BATCHES {
             let spec = BatchSpec { value_bytes: 5_000, ..Default::default() };
             append(&log, spec).expect("it is taken");
-            log.wait_durable(end + 1).await.expect("it is written");
+            log.wait_durable(log.end_at(end + 1)).await.expect("it is written");
         }
         log.delete_records(begin + 10).await.expect("deleted");
         let kept = read_all(&bench, &log).await.len() as i64;

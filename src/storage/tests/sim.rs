@@ -132,14 +132,14 @@ async fn work(bench: &Bench, log: &Rc<Log>, model: &Shared) {
             0..4 => {
                 let (log, model) = (log.clone(), model.clone());
                 drop(runtime.spawn(async move {
-                    if log.wait_durable(end).await.is_ok() {
+                    if log.wait_durable(log.end_at(end)).await.is_ok() {
                         let mut model = lock(&model);
                         model.acknowledged_end = model.acknowledged_end.max(end);
                     }
                 }));
             }
             4 => {
-                if log.wait_durable(end).await.is_err() {
+                if log.wait_durable(log.end_at(end)).await.is_err() {
                     return;
                 }
                 let mut model = lock(model);
@@ -349,7 +349,7 @@ fn a_full_disk_refuses_and_resumes() {
                         Err(error) => panic!("seed {seed}: {error}"),
                     }
                 }
-                log.wait_durable(400).await.expect("written in the end");
+                log.wait_durable(log.end_at(400)).await.expect("written in the end");
                 assert_eq!(read_all(&bench, &log).await.len(), 400);
                 *end.lock().expect("one thread") = 1;
             }
@@ -406,7 +406,7 @@ async fn stop_when_full(runtime: Runtime, seed: u64, model: Shared) {
     let told = model.clone();
     drop(runtime.spawn(async move {
         for end in 1.. {
-            if waiting.wait_durable(end).await.is_err() {
+            if waiting.wait_durable(waiting.end_at(end)).await.is_err() {
                 return;
             }
             lock(&told).acknowledged_end = end;
@@ -454,7 +454,8 @@ fn a_failed_write_takes_the_directory_offline() {
                         failed += 1;
                         continue;
                     };
-                    let waited = opened.log.wait_durable(appended.last_offset + 1).await;
+                    let waited =
+                        opened.log.wait_durable(opened.log.end_at(appended.last_offset + 1)).await;
                     assert!(waited.is_err() || failed == 0, "acknowledged after a failure");
                     failed += i32::from(waited.is_err());
                 }
@@ -490,7 +491,11 @@ fn a_log_that_a_killed_process_began_is_kept() {
                 let found = opened.log.log_end_offset();
                 let appended = append(&opened.log, BatchSpec::default()).expect("there is room");
                 let end = appended.last_offset + 1;
-                opened.log.wait_durable(end).await.expect("the disk is in order");
+                opened
+                    .log
+                    .wait_durable(opened.log.end_at(end))
+                    .await
+                    .expect("the disk is in order");
                 *shared.lock().expect("one thread") = (found, end);
             }
         });

@@ -1,7 +1,6 @@
 //! Cutting off the end of a log: who waits for what is gone, and what a crash leaves.
 
 use std::fs;
-use std::rc::Rc;
 
 use ringlog_config::TopicConfig;
 use ringlog_types::Offset;
@@ -32,7 +31,7 @@ async fn fill(log: &Log, batches: Offset) {
     for seed in 0..batches as u8 {
         append(log, BatchSpec { value_bytes: 900, seed, ..Default::default() }).expect("taken");
     }
-    log.wait_durable(log.log_end_offset()).await.expect("written");
+    log.wait_durable(log.end()).await.expect("written");
     log.wait_sealed().await.expect("sealed");
 }
 
@@ -45,24 +44,20 @@ fn who_waits_for_what_is_cut_off_is_told() {
         fill(log, 10).await;
         let kept = append(log, BatchSpec::default()).expect("taken");
         let gone = append(log, BatchSpec::default()).expect("taken");
-        let waiting = {
-            let log = Rc::clone(log);
-            bench.runtime().spawn(async move { log.wait_committed(13).await })
-        };
-        bench.runtime().sleep(std::time::Duration::ZERO).await;
+        let end = log.end();
         assert_eq!(log.truncate_to(11).await.expect("cut"), 11);
         fill(log, 20).await;
         assert_eq!(log.log_end_offset(), 31);
-        let told = waiting.await;
-        assert!(matches!(told, Err(StorageError::Truncated { offset: 13 })), "{told:?}");
-        let told = log.wait_acknowledged(&gone).await;
+        let told = log.wait_committed(end).await;
+        assert!(matches!(told, Err(StorageError::Truncated { offset: 12 })), "{told:?}");
+        let told = log.wait_committed(gone.end).await;
         assert!(matches!(told, Err(StorageError::Truncated { .. })), "{told:?}");
-        log.wait_acknowledged(&kept).await.expect("it is there");
+        log.wait_committed(kept.end).await.expect("it is there");
 
         log.truncate_fully_and_start_at(500).await.expect("made anew");
         assert_eq!((log.log_start_offset(), log.log_end_offset()), (500, 500));
         assert_eq!((log.high_watermark(), log.recovery_point()), (500, 500));
-        log.wait_acknowledged(&kept).await.expect_err("it is gone, too");
+        log.wait_committed(kept.end).await.expect_err("it is gone, too");
         fill(log, 15).await;
         assert_eq!(read_all(&bench, log).await.len(), 15);
         bench.close(opened).await;
@@ -129,6 +124,93 @@ fn an_end_that_is_gone_is_damage_unless_it_was_cut_off() {
         let fence = opened.report.fenced[0].fence;
         assert_eq!((fence.first_offset, fence.end_offset), (recovery_point - 3, recovery_point));
         assert_eq!(opened.log.log_end_offset(), recovery_point);
+    });
+}
+
+/// Damages the batch at `offset`, one of the tenth or so in its segment.
+fn damage(log: &Log, offset: Offset) {
+    let segment = log.segment_for(offset).expect("it is in the log");
+    let path = segment.path(names::LOG);
+    let mut bytes = fs::read(&path).expect("there");
+    let batch = BatchSpec { value_bytes: 900, ..Default::default() }.build().len();
+    let at = (offset - segment.base_offset) as usize * batch;
+    bytes[at + 16] ^= 0xff;
+    fs::write(&path, bytes).expect("written");
+}
+
+/// Once it was refused, for ever: a follower that had to go back there was stuck.
+#[test]
+fn a_log_is_cut_at_damage_and_within() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        fill(&opened.log, BATCHES).await;
+        for offset in [22, 23, 25] {
+            damage(&opened.log, offset);
+        }
+        bench.close(opened).await;
+        let opened = bench.open().await;
+        let log = &opened.log;
+        for offset in [22, 23, 25] {
+            log.read(offset, 1, BATCHES, true).await.expect_err("it is damaged");
+        }
+        for (cut, end) in [(30, 30), (26, 26), (25, 25), (23, 22), (22, 22)] {
+            assert_eq!(log.truncate_to(cut).await.expect("cut"), end, "{cut}");
+        }
+        fill(log, 5).await;
+        assert_eq!(read_all(&bench, log).await.len(), 27);
+        bench.close(opened).await;
+        let opened = bench.open().await;
+        assert_eq!(opened.report.fenced, []);
+        assert_eq!(read_all(&bench, &opened.log).await.len(), 27);
+    });
+}
+
+/// The fence of offsets without bytes stayed, and hid what was appended there.
+#[test]
+fn a_log_is_cut_within_offsets_of_which_nothing_is_left() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        fill(&opened.log, BATCHES).await;
+        bench.close(opened).await;
+        let (newest, length) = newest_log(&bench);
+        let batch = BatchSpec { value_bytes: 900, ..Default::default() }.build().len() as u64;
+        fs::File::options()
+            .write(true)
+            .open(newest)
+            .expect("there")
+            .set_len(length - 3 * batch)
+            .expect("cut");
+
+        let opened = bench.open().await;
+        let log = &opened.log;
+        let fence = opened.report.fenced[0].fence;
+        assert_eq!((fence.first_offset, fence.end_offset), (BATCHES - 3, BATCHES));
+        assert_eq!(log.truncate_to(BATCHES - 1).await.expect("cut"), BATCHES - 3);
+        fill(log, 5).await;
+        assert_eq!(read_all(&bench, log).await.len() as i64, BATCHES + 2);
+        bench.close(opened).await;
+        let opened = bench.open().await;
+        assert_eq!(opened.report.fenced, []);
+        assert_eq!(read_all(&bench, &opened.log).await.len() as i64, BATCHES + 2);
+    });
+}
+
+/// The segment that was closed kept a snapshot of producers whose batches were cut off.
+#[test]
+fn no_segment_is_rolled_during_a_truncation() {
+    with_log(|bench| async move {
+        bench.config.lock().expect("one thread").retention_ms = 1_000;
+        let opened = bench.open().await;
+        let log = &opened.log;
+        fill(log, 5).await;
+        log.cut_begins();
+        log.roll_if_larger(1, i64::MAX / 2);
+        log.roll_if_old(i64::MAX / 2);
+        log.apply_retention(i64::MAX / 2).await.expect("nothing to do");
+        assert_eq!(log.segment_count(), 1);
+        log.cut_ends();
+        log.roll_if_larger(1, i64::MAX / 2);
+        assert_eq!(log.segment_count(), 2);
     });
 }
 

@@ -30,7 +30,7 @@ async fn produce(runtime: Runtime, acknowledged: Arc<Mutex<i64>>, ends: Arc<Mute
         let waiting = log.clone();
         let acknowledged = acknowledged.clone();
         let wait = async move {
-            waiting.wait_committed(end).await.expect("written");
+            waiting.wait_committed(waiting.end_at(end)).await.expect("written");
             let mut acknowledged = acknowledged.lock().expect("one thread");
             *acknowledged = end.max(*acknowledged);
         };
@@ -80,7 +80,7 @@ fn flushes_are_not_put_off_by_appends() {
             let log = &opened.log;
             for _ in 0..1000 {
                 let end = append(log, BatchSpec::default()).expect("taken").last_offset + 1;
-                log.wait_committed(end).await.expect("written");
+                log.wait_committed(log.end_at(end)).await.expect("written");
                 // The next one is there before the writer looks again.
                 append(log, BatchSpec::default()).expect("taken");
                 assert!(end - log.durable_offset() < 200, "{end}, {}", log.durable_offset());

@@ -461,7 +461,7 @@ async fn acknowledge(partition: &Partition, appended: Appended, acks: Acks) -> O
         // bounds a disk of the leader's that works, as in Kafka, where a `DelayedProduce` that only
         // the leader is part of is complete before it waits: an error for what is there in a moment
         // would make the client send it twice. With a disk that takes nothing, it bounds the wait.
-        let waited = partition.log.wait_acknowledged_by(&appended, acks.deadline).await;
+        let waited = partition.log.wait_committed_by(appended.end, acks.deadline).await;
         if let Err(error) = waited {
             return Outcome::failed(error.error_code(), error.to_string());
         }

@@ -296,7 +296,7 @@ impl MetadataLog {
             .log
             .append(bytes, summary, origin, self.leader_epoch, now_ms)
             .map_err(|error| NodeError::Metadata(error.to_string()))?;
-        self.log.wait_durable(appended.last_offset + 1).await?;
+        self.log.wait_durable(appended.end).await?;
         Ok(appended)
     }
 
