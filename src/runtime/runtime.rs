@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::blocking::{BlockingThread, WorkOwner};
 use crate::driver::Driver;
 use crate::executor::Executor;
@@ -274,6 +276,11 @@ impl Runtime {
     /// # Errors
     /// The old file, if there was one, is still there.
     pub async fn write_file_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.replace_file(path, Bytes::copy_from_slice(bytes)).await
+    }
+
+    /// The same with bytes that need not be copied.
+    pub async fn replace_file(&self, path: &Path, bytes: Bytes) -> io::Result<()> {
         crate::whole_file::write_atomic(self, path, bytes).await
     }
 }

@@ -34,12 +34,11 @@ pub(crate) async fn read(rt: &Runtime, path: &Path, max_len: u64) -> io::Result<
     Ok(bytes)
 }
 
-pub(crate) async fn write_atomic(rt: &Runtime, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_atomic(rt: &Runtime, path: &Path, bytes: Bytes) -> io::Result<()> {
     let temporary = temporary(path);
     let options =
         OpenOptions { write: true, create: true, truncate: true, ..OpenOptions::default() };
     let file = rt.open(&temporary, &options).await?;
-    let bytes = Bytes::copy_from_slice(bytes);
     rt.write_at(&file, smallvec![bytes], 0, Durability::Buffered).await?;
     rt.sync_data(&file).await?;
     drop(file);

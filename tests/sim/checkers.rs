@@ -86,7 +86,8 @@ async fn read(bench: &Bench, offset: i64, max_bytes: usize, up_to: i64) -> Optio
         let whole = model.check_bytes(offset, up_to, &bytes)?;
         let first = model.position(offset);
         if whole == 0 && offset < up_to {
-            return Err(format!("no whole batch in a read at {offset} up to {up_to}"));
+            let length = bytes.len();
+            return Err(format!("no whole batch in {length} bytes read at {offset} up to {up_to}"));
         }
         let next = model.entries.get(first + whole).map_or(model.end(), |entry| entry.base);
         if is_promise {

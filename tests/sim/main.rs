@@ -67,6 +67,7 @@ fn one_seed() {
     let Some(seed) = from_environment("RINGLOG_SIM_SEED") else { return };
     let plan = Plan::from_seed(seed);
     println!("seed {seed}: {plan:#?}");
+    let _ = tracing_subscriber::fmt().with_env_filter("debug").without_time().try_init();
     match history::run(seed, &plan) {
         Ok(summary) => println!("{summary:?}"),
         Err(why) => panic!("seed {seed}: {why}"),

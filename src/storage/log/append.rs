@@ -4,8 +4,6 @@
 //! stamped into a copy of its header, header and records are copied once into the tail, and the
 //! writer is told. Nothing is changed before every check has passed, so an error leaves no trace.
 
-use std::rc::Rc;
-
 use ringlog_config::{TimestampType, TopicConfig};
 use ringlog_record::{BatchSummary, patch};
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
@@ -13,10 +11,9 @@ use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 use crate::error::{AppendError, StorageError};
 use crate::log::Log;
 use crate::log::offsets::LogEnd;
-use crate::producers::snapshot;
 use crate::producers::state::{ProducerBatch, Verdict};
+use crate::segment::Segment;
 use crate::segment::batch_header::{self, BatchHeader, HEADER_BYTES};
-use crate::segment::{Segment, Stage};
 
 /// Where a batch comes from, which decides what is checked and what is assigned (Kafka's
 /// `AppendOrigin`).
@@ -208,49 +205,6 @@ impl Log {
             self.shard.tail_grew(&self.this, chunks, taken);
         }
         self.kick_writer();
-    }
-
-    /// Whether a new segment may be begun for its age or size. On a full disk the open one goes
-    /// on: it has its files, and those of a new one, without which nothing would be written any
-    /// more, might find no space.
-    pub(crate) fn may_roll(&self) -> bool {
-        let is_ending = self.closing.get() || self.is_being_cut.get();
-        self.failure().is_none() && !is_ending && !self.dir.is_full()
-    }
-
-    /// Closes the open segment and opens the next, in memory; the writer does the rest.
-    pub(crate) fn roll_in_memory(
-        &self,
-        segment: &Segment,
-        header: &BatchHeader,
-        now_ms: TimestampMs,
-    ) -> Rc<Segment> {
-        // With replicated batches there may be a gap before the next offset.
-        let far = header.last_offset() - self.offsets.log_end() > i64::from(i32::MAX);
-        let base = if far { header.base_offset } else { self.offsets.log_end() };
-        self.open_next_segment(segment, base, now_ms)
-    }
-
-    /// Closes `segment` and opens one at `base_offset`.
-    pub(crate) fn open_next_segment(
-        &self,
-        segment: &Segment,
-        base_offset: Offset,
-        now_ms: TimestampMs,
-    ) -> Rc<Segment> {
-        assert!(!self.is_being_cut.get(), "a roll during a truncation");
-        assert!(segment.stage.get() == Stage::Open && base_offset >= segment.end_offset.get());
-        segment.stage.set(Stage::Closed);
-        segment.complete_time_index();
-        let snapshot = snapshot::encode(&self.producers.borrow());
-        segment.closing_snapshot.replace(Some(snapshot));
-        let next = Rc::new(Segment::open(&self.path.borrow(), base_offset, now_ms));
-        let jitter = self.config.borrow().segment_jitter_ms.max(0) as u64;
-        if jitter > 0 {
-            next.jitter_ms.set((self.shard.runtime().random_u64() % jitter) as i64);
-        }
-        self.segments.borrow_mut().push(next.clone());
-        next
     }
 }
 

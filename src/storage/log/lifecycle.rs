@@ -9,7 +9,6 @@ use ringlog_types::{TimestampMs, Uuid};
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::names;
-use crate::producers::snapshot;
 
 /// How long closing a log waits for the disk. A write takes milliseconds; longer than this takes
 /// only a disk that is full or gone.
@@ -61,9 +60,9 @@ impl Log {
         let segment = self.open_segment();
         segment.complete_time_index();
         self.trim(&segment).await?;
-        let snapshot = snapshot::encode(&self.producers.borrow());
+        let producers = self.producers.borrow().entries().clone();
         let end = self.offsets.log_end();
-        self.write_checkpoint_files(end, Some(&snapshot)).await?;
+        self.write_checkpoint_files(end, Some(&producers)).await?;
         segment.write.borrow_mut().file = None;
         self.fail(&StorageError::Closed);
         Ok(())

@@ -17,6 +17,7 @@ mod lifecycle;
 pub(crate) mod offsets;
 mod preallocate;
 mod retention;
+mod roll;
 pub(crate) mod room;
 pub(crate) mod seal;
 pub(crate) mod timestamps;
@@ -40,6 +41,7 @@ use crate::log::offsets::{LogEnd, LogOffsets};
 use crate::log::room::RoomQueue;
 use crate::log_dir::LogDir;
 use crate::producers::describe::{DescribedProducer, describe};
+use crate::producers::entries::ProducerEntries;
 use crate::producers::state::ProducerState;
 use crate::segment::fence_file::FenceFile;
 use crate::segment::{Segment, Stage};
@@ -61,7 +63,7 @@ pub trait LogObserver {
 /// State that is to be checkpointed once everything below `offset` is durable.
 struct PendingCheckpoint {
     offset: Offset,
-    snapshot: Vec<u8>,
+    producers: ProducerEntries,
 }
 
 /// One partition's log.
@@ -108,7 +110,9 @@ pub struct Log {
 struct WriterState {
     is_running: Cell<bool>,
     keeper_is_running: Cell<bool>,
-    /// The writer or the keeper stopped.
+    /// The files of the next segment are being begun.
+    is_beginning: Cell<bool>,
+    /// The writer or the keeper stopped, or the files are there.
     stopped: Waiters,
     /// Writer and keeper start nothing new while this is set (truncation, closing).
     is_paused: Cell<bool>,

@@ -188,14 +188,13 @@ impl LogOffsets {
         self.cut_at(end);
     }
 
-    /// Everything is gone, and the log goes on at `offset`.
+    /// Everything is gone, and the log goes on at `offset`. The recovery point was lowered before,
+    /// and moves there when nothing is left on disk that could be read again.
     pub(crate) fn restarted_at(&self, offset: Offset) {
         self.log_start.set(offset);
         self.local_log_start.set(offset);
         self.high_watermark.set(offset);
         self.cut_at(offset);
-        // There is nothing that could be read again.
-        self.recovery_point.set(offset);
     }
 
     fn cut_at(&self, end: Offset) {

@@ -148,6 +148,25 @@ impl Log {
         }));
     }
 
+    /// Writes zeros to the first blocks of a segment that has none, so that its first commits
+    /// change no metadata. Should there be no space, they do.
+    pub(crate) async fn zero_first_blocks(
+        &self,
+        segment: &Segment,
+        file: &File,
+    ) -> Result<(), StorageError> {
+        assert!(segment.write.borrow().written == 0 && !segment.has_file());
+        let end = segment.write.borrow().allocated.min(ZERO_BYTES_MIN);
+        match self.write_zeros(file, 0, end).await {
+            Ok(()) => segment.write.borrow_mut().zeroed = end,
+            Err(error) if is_disk_full(&error) => {}
+            Err(error) => {
+                return Err(StorageError::io("write zeros to", &segment.path(names::LOG))(error));
+            }
+        }
+        Ok(())
+    }
+
     async fn write_zeros(&self, file: &File, from: u64, to: u64) -> std::io::Result<()> {
         let runtime = self.shard.runtime();
         let mut zeros = runtime.buffers().get(ZERO_BYTES_MIN as usize);

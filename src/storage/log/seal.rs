@@ -1,7 +1,7 @@
 //! The files of a segment at the ends of its life, and the checkpoints in between.
 //!
-//! A segment's three files are made together and their names flushed with the directory before
-//! anything in them counts. While the segment is open its indexes live in memory; after every so
+//! A segment's three files are made together, beside the writer where that is possible (`roll`),
+//! and their names flushed with the directory before anything in them counts. While the segment is open its indexes live in memory; after every so
 //! many bytes (`ringlog.recovery.checkpoint.bytes`) they are brought to their files together with
 //! a producer snapshot and the epochs, and only then does the recovery point move: below it, the
 //! files can be believed. Sealing trims all three files to their exact sizes, because Kafka's
@@ -9,16 +9,21 @@
 
 use std::rc::Rc;
 
-use ringlog_runtime::{Durability, File, OpenOptions, Runtime, WriteBufs};
+use bytes::Bytes;
+use ringlog_runtime::{Durability, File, OpenOptions, Runtime, WorkOwner, WriteBufs};
 use ringlog_types::Offset;
 
 use crate::directories::checkpoint;
 use crate::error::StorageError;
 use crate::log::{Log, PendingCheckpoint};
 use crate::names;
+use crate::producers::entries::ProducerEntries;
 use crate::producers::snapshot;
 use crate::segment::tail::block_floor;
 use crate::segment::{Segment, Stage};
+
+/// A snapshot of more producers than this takes too long to encode to do it between two requests.
+const FEW_PRODUCERS: usize = 1000;
 
 /// Which of the two indexes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,21 +36,29 @@ impl Log {
     /// Makes the files of a new segment and opens its `.log` for writing. Some may be there
     /// already, empty: with a full disk it is tried again.
     pub(crate) async fn create_files(&self, segment: &Segment) -> Result<File, StorageError> {
-        self.create_files_as(segment, LogFile::NewOrEmpty).await
+        let file = self.open_new_log(segment).await?;
+        self.finish_files(segment, file.clone()).await?;
+        Ok(file)
+    }
+
+    /// The `.log` of a new segment, without its name flushed.
+    pub(crate) async fn open_new_log(&self, segment: &Segment) -> Result<File, StorageError> {
+        open_log_file(self, segment, LogFile::NewOrEmpty).await
     }
 
     /// The same for the first segment of a new log, whose `.log` must not be there.
     pub(crate) async fn create_first_files(&self, segment: &Segment) -> Result<(), StorageError> {
-        self.create_files_as(segment, LogFile::New).await.map(drop)
+        let file = open_log_file(self, segment, LogFile::New).await?;
+        self.finish_files(segment, file).await
     }
 
-    async fn create_files_as(
+    /// Makes the other files of a new segment and flushes the names of all.
+    pub(crate) async fn finish_files(
         &self,
         segment: &Segment,
-        expected: LogFile,
-    ) -> Result<File, StorageError> {
+        file: File,
+    ) -> Result<(), StorageError> {
         let runtime = self.shard.runtime();
-        let file = open_log_file(self, segment, expected).await?;
         for suffix in [names::INDEX, names::TIME_INDEX] {
             let options =
                 OpenOptions { write: true, create: true, truncate: true, ..Default::default() };
@@ -54,8 +67,9 @@ impl Log {
         }
         let directory = self.path.borrow().clone();
         runtime.sync_dir(&directory).await.map_err(StorageError::io("flush", &directory))?;
-        segment.write.borrow_mut().file = Some(file.clone());
-        Ok(file)
+        let before = segment.write.borrow_mut().file.replace(file);
+        assert!(before.is_none(), "the files of a segment are made once");
+        Ok(())
     }
 
     /// Finishes a closed segment of which everything is written. Every step may be repeated: with
@@ -65,8 +79,8 @@ impl Log {
         assert!(self.offsets.settled() >= segment.end_offset.get());
         self.wait_for_zeroing(segment, u64::MAX).await;
         self.trim(segment).await?;
-        let snapshot = segment.closing_snapshot.borrow().clone();
-        self.write_checkpoint_files(segment.end_offset.get(), snapshot.as_deref()).await?;
+        let producers = segment.closing_snapshot.borrow().clone();
+        self.write_checkpoint_files(segment.end_offset.get(), producers.as_ref()).await?;
         let end_offset = segment.end_offset.get();
         self.writer.pending_checkpoint.borrow_mut().take_if(|pending| pending.offset <= end_offset);
         self.writer.bytes_since_checkpoint.set(self.bytes_written_behind(segment));
@@ -105,9 +119,9 @@ impl Log {
             return;
         }
         self.writer.bytes_since_checkpoint.set(0);
-        let snapshot = snapshot::encode(&self.producers.borrow());
+        let producers = self.producers.borrow().entries().clone();
         let offset = self.offsets.log_end();
-        self.writer.pending_checkpoint.replace(Some(PendingCheckpoint { offset, snapshot }));
+        self.writer.pending_checkpoint.replace(Some(PendingCheckpoint { offset, producers }));
     }
 
     /// Whether a remembered state can be written: everything below it is in its segment, and
@@ -132,7 +146,7 @@ impl Log {
             write_index(self.shard.runtime(), &segment, Index::Offsets, false).await?;
             write_index(self.shard.runtime(), &segment, Index::Times, false).await?;
         }
-        self.write_checkpoint_files(pending.offset, Some(&pending.snapshot)).await?;
+        self.write_checkpoint_files(pending.offset, Some(&pending.producers)).await?;
         Ok(true)
     }
 
@@ -140,11 +154,11 @@ impl Log {
     pub(crate) async fn write_checkpoint_files(
         &self,
         offset: Offset,
-        snapshot: Option<&[u8]>,
+        producers: Option<&ProducerEntries>,
     ) -> Result<(), StorageError> {
         self.write_epochs().await?;
-        if let Some(snapshot) = snapshot {
-            self.write_snapshot(offset, snapshot).await?;
+        if let Some(producers) = producers {
+            self.write_snapshot(offset, producers).await?;
         }
         if let Some(failure) = self.failure() {
             return Err(failure);
@@ -170,11 +184,15 @@ impl Log {
         })
     }
 
-    /// Writes a snapshot of the end of the log, which was just opened, in the place of a newest
-    /// one that was damaged.
+    /// Writes a snapshot of the end of the log, to which nothing is appended meanwhile.
+    pub(crate) async fn write_snapshot_of_end(&self) -> Result<(), StorageError> {
+        let producers = self.producers.borrow().entries().clone();
+        self.write_snapshot(self.offsets.log_end(), &producers).await
+    }
+
+    /// The same when the log was just opened, in the place of a newest one that was damaged.
     pub(crate) async fn replace_snapshot(&self) -> Result<(), StorageError> {
-        let snapshot = snapshot::encode(&self.producers.borrow());
-        match self.write_snapshot(self.offsets.log_end(), &snapshot).await {
+        match self.write_snapshot_of_end().await {
             // The next checkpoint does it.
             Err(error) if error.is_disk_full() => Ok(()),
             written => written,
@@ -183,11 +201,16 @@ impl Log {
 
     /// Writes a snapshot, and removes the ones that nothing needs: all but the newest and those
     /// at the start of a segment (`ProducerStateManager.removeStraySnapshots`).
-    async fn write_snapshot(&self, offset: Offset, bytes: &[u8]) -> Result<(), StorageError> {
+    async fn write_snapshot(
+        &self,
+        offset: Offset,
+        producers: &ProducerEntries,
+    ) -> Result<(), StorageError> {
         let runtime = self.shard.runtime();
+        let bytes = encode_snapshot(runtime, producers).await;
         let directory = self.path.borrow().clone();
         let path = directory.join(names::segment_file(offset, names::SNAPSHOT));
-        let written = runtime.write_file_atomic(&path, bytes).await;
+        let written = runtime.replace_file(&path, bytes).await;
         written.map_err(StorageError::io("write", &path))?;
         self.snapshots.borrow_mut().insert(offset);
         let stray: Vec<Offset> = {
@@ -205,6 +228,15 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// The bytes of a snapshot. Those of many producers are made on another thread.
+async fn encode_snapshot(runtime: &Runtime, producers: &ProducerEntries) -> Bytes {
+    if producers.len() <= FEW_PRODUCERS {
+        return snapshot::encode(producers).into();
+    }
+    let producers = producers.clone();
+    runtime.compute(WorkOwner::NOBODY, move || snapshot::encode(&producers).into()).await
 }
 
 /// What a `.log` must be when it is opened for writing.

@@ -11,7 +11,7 @@ use ringlog_record::{BatchError, BatchView, Compression, TimestampedOffset, firs
 use ringlog_runtime::WorkOwner;
 use ringlog_types::{LeaderEpoch, Offset, TimestampMs};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, StorageError};
 use crate::log::Log;
 use crate::names;
 use crate::segment::{Located, Segment, Stage};
@@ -173,6 +173,7 @@ impl Log {
                 offset = fence.end_offset;
                 continue;
             }
+            let generation = segment.generation();
             let found = match self.locate(offset).await {
                 // Damage that was found just now is stepped over like any other.
                 Err(ReadError::Corrupt { .. }) if segment.fence_at(offset).is_some() => continue,
@@ -186,7 +187,12 @@ impl Log {
             if located.header.max_timestamp < timestamp {
                 continue;
             }
-            match self.find_in_batch(segment, &located, start, timestamp, owner).await {
+            let found = self.find_in_batch(segment, &located, start, timestamp, owner).await;
+            if segment.generation() != generation {
+                // What was read may be of two logs.
+                return Err(StorageError::Truncated { offset }.into());
+            }
+            match found {
                 Ok(None) => {}
                 // Its header is whole, but not what follows.
                 Err(ReadError::Corrupt { .. }) if self.examine(segment).await? => {

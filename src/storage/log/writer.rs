@@ -7,9 +7,9 @@
 //! Nothing that was acknowledged is ever in a block that is not repeated bit for bit.
 //!
 //! Segments are written in order: of a closed one everything is written and flushed before the next
-//! has a name on disk. So everything below the durable offset is on disk, always, and a segment
-//! that has a successor was whole. What is left to do for the closed one is done beside the writer
-//! (`keeper`).
+//! has a byte on disk. So everything below the durable offset is on disk, always, and a segment
+//! whose successor is not empty was whole. The files of the next one are made beside the writer
+//! (`roll`), and so is what is left to do for the closed one (`keeper`).
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -50,13 +50,15 @@ impl Log {
         drop(self.shard.runtime().spawn(run(log)));
     }
 
-    /// Stops writer and keeper after what they are doing now, until [`Log::resume_writer`].
+    /// Stops writer and keeper, and what else writes, after what they are doing now, until [`Log::resume_writer`].
     pub(crate) async fn pause_writer(&self) {
         self.writer.is_paused.set(true);
         let mut stopped = self.writer.stopped.registration();
         let mut zeroed = self.writer.zeroing_done.registration();
         poll_fn(|context| {
-            let is_running = self.writer.is_running.get() || self.writer.keeper_is_running.get();
+            let is_running = self.writer.is_running.get()
+                || self.writer.keeper_is_running.get()
+                || self.writer.is_beginning.get();
             if !is_running && self.writer.zeroing.get().is_none() {
                 return Poll::Ready(());
             }
@@ -72,6 +74,7 @@ impl Log {
         self.writer.is_paused.set(false);
         self.kick_writer();
         self.kick_keeper();
+        self.begin_next_files();
     }
 
     /// With `flush=async`: has everything below `end_offset` flushed.
@@ -99,31 +102,39 @@ impl Log {
         segments[first.map_or(0, |at| at + 1)].clone()
     }
 
-    /// The segment to write to, and the one behind it if that has to be begun: everything of this
-    /// one is on disk.
-    fn segment_to_write(&self) -> (Rc<Segment>, Option<Rc<Segment>>) {
-        let segments = self.segments.borrow();
+    /// Where the segment to write to is: the first that is not all on disk, or has no successor
+    /// with files.
+    pub(crate) fn place_to_write(&self, segments: &[Rc<Segment>]) -> usize {
         let sealed = segments.iter().rposition(|segment| segment.stage.get() == Stage::Sealed);
         let mut at = sealed.map_or(0, |at| at + 1);
         while let Some(next) = segments.get(at + 1)
+            && next.has_file()
             && segments[at].is_written()
             // A closed segment that got nothing, as after a roll by age, is begun, too.
             && segments[at].has_file()
         {
-            if !next.has_file() {
-                return (segments[at].clone(), Some(next.clone()));
-            }
             at += 1;
         }
-        (segments[at].clone(), None)
+        at
+    }
+
+    /// The segment to write to, and the one behind it if that has to be begun: everything of this
+    /// one is on disk.
+    fn segment_to_write(&self) -> (Rc<Segment>, Option<Rc<Segment>>) {
+        let segments = self.segments.borrow();
+        let at = self.place_to_write(&segments);
+        let segment = segments[at].clone();
+        let is_done = segment.is_written() && segment.has_file();
+        (segment, segments.get(at + 1).filter(|_| is_done).cloned())
     }
 
     async fn write_step(&self) -> Result<Progress, StorageError> {
         let (segment, next) = self.segment_to_write();
         if let Some(next) = next {
             assert!(self.offsets.settled() >= segment.end_offset.get(), "it is on disk");
-            self.create_files(&next).await?;
+            self.see_to_files(&next).await?;
             self.kick_keeper();
+            self.begin_next_files();
             return Ok(Progress::More);
         }
         // Before more is written: under load there always is more.

@@ -31,7 +31,8 @@ pub(crate) fn describe(state: &ProducerState, count_max: usize) -> Vec<Described
         coordinator_epoch: entry.coordinator_epoch,
         transaction_start: entry.current_txn_first_offset,
     };
-    let mut all: Vec<DescribedProducer> = state.iter().take(count_max).map(described).collect();
+    let mut all: Vec<DescribedProducer> =
+        state.entries().iter().take(count_max).map(described).collect();
     all.sort_unstable_by_key(|producer| producer.producer_id);
     all
 }

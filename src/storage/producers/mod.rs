@@ -4,5 +4,6 @@
 //! saves reading them again.
 
 pub(crate) mod describe;
+pub(crate) mod entries;
 pub(crate) mod snapshot;
 pub(crate) mod state;

@@ -10,6 +10,7 @@
 use ringlog_record::crc32c;
 use ringlog_types::{Offset, ProducerId};
 
+use crate::producers::entries::ProducerEntries;
 use crate::producers::state::{BatchMetadata, PRODUCERS_MAX, ProducerEntry, ProducerState};
 
 /// The only version there is.
@@ -25,9 +26,9 @@ type EntryBytes = [u8; ENTRY_BYTES];
 const NO_BATCH: BatchMetadata =
     BatchMetadata { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: -1 };
 
-/// The bytes of a snapshot of `state`. Producers are written in the order of their ids.
-pub(crate) fn encode(state: &ProducerState) -> Vec<u8> {
-    let mut producers: Vec<_> = state.iter().collect();
+/// The bytes of a snapshot. Producers are written in the order of their ids.
+pub(crate) fn encode(producers: &ProducerEntries) -> Vec<u8> {
+    let mut producers: Vec<_> = producers.iter().collect();
     producers.sort_unstable_by_key(|(id, _)| *id);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + producers.len() * ENTRY_BYTES);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
@@ -159,10 +160,11 @@ mod tests {
             entries.push((id, entry));
         }
         entries.into_iter().for_each(|(id, entry)| state.load(id, entry));
-        let decoded = decode(&encode(&state)).expect("whole");
+        let decoded = decode(&encode(state.entries())).expect("whole");
         assert_eq!(decoded.len(), PRODUCERS_MAX + 1);
         assert_eq!(decoded.first_undecided_offset(), Some(0));
-        let known: Vec<_> = decoded.iter().map(|(id, _)| id).filter(|id| *id != 7).collect();
+        let known: Vec<_> =
+            decoded.entries().iter().map(|(id, _)| id).filter(|id| *id != 7).collect();
         assert!(known.into_iter().all(|id| id >= PRODUCERS_MAX as i64));
     }
 
@@ -199,7 +201,7 @@ mod tests {
                 -1,
             );
         }
-        let bytes = encode(&state);
+        let bytes = encode(state.entries());
         assert_eq!(bytes.len(), HEADER_BYTES + (3 + 5) * ENTRY_BYTES);
         assert_eq!(decode(&bytes), Ok(state));
         for at in 0..bytes.len() {

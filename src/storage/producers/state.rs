@@ -6,11 +6,12 @@
 //! answered with its old offsets instead of being appended again. State is a function of the log:
 //! replaying the batches from a snapshot's offset on gives the same state.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use ringlog_types::{Offset, ProducerId, TimestampMs};
 
 use crate::error::AppendError;
+use crate::producers::entries::ProducerEntries;
 
 /// Batches remembered for each producer: a client has at most five requests in flight.
 const BATCHES_REMEMBERED: usize = 5;
@@ -179,7 +180,7 @@ pub(crate) enum Verdict {
 /// The producers of one log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProducerState {
-    producers: HashMap<ProducerId, ProducerEntry>,
+    producers: ProducerEntries,
     /// First offset of each open transaction, and whose it is.
     open_transactions: BTreeMap<Offset, ProducerId>,
 }
@@ -191,7 +192,7 @@ impl ProducerState {
         batch: &ProducerBatch,
         check_sequence: bool,
     ) -> Result<Verdict, AppendError> {
-        let Some(entry) = self.producers.get(&batch.producer_id) else {
+        let Some(entry) = self.producers.get(batch.producer_id) else {
             // Nothing known, perhaps because retention took all its records: any sequence starts.
             return Ok(Verdict::New);
         };
@@ -278,20 +279,20 @@ impl ProducerState {
 
     /// A producer's entry, made if there is none.
     fn entry(&mut self, producer_id: ProducerId, epoch: i16) -> &mut ProducerEntry {
-        if self.producers.len() >= PRODUCERS_MAX && !self.producers.contains_key(&producer_id) {
+        if self.producers.len() >= PRODUCERS_MAX && self.producers.get(producer_id).is_none() {
             self.forget_the_idlest();
         }
-        self.producers.entry(producer_id).or_insert_with(|| ProducerEntry::new(epoch))
+        self.producers.get_or_insert_with(producer_id, || ProducerEntry::new(epoch))
     }
 
     /// Forgets the producers that wrote longest ago, but not those in a transaction.
     fn forget_the_idlest(&mut self) {
         let may_go = |entry: &ProducerEntry| entry.current_txn_first_offset.is_none();
-        let idle = self.producers.values().filter(|entry| may_go(entry));
-        let mut offsets: Vec<Offset> = idle.map(ProducerEntry::last_offset).collect();
+        let idle = self.producers.iter().filter(|(_, entry)| may_go(entry));
+        let mut offsets: Vec<Offset> = idle.map(|(_, entry)| entry.last_offset()).collect();
         let Some(at) = FORGOTTEN_AT_ONCE.min(offsets.len()).checked_sub(1) else { return };
         let (_, &mut newest_to_go, _) = offsets.select_nth_unstable(at);
-        self.producers.retain(|_, entry| !may_go(entry) || entry.last_offset() > newest_to_go);
+        self.producers.retain(|entry| !may_go(entry) || entry.last_offset() > newest_to_go);
         tracing::warn!(left = self.producers.len(), "too many producers; the idlest are forgotten");
     }
 
@@ -303,7 +304,7 @@ impl ProducerState {
     /// Forgets the producers that wrote nothing for `expiration_ms`, but not those in a
     /// transaction.
     pub(crate) fn remove_expired(&mut self, now_ms: TimestampMs, expiration_ms: i64) {
-        self.producers.retain(|_, entry| {
+        self.producers.retain(|entry| {
             entry.current_txn_first_offset.is_some()
                 || now_ms.saturating_sub(entry.last_seen_ms) < expiration_ms
         });
@@ -313,9 +314,9 @@ impl ProducerState {
     /// may have written until the snapshot was, at `written_ms`. No clock that was ahead keeps one
     /// beyond `now_ms`.
     pub(crate) fn date(&mut self, written_ms: TimestampMs, now_ms: TimestampMs) {
-        for entry in self.producers.values_mut() {
+        self.producers.for_each_mut(|entry| {
             entry.last_seen_ms = entry.last_timestamp.max(written_ms).min(now_ms);
-        }
+        });
     }
 
     /// Adds an entry of a snapshot, of which there are at most [`PRODUCERS_MAX`].
@@ -326,9 +327,9 @@ impl ProducerState {
         self.producers.insert(producer_id, entry);
     }
 
-    /// The producers, in no particular order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
-        self.producers.iter().map(|(id, entry)| (*id, entry))
+    /// The producers as they are now.
+    pub(crate) fn entries(&self) -> &ProducerEntries {
+        &self.producers
     }
 
     /// How many producers are known.
@@ -438,10 +439,10 @@ mod tests {
         let left = PRODUCERS_MAX - FORGOTTEN_AT_ONCE + 1;
         assert_eq!(append(full, full + 2, false), left);
         for id in [-5, -6, full, full - 1] {
-            assert!(state.producers.contains_key(&id), "{id}");
+            assert!(state.producers.get(id).is_some(), "{id}");
         }
         for id in [2, FORGOTTEN_AT_ONCE as i64 + 1] {
-            assert!(!state.producers.contains_key(&id), "{id}");
+            assert!(state.producers.get(id).is_none(), "{id}");
         }
         assert_eq!(state.first_undecided_offset(), Some(0));
     }

@@ -112,6 +112,7 @@ impl Log {
             durable_end: 0,
             refuse_damage_from: None,
             next_base: sealed.then(|| segment.end_offset.get()),
+            ends_early: false,
             beyond: Beyond::new(segment.base_offset, self.landmarks(segment).await),
             torn_bytes_max: 0,
             index_interval_bytes: self.config().index_interval_bytes.max(0) as u64,
@@ -205,6 +206,10 @@ fn take_over_indexes(segment: &Segment, found: &Segment) {
         made.times.extend_from(&known.times, write.written_offset.max(found.end_offset.get()));
     }
     segment.index.replace(Some(made));
+    if segment.stage.get() != Stage::Open {
+        // Its last entry was made when it was closed, and may be among those that went.
+        segment.complete_time_index();
+    }
     write.index_entries_written = 0;
     write.time_entries_written = 0;
 }

@@ -105,12 +105,14 @@ impl Log {
         let path: Rc<Path> = dir.path().join(topic_partition.to_string()).into();
         let mut report = RecoveryReport::default();
         let mut opening = Opening { shard, path: &path, config: &config, hint };
-        let listing = opening.list().await?;
+        let mut listing = opening.list().await?;
         opening.take_local_offsets(&listing).await?;
         let hint = opening.hint;
         let topic_id = opening.topic_id(&listing, topic_id).await?;
         let mut epochs = opening.epochs(&listing).await?;
-        let segments = Box::pin(opening.segments(&listing, &mut epochs, &mut report)).await?;
+        let known = opening.known_fences(&listing).await?;
+        let segments = opening.segments(&mut listing, &known, &mut epochs, &mut report);
+        let segments = Box::pin(segments).await?;
         let open = segments.last().expect("there is always one").clone();
         let log_end_offset = open.end_offset.get();
         let log_start_offset =
@@ -118,7 +120,7 @@ impl Log {
         epochs.truncate_from_end(log_end_offset);
         epochs.truncate_from_start(log_start_offset);
         let replay = producer_replay::Replay { shard, directory: &path, segments: &segments };
-        opening.fences(&listing, &segments, &report).await?;
+        opening.fences(known, &segments, &report).await?;
         let loaded = replay.load(listing.snapshots.clone(), log_end_offset, hint.clean).await?;
         for cut in &report.cuts {
             tracing::warn!(partition = %topic_partition, path = %cut.path.display(),
@@ -150,6 +152,7 @@ impl Log {
         });
         // What was scanned counts: else many short lives of a node add up to one long recovery.
         log.count_unchecked(report.scanned_bytes);
+        log.take_back(&hint).await?;
         log.resume_writing(&open, &listing).await?;
         if loaded.damaged {
             log.replace_snapshot().await?;
@@ -161,6 +164,23 @@ impl Log {
                 "recovered");
         }
         Ok((log, report))
+    }
+
+    /// Has the disk say no more than there is, before anything is appended: a log start beyond the
+    /// end would hide, after the next crash, what is appended now, and a recovery point beyond it
+    /// would take an unfinished write for damage. Both are what a truncation leaves that a crash
+    /// ended.
+    async fn take_back(&self, hint: &OpenHint) -> Result<(), StorageError> {
+        let (runtime, directory) = (self.shard.runtime(), self.path.borrow().clone());
+        let (start, end) = (self.offsets.log_start(), self.offsets.log_end());
+        if hint.recovery_point > end {
+            self.local_recovery_point.write(runtime, &directory, end).await?;
+        }
+        if hint.log_start_offset > end {
+            assert!(start == end, "everything is deleted");
+            self.local_start.write(runtime, &directory, start).await?;
+        }
+        Ok(())
     }
 
     /// Names of directories and files that a killed process made may not be on disk yet.

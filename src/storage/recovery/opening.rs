@@ -248,24 +248,89 @@ impl Opening<'_> {
     /// Up to where everything was on disk once, by two witnesses: the recovery point, which has no
     /// checksum and may be of another log of the same name, and the newest producer snapshot,
     /// which is written before the recovery point moves to its offset. A clean stop writes the
-    /// snapshot of the log's end (Kafka's does too).
-    fn durable_end(&self, listing: &Listing) -> Offset {
-        match listing.snapshots.last() {
+    /// snapshot of the log's end (Kafka's does too). A third one are the fences that were found
+    /// before: what they hide was durable, and an earlier start may have removed the snapshot.
+    fn durable_end(&self, listing: &Listing, fences: &[(Offset, Fence)]) -> Offset {
+        let fenced_end = fences.iter().map(|(_, fence)| fence.end_offset).max();
+        let witnessed = match listing.snapshots.last() {
             Some(&snapshot) if self.hint.clean => snapshot,
             Some(&snapshot) => snapshot.min(self.hint.recovery_point),
             None => 0,
+        };
+        witnessed.max(fenced_end.unwrap_or(0))
+    }
+
+    /// Takes the segments off the end of the list that were begun, perhaps before the one before
+    /// them was whole, and have no batch (`log/roll.rs`). If the one before was sealed, its end is
+    /// where they begin; then they stay.
+    async fn take_unused_segments(
+        &self,
+        listing: &mut Listing,
+    ) -> Result<Vec<Offset>, StorageError> {
+        let mut unused = Vec::new();
+        while let Some(&(base, _)) = listing.segments.last()
+            && listing.segments.len() > 1
+            && !self.hint.clean
+            && base > self.hint.recovery_point
+            && !listing.snapshots.contains(&base)
+        {
+            if Box::pin(self.has_batch(base)).await? {
+                break;
+            }
+            listing.segments.pop();
+            unused.push(base);
         }
+        Ok(unused)
+    }
+
+    /// Whether there is a batch in a segment, though the first may be damaged. Space prepared for
+    /// appends has zeros, or what became of them.
+    async fn has_batch(&self, base: Offset) -> Result<bool, StorageError> {
+        let segment = Segment::open(self.path, base, 0);
+        let mut scanner = Scanner::open(self.runtime(), &segment.path(names::LOG)).await?;
+        if scanner.trailing_zeros(0).await? == 0 {
+            return Ok(false);
+        }
+        if scanner.whole_batch(0).await?.is_ok_and(|header| header.base_offset >= base) {
+            return Ok(true);
+        }
+        let landmarks = self.landmarks(&segment, &scanner).await;
+        let beyond = Beyond::new(base, landmarks).find(&mut scanner, 0, base, false).await?;
+        Ok(beyond.is_some())
+    }
+
+    /// Removes what there is of segments that got nothing, newest first.
+    async fn remove_unused(&self, unused: &[Offset]) -> Result<(), StorageError> {
+        let runtime = self.runtime();
+        for &base in unused {
+            // The `.log` last: without it nobody looks for the others.
+            for suffix in [names::INDEX, names::TIME_INDEX, names::TXN_INDEX, names::LOG] {
+                let path = self.path.join(names::segment_file(base, suffix));
+                match runtime.remove_file(&path).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StorageError::io("remove", &path)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if unused.is_empty() {
+            return Ok(());
+        }
+        runtime.sync_dir(self.path).await.map_err(StorageError::io("flush", self.path))
     }
 
     /// The segments, all sealed but the last, with everything beyond the recovery point checked.
     pub(crate) async fn segments(
         &self,
-        listing: &Listing,
+        listing: &mut Listing,
+        fences: &[(Offset, Fence)],
         epochs: &mut LeaderEpochCache,
         report: &mut RecoveryReport,
     ) -> Result<Vec<Rc<Segment>>, StorageError> {
         let now_ms = self.runtime().wall_clock_ms();
-        let durable_end = self.durable_end(listing);
+        let durable_end = self.durable_end(listing, fences);
+        let unused = self.take_unused_segments(listing).await?;
         if listing.segments.is_empty() {
             let base = self.hint.log_start_offset.max(durable_end);
             return Ok(vec![Rc::new(Segment::open(self.path, base, now_ms))]);
@@ -299,6 +364,8 @@ impl Opening<'_> {
             }
             segments.push(Rc::new(segment));
         }
+        // Not before the others were read: a log that is refused stays as it is.
+        self.remove_unused(&unused).await?;
         let newest = segments.last().expect("there is one for each file").clone();
         let end_offset = newest.end_offset.get();
         if newest.fences.borrow().iter().any(|fence| fence.end_position == newest.size.get()) {
@@ -309,25 +376,34 @@ impl Opening<'_> {
         Ok(segments)
     }
 
+    /// The damage that was found before: the base offsets of segments, and their fences.
+    pub(crate) async fn known_fences(
+        &self,
+        listing: &Listing,
+    ) -> Result<Vec<(Offset, Fence)>, StorageError> {
+        if !listing.has_fences {
+            return Ok(Vec::new());
+        }
+        let path = self.path.join(names::FENCED_RANGES);
+        let text = self.read_text(names::FENCED_RANGES).await?;
+        checkpoint::decode_fences(&text)
+            .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))
+    }
+
     /// Tells segments of damage that was found before and is not walked over now, and writes down
     /// what was found now.
     pub(crate) async fn fences(
         &self,
-        listing: &Listing,
+        known: Vec<(Offset, Fence)>,
         segments: &[Rc<Segment>],
         report: &RecoveryReport,
     ) -> Result<(), StorageError> {
         let path = self.path.join(names::FENCED_RANGES);
-        if listing.has_fences {
-            let text = self.read_text(names::FENCED_RANGES).await?;
-            let known = checkpoint::decode_fences(&text)
-                .map_err(|malformed| StorageError::unusable(&path, malformed.to_string()))?;
-            for (base_offset, fence) in known {
-                if let Some((segment, fence)) = place_fence(segments, base_offset, fence)
-                    && segment.fence_at(fence.first_offset).is_none()
-                {
-                    segment.fences.borrow_mut().push(fence);
-                }
+        for (base_offset, fence) in known {
+            if let Some((segment, fence)) = place_fence(segments, base_offset, fence)
+                && segment.fence_at(fence.first_offset).is_none()
+            {
+                segment.fences.borrow_mut().push(fence);
             }
         }
         if report.fenced.is_empty() {
@@ -357,6 +433,7 @@ impl Opening<'_> {
             durable_end: bounds.durable_end,
             refuse_damage_from: self.hint.refuse_damage_from,
             next_base: bounds.next_base,
+            ends_early: !self.config.cleanup_policy.compact,
             beyond: Beyond::new(segment.base_offset, landmarks),
             torn_bytes_max: walk::torn_bytes_max(self.config),
             index_interval_bytes: self.config.index_interval_bytes.max(0) as u64,

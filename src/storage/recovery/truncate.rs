@@ -9,8 +9,9 @@
 //!    start reads everything behind the cut again and believes no witness of what was there.
 //! 3. The log in memory is cut, in one step: readers see the old log or the new one. Who waits for
 //!    an offset that is gone is told so, and never hears of what gets that offset later.
-//! 4. What vouches for the records behind the cut goes: producer snapshots, fences, epochs, index
-//!    entries; and the directory is flushed.
+//! 4. The producers are those of the new end, and a snapshot of them is written. Then what vouches
+//!    for the records behind the cut goes: producer snapshots, fences, epochs, index entries; and
+//!    the directory is flushed.
 //! 5. The segments behind the cut are removed, newest first, so that there is never a gap.
 //! 6. The `.log` is cut, and flushed. Where its pages may be on their way to a consumer, a copy of
 //!    what is kept takes its place.
@@ -34,6 +35,7 @@ use crate::log::writer::SPACE_RETRY;
 use crate::names;
 use crate::producers::state::ProducerState;
 use crate::recovery::producer_replay::{Loaded, Replay};
+use crate::segment::batch_header::HeaderFault;
 use crate::segment::scan::Scanner;
 use crate::segment::tail::{BLOCK, Tail, block_floor};
 use crate::segment::{Fence, Segment, SegmentIndex, Stage};
@@ -61,6 +63,15 @@ struct Remains {
     is_lent: bool,
 }
 
+/// What a walk to the place of a cut came to.
+struct WalkedTo {
+    /// Where the last batch ends.
+    end: u64,
+    max_timestamp: Option<(TimestampMs, Offset)>,
+    /// There is damage that is not fenced.
+    is_damaged: bool,
+}
+
 impl Log {
     /// Cuts off everything from `offset` on, which must lie in the log. If `offset` is in the
     /// middle of a batch, the batch goes too; if that batch began below the log start, so does
@@ -74,6 +85,7 @@ impl Log {
         let result = self.cut(offset).await;
         self.go_on_after_cut();
         let end_offset = result?;
+        tracing::info!(partition = %self.topic_partition, offset, end_offset, "truncated");
         assert!(end_offset <= offset, "nothing is left behind {offset}");
         Ok(end_offset)
     }
@@ -87,7 +99,9 @@ impl Log {
         self.stop_for_cut().await?;
         let result = self.restart_at(offset).await;
         self.go_on_after_cut();
-        result
+        result?;
+        tracing::info!(partition = %self.topic_partition, offset, "emptied, to go on there");
+        Ok(())
     }
 
     fn check_cut(&self, offset: Offset) -> Result<(), StorageError> {
@@ -129,6 +143,7 @@ impl Log {
         let segment = place.segment.clone();
         let remains = self.cut_in_memory(place);
         self.until_there_is_space(async || {
+            self.reload_producers(end_offset).await?;
             self.remove_witnesses(end_offset).await?;
             seal::rewrite_indexes(self.shard.runtime(), &segment).await?;
             self.remove_segments(&remains.removed).await?;
@@ -138,7 +153,6 @@ impl Log {
             self.trim(&segment).await
         })
         .await?;
-        self.reload_producers(end_offset).await?;
         assert!(self.offsets.log_end() == end_offset, "nothing is appended during a truncation");
         Ok(end_offset)
     }
@@ -163,6 +177,8 @@ impl Log {
         })
         .await?;
         assert!(self.offsets.log_end() == offset, "nothing is appended during a truncation");
+        // Not before: what is left of the old log, further on than this, was to be read again.
+        self.offsets.recovery_point_at(offset);
         Ok(())
     }
 
@@ -188,13 +204,23 @@ impl Log {
         let segment = self.segment_for(offset).expect("the offset is in the log");
         let unusable =
             |segment: &Segment, why: String| StorageError::unusable(&segment.path(names::LOG), why);
-        let (position, end_offset) = self.boundary(&segment, offset).await?;
-        let loaded = self.load_index(&segment).await;
-        loaded.map_err(|error| unusable(&segment, error.to_string()))?;
-        // Of a sealed segment it may be forgotten at any time.
-        let mut index = segment.index.borrow().clone().expect("it was just loaded");
-        index.offsets.truncate(end_offset, position);
-        index.times.truncate(end_offset);
+        let mut is_examined = false;
+        let (position, end_offset, index, max_timestamp) = loop {
+            let (position, end_offset) = self.boundary(&segment, offset).await?;
+            let loaded = self.load_index(&segment).await;
+            loaded.map_err(|error| unusable(&segment, error.to_string()))?;
+            // Of a sealed segment it may be forgotten at any time.
+            let mut index = segment.index.borrow().clone().expect("it was just loaded");
+            index.offsets.truncate(end_offset, position);
+            index.times.truncate(end_offset);
+            let walked = self.walk_to(&segment, position, &index).await?;
+            if !walked.is_damaged || is_examined {
+                break (walked.end, end_offset, index, walked.max_timestamp);
+            }
+            is_examined = true;
+            let examined = Box::pin(self.examine_again(&segment, walked.end)).await;
+            examined.map_err(|error| unusable(&segment, error.to_string()))?;
+        };
         let file = seal::open_log_file(self, &segment, LogFile::Existing).await?;
         let block = block_floor(position);
         let runtime = self.shard.runtime();
@@ -207,37 +233,50 @@ impl Log {
             return Err(unusable(&segment, "it is shorter than its index says".to_owned()));
         }
         let residue = Bytes::copy_from_slice(&buffer[..length]);
-        let max_timestamp = self.max_timestamp_below(&segment, position, &index).await?;
         Ok(Place { segment, position, end_offset, file, residue, max_timestamp, index })
     }
 
-    /// The largest timestamp of a segment below a place in it. What the indexes leave out are the
-    /// batches behind the last entry.
-    async fn max_timestamp_below(
+    /// Walks over the last batches before a cut. Their timestamps are those that the time index
+    /// leaves out, and damage among them has to be fenced before the cut: an open segment's last
+    /// block is never examined, because it is written again.
+    async fn walk_to(
         &self,
         segment: &Segment,
         position: u64,
         index: &SegmentIndex,
-    ) -> Result<Option<(TimestampMs, Offset)>, StorageError> {
+    ) -> Result<WalkedTo, StorageError> {
         let mut newest = index.times.last();
-        let mut at = index.offsets.last().map_or(0, |entry| u64::from(entry.position));
+        let mut at = u64::from(index.offsets.floor_position(block_floor(position)));
+        let mut expected = None;
+        let mut is_damaged = false;
         let path = segment.path(names::LOG);
         let mut scanner = Scanner::open(self.shard.runtime(), &path).await?;
         while at < position {
             if let Some(fence) = segment.fence_behind(at).filter(|fence| fence.position == at)
                 && fence.end_position > at
             {
-                at = fence.end_position;
+                (at, expected) = (fence.end_position, Some(fence.end_offset));
                 continue;
             }
-            let Ok(header) = scanner.header(at).await? else { break };
+            let header = match scanner.header(at).await? {
+                Ok(header) => header,
+                // A segment that Kafka preallocated and did not trim ends in zeros.
+                Err(HeaderFault::Empty) => break,
+                Err(_) => {
+                    is_damaged = true;
+                    break;
+                }
+            };
+            is_damaged |= expected.is_some_and(|expected| header.base_offset < expected);
+            expected = Some(header.next_offset());
             let is_newer = newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp);
             if is_newer && header.max_timestamp >= 0 {
                 newest = Some((header.max_timestamp, header.last_offset()));
             }
             at += header.size as u64;
         }
-        Ok(newest)
+        let end = if is_damaged { position } else { at };
+        Ok(WalkedTo { end, max_timestamp: newest, is_damaged })
     }
 
     /// Step 2.
@@ -389,17 +428,17 @@ impl Log {
         Ok(())
     }
 
-    /// Producer state as it was at `end_offset`: from a snapshot and the batches behind it.
+    /// Producer state as it was at `end_offset`: from a snapshot and the batches behind it. It is
+    /// written down at once: a snapshot is a witness that everything before it was durable, and
+    /// those behind the cut, which said so of what is kept too, are about to go.
     async fn reload_producers(&self, end_offset: Offset) -> Result<(), StorageError> {
         let segments = self.segments.borrow().clone();
-        let known = self.snapshots.borrow().clone();
+        let known = self.snapshots.borrow().range(..=end_offset).copied().collect();
         let directory = self.path.borrow().clone();
         let replay = Replay { shard: &self.shard, directory: &directory, segments: &segments };
-        let loaded = replay.load(known, end_offset, false).await;
-        let Loaded { state, snapshots, .. } = loaded.inspect_err(|error| self.fail(error))?;
+        let Loaded { state, .. } = replay.load(known, end_offset, false).await?;
         self.producers.replace(state);
-        self.snapshots.replace(snapshots);
-        Ok(())
+        self.write_snapshot_of_end().await
     }
 
     /// Does what has to be done once the log in memory is cut, however long it takes: a full disk

@@ -1,14 +1,15 @@
 //! What is true of a segment after a crash: walking it, and judging what is not a whole batch.
 //!
 //! A walk starts at a batch boundary and checks every batch: header, contiguity, CRC. At the first
-//! that is not whole there are three cases:
+//! that is not whole there are four cases:
 //!
 //! * Nothing whole follows, and nothing more was ever durable: that is the end of the log. Zeros
 //!   to the end of the file are space prepared for appends; anything else is a write that was cut
 //!   off, and is cut off here.
-//! * Nothing whole follows, but more was durable ([`Walk::durable_end`]): what is missing was
-//!   acknowledged. Its offsets are fenced and never given to other records: the segment ends as it
-//!   is, and the log goes on in a new one at the durable end.
+//! * Nothing whole follows, but more was durable ([`Walk::durable_end`], or the base offset of the
+//!   next segment): what is missing was acknowledged. Its offsets are fenced and never given to
+//!   other records: the segment ends as it is, and the log goes on in the next one, or in a new one
+//!   at the durable end.
 //! * Whole batches follow, but a sector in between is missing where the last write can have been:
 //!   a crash in mid-write. None of it was acknowledged (there is one write in flight at a time),
 //!   and it is cut off too.
@@ -89,6 +90,9 @@ pub(crate) struct Walk<'a> {
     /// The base offset of the next segment, if there is one: whatever is damaged up to it is in
     /// the middle.
     pub(crate) next_base: Option<Offset>,
+    /// A segment that ends before the next one begins has lost what is between. Otherwise it may
+    /// be what compaction leaves.
+    pub(crate) ends_early: bool,
     pub(crate) beyond: Beyond,
     /// How far from the end of the file a write that was cut off can have begun.
     pub(crate) torn_bytes_max: u64,
@@ -123,9 +127,8 @@ impl Walk<'_> {
             }
         }
         let (position, expected) = (segment.size.get(), segment.end_offset.get());
-        if self.next_base.is_none() && expected < self.durable_end {
+        if let Some(end_offset) = self.end_that_is_missing(expected) {
             // No byte of them is left: the fence is of offsets alone.
-            let end_offset = self.durable_end;
             let fence =
                 Fence { position, end_position: position, first_offset: expected, end_offset };
             self.fence(segment, fence, "the file ends early")?;
@@ -201,6 +204,14 @@ impl Walk<'_> {
     /// not there yet.
     fn known_end(&self, expected: Offset) -> Option<Offset> {
         self.next_base.or((expected < self.durable_end).then_some(self.durable_end))
+    }
+
+    /// Up to where the segment reached once, if that is further than `expected`, where it ends.
+    fn end_that_is_missing(&self, expected: Offset) -> Option<Offset> {
+        let end_offset = self.known_end(expected).filter(|end| expected < *end)?;
+        // Where a leader's offsets are too far apart for one segment, there is a gap.
+        let is_far = end_offset - expected > i64::from(i32::MAX);
+        (self.next_base.is_none() || (self.ends_early && !is_far)).then_some(end_offset)
     }
 
     /// Decides what to do about bytes that are not a whole batch. Returns whether the walk goes

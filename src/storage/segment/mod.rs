@@ -22,6 +22,7 @@ use ringlog_types::{Offset, TimestampMs};
 use crate::index::offset_index::OffsetIndex;
 use crate::index::time_index::TimeIndex;
 use crate::names;
+use crate::producers::entries::ProducerEntries;
 use crate::segment::batch_header::BatchHeader;
 use crate::segment::heads::CheckedStretches;
 use crate::segment::tail::Tail;
@@ -165,8 +166,8 @@ pub(crate) struct Segment {
     heads_checked: RefCell<CheckedStretches>,
     /// Where a break of that chain had the segment examined last.
     examined_for: Cell<Option<u64>>,
-    /// The producer snapshot to be written when a closed segment is sealed.
-    pub(crate) closing_snapshot: RefCell<Option<Vec<u8>>>,
+    /// The producers of the snapshot to be written when a closed segment is sealed.
+    pub(crate) closing_snapshot: RefCell<Option<ProducerEntries>>,
 }
 
 impl Segment {

@@ -10,6 +10,7 @@ mod offsets;
 mod pages;
 mod recovery;
 mod reopen;
+mod rolls;
 mod scrub;
 mod shortage;
 mod sim;

@@ -9,6 +9,7 @@ use ringlog_config::TopicConfig;
 use ringlog_record::{BatchBuilder, ControlRecordType, end_transaction_batch};
 
 use crate::error::ReadError;
+use crate::names;
 use crate::testing::{BatchSpec, Bench, append, on_shard, read_all};
 
 const BATCHES: usize = 6;
@@ -45,6 +46,8 @@ fn put(bench: &Bench, bytes: &[u8], padding: usize) {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len() + padding, 0);
     fs::write(log_file(bench), bytes).expect("written");
+    // What was found of the bytes before does not count.
+    let _ = fs::remove_file(bench.directory().join(names::FENCED_RANGES));
 }
 
 /// Runs a test on a log of [`BATCHES`] batches.
@@ -340,7 +343,7 @@ fn a_fence_ends_at_a_batch_of_the_log() {
 }
 
 fn snapshot() -> Vec<u8> {
-    crate::producers::snapshot::encode(&crate::producers::state::ProducerState::default())
+    crate::producers::snapshot::encode(&Default::default())
 }
 
 /// A torn MiB of heads that each claim the rest of the file was summed once for each of them: a

@@ -101,6 +101,29 @@ fn a_write_that_a_crash_cuts_off_behind_a_truncation_is_no_damage() {
     });
 }
 
+/// A crash in a truncation left a checkpoint that was of the new log, and files of the old one.
+/// Everything in those is deleted then; what was appended afterwards was, too, after one crash more.
+#[test]
+fn a_start_beyond_the_end_does_not_hide_what_comes_later() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        fill(&opened.log, 10).await;
+        bench.close(opened).await;
+        for name in ["log-start-offset-checkpoint", "recovery-point-offset-checkpoint"] {
+            fs::write(bench.root.join(name), "0\n1\nt 0 500\n").expect("written");
+        }
+        fs::remove_file(bench.root.join(".kafka_cleanshutdown")).expect("removed");
+        let opened = bench.open().await;
+        assert_eq!((opened.log.log_start_offset(), opened.log.log_end_offset()), (10, 10));
+        fill(&opened.log, 5).await;
+        opened.log.pause_writer().await;
+        drop(opened);
+        let opened = bench.open().await;
+        assert_eq!((opened.log.log_start_offset(), opened.log.log_end_offset()), (10, 15));
+        assert_eq!(read_all(&bench, &opened.log).await.len(), 5);
+    });
+}
+
 /// Without a truncation, the same files are damage: what was durable is missing.
 #[test]
 fn an_end_that_is_gone_is_damage_unless_it_was_cut_off() {
@@ -134,7 +157,8 @@ fn damage(log: &Log, offset: Offset) {
     let mut bytes = fs::read(&path).expect("there");
     let batch = BatchSpec { value_bytes: 900, ..Default::default() }.build().len();
     let at = (offset - segment.base_offset) as usize * batch;
-    bytes[at + 16] ^= 0xff;
+    // Its base offset, which no checksum covers.
+    bytes[at + 7] ^= 0x40 >> (offset % 2);
     fs::write(&path, bytes).expect("written");
 }
 
