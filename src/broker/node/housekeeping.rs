@@ -138,11 +138,8 @@ async fn watch_disks(shard: Rc<Shard>) {
     loop {
         shard.rt.sleep(DISK_INTERVAL).await;
         let held_up = shard.replicas.storage.held_up_directories();
-        if held_up.is_empty() {
-            continue;
-        }
         for partition in shard.replicas.topics.local_partitions() {
-            if held_up.contains(&partition.log.dir().index()) {
+            if partition.log.look() || held_up.contains(&partition.log.dir().index()) {
                 partition.log.look_again();
             }
         }

@@ -46,7 +46,7 @@ use crate::producers::state::ProducerState;
 use crate::segment::fence_file::FenceFile;
 use crate::segment::{Segment, Stage};
 use crate::shard::StorageShard;
-use crate::shard::budget::Budget;
+use crate::shard::budget::{Budget, Looks};
 use crate::wait::{OffsetWaiters, Waiters};
 
 /// Who is told when a log moves on. Called on the log's shard, outside of any borrow of it.
@@ -118,6 +118,11 @@ struct WriterState {
     is_paused: Cell<bool>,
     /// Appended and not written.
     dirty_bytes: Cell<usize>,
+    /// Counts what was written and flushed.
+    writes: Cell<u64>,
+    looks: Cell<Looks>,
+    /// Nothing of this log was written for so long that it seems to hang.
+    stands: Cell<bool>,
     /// A flush of everything below is wanted (`flush=async`).
     flush_wanted: Cell<Offset>,
     flush_timer_is_set: Cell<bool>,

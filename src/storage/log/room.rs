@@ -64,9 +64,20 @@ impl Log {
         (of_log && self.budget.has_room()) || self.failure().is_some() || self.dir.is_full()
     }
 
-    /// Whether the disk of its directory takes nothing although there is something to write.
+    /// Whether the disk takes nothing although there is something to write: of its directory, or
+    /// of this log while others there go on.
     pub fn is_held_up(&self) -> bool {
-        self.budget.is_held_up()
+        self.budget.is_held_up() || self.writer.stands.get()
+    }
+
+    /// Looks whether anything of this log was written. Returns whether it seems to hang: those who
+    /// wait for it are to be told ([`Log::look_again`]). To be called twice a second.
+    pub fn look(&self) -> bool {
+        let mut looks = self.writer.looks.get();
+        let stands = looks.look(self.dirty_bytes() > 0, false, self.writer.writes.get());
+        self.writer.looks.set(looks);
+        self.writer.stands.set(stands);
+        stands
     }
 
     /// Bytes that wait to be appended to logs of its directory.
@@ -97,7 +108,8 @@ impl Log {
 }
 
 impl RoomTurn {
-    /// Waits until it is this one's turn and there is room, but no longer than until `deadline`.
+    /// Waits until it is this one's turn and there is room. If the disk takes nothing, no longer
+    /// than until `deadline`.
     ///
     /// # Errors
     /// [`StorageError::HeldUp`]: nothing was taken. Also before the deadline, if the directory is
@@ -105,11 +117,16 @@ impl RoomTurn {
     pub async fn room_by(&self, deadline: Instant) -> Result<(), StorageError> {
         let (runtime, budget) = (self.log.shard.runtime(), &self.log.budget);
         loop {
-            let left = deadline - runtime.now();
-            if runtime.timeout(left.min(LOOK_INTERVAL), self.wait()).await.is_ok() {
+            // After the deadline as well: what moves is waited for, however slow it is.
+            let left = match deadline - runtime.now() {
+                left if left.is_zero() => LOOK_INTERVAL,
+                left => left.min(LOOK_INTERVAL),
+            };
+            if runtime.timeout(left, self.wait()).await.is_ok() {
                 return Ok(());
             }
-            if runtime.now() >= deadline || budget.is_too_much_waiting() {
+            let is_late = runtime.now() >= deadline;
+            if (is_late && self.log.is_held_up()) || budget.is_too_much_waiting() {
                 return Err(StorageError::HeldUp);
             }
         }

@@ -15,22 +15,17 @@ use ringlog_types::Offset;
 
 use crate::directories::checkpoint;
 use crate::error::StorageError;
+use crate::index::{offset_index, time_index};
 use crate::log::{Log, PendingCheckpoint};
 use crate::names;
 use crate::producers::entries::ProducerEntries;
 use crate::producers::snapshot;
+use crate::segment::index_files::Index;
 use crate::segment::tail::block_floor;
 use crate::segment::{Segment, Stage};
 
 /// A snapshot of more producers than this takes too long to encode to do it between two requests.
 const FEW_PRODUCERS: usize = 1000;
-
-/// Which of the two indexes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Index {
-    Offsets,
-    Times,
-}
 
 impl Log {
     /// Makes the files of a new segment and opens its `.log` for writing. Some may be there
@@ -327,25 +322,23 @@ async fn write_index(
     which: Index,
     whole: bool,
 ) -> Result<(), StorageError> {
-    let (bytes, position, entries, suffix) = {
+    let turn = segment.index_files.turn().await;
+    let from = if whole { 0 } else { turn.written(which) };
+    // What is behind a new beginning is of another index.
+    let whole = from == 0;
+    let (bytes, entry_bytes, suffix) = {
         let index = segment.index.borrow();
         let Some(index) = index.as_ref() else { return Ok(()) };
-        let write = segment.write.borrow();
         match which {
             Index::Offsets => {
-                let from = if whole { 0 } else { write.index_entries_written };
-                let position = from * crate::index::offset_index::ENTRY_BYTES;
-                let entries = index.offsets.len();
-                (index.offsets.encode_from(from), position, entries, names::INDEX)
+                (index.offsets.encode_from(from), offset_index::ENTRY_BYTES, names::INDEX)
             }
             Index::Times => {
-                let from = if whole { 0 } else { write.time_entries_written };
-                let position = from * crate::index::time_index::ENTRY_BYTES;
-                let entries = index.times.len();
-                (index.times.encode_from(from), position, entries, names::TIME_INDEX)
+                (index.times.encode_from(from), time_index::ENTRY_BYTES, names::TIME_INDEX)
             }
         }
     };
+    let (position, entries) = (from * entry_bytes, from + bytes.len() / entry_bytes);
     let path = segment.path(suffix);
     let options = OpenOptions { write: true, create: true, ..Default::default() };
     let file = runtime.open(&path, &options).await.map_err(StorageError::io("open", &path))?;
@@ -363,11 +356,7 @@ async fn write_index(
     // Should there be no space, all of it is written again.
     let flushed = runtime.sync_data(&file).await;
     flushed.map_err(StorageError::io("write and flush", &path))?;
-    let mut write = segment.write.borrow_mut();
-    match which {
-        Index::Offsets => write.index_entries_written = entries,
-        Index::Times => write.time_entries_written = entries,
-    }
+    turn.note_written(which, entries);
     Ok(())
 }
 
@@ -377,8 +366,57 @@ mod tests {
 
     use ringlog_config::TopicConfig;
 
+    use super::*;
+    use crate::segment::SegmentIndex;
     use crate::testing::{BatchSpec, Bench, append, on_shard};
     use crate::{StorageOptions, StorageShard};
+
+    fn index_of(entries: u32) -> SegmentIndex {
+        let mut index = SegmentIndex::new(0);
+        for at in 1..=entries {
+            index.offsets.append(i64::from(10 * at), 100 * at);
+        }
+        index
+    }
+
+    /// The keeper went on where the old index had ended, and beyond the end of the new one.
+    #[test]
+    fn an_index_that_is_made_anew_while_it_is_written_is_written_again() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().to_owned();
+        on_shard(move |runtime| {
+            let path = path.clone();
+            async move {
+                let segment = Segment::open(&path.clone().into(), 0, 0);
+                segment.replace_index(index_of(100));
+                let written = async |whole| {
+                    write_index(&runtime, &segment, Index::Offsets, whole).await.expect("written");
+                };
+                {
+                    let mut writing = Box::pin(written(false));
+                    let first = std::future::poll_fn(|context| {
+                        std::task::Poll::Ready(writing.as_mut().poll(context))
+                    });
+                    assert!(first.await.is_pending(), "it waits for the disk");
+                    segment.replace_index(index_of(10));
+                    // One who examines writes all of it when its turn comes.
+                    let both = async {
+                        writing.await;
+                        written(true).await;
+                    };
+                    both.await;
+                }
+                segment.index.borrow_mut().as_mut().expect("there").offsets.append(110, 1100);
+                written(false).await;
+                let file = std::fs::read(segment.path(names::INDEX)).expect("there");
+                assert_eq!(file, index_of(11).offsets.encode_from(0));
+                segment.replace_index(index_of(3));
+                written(false).await;
+                let file = std::fs::read(segment.path(names::INDEX)).expect("there");
+                assert_eq!(file, index_of(3).offsets.encode_from(0));
+            }
+        });
+    }
 
     #[test]
     fn the_recovery_point_moves_after_as_many_bytes_as_is_set() {

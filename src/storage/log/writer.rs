@@ -203,6 +203,7 @@ impl Log {
             write.unflushed
         };
         self.writer.dirty_bytes.set(self.writer.dirty_bytes.get() - bytes as usize);
+        self.writer.writes.set(self.writer.writes.get() + 1);
         self.shard.remove_dirty(&self.budget, bytes as usize);
         self.writer.bytes_since_checkpoint.set(self.writer.bytes_since_checkpoint.get() + bytes);
         if let Some((_, end_offset)) = batch_end {
@@ -260,10 +261,13 @@ impl Log {
         let end_offset = segment.write.borrow().written_offset;
         let runtime = self.shard.runtime();
         let begun = runtime.now();
+        let flushing = self.budget.begin_flush();
         runtime
             .sync_data(&file)
             .await
             .map_err(|error| StorageError::io("flush", &segment.path(names::LOG))(error))?;
+        drop(flushing);
+        self.writer.writes.set(self.writer.writes.get() + 1);
         let bytes = segment.write.borrow_mut().flushed();
         self.shard.tell(|observer| observer.flushed(bytes, runtime.now() - begun));
         self.advance_settled(end_offset);

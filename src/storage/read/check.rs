@@ -92,18 +92,18 @@ impl Log {
     ) -> Result<u64, ReadError> {
         let mut chain = HeadChain::from(checked);
         let mut window = Window::default();
-        loop {
+        // The last head that was taken is sound only if the one behind it is.
+        let sound = loop {
             let at = chain.position;
             match self.check_head(segment, &mut chain, &mut window).await? {
                 Heads::Broken(position) => {
                     return self.end_before(segment, (start, end), position.max(start)).await;
                 }
-                Heads::Sound if at >= end => break,
-                Heads::Sound if chain.position == at => break,
+                Heads::Sound if at >= end || chain.position == at => break at,
                 Heads::Sound => {}
             }
-        }
-        segment.note_heads_checked(checked, chain.position.min(segment.size.get()));
+        };
+        segment.note_heads_checked(checked, sound);
         Ok(end)
     }
 

@@ -198,18 +198,16 @@ impl Drop for UnderWay<'_> {
 /// Gives a segment the indexes of a walk over its first part.
 fn take_over_indexes(segment: &Segment, found: &Segment) {
     let Some(mut made) = found.index.take() else { return };
-    let mut write = segment.write.borrow_mut();
+    let write = segment.write.borrow();
     if let Some(known) = segment.index.borrow().as_ref() {
         // Entries of what is in memory alone are our own. Those of the last block, which was not
         // looked at, may be from the damaged file: they go.
         made.offsets.extend_from(&known.offsets, write.written.max(found.size.get()));
         made.times.extend_from(&known.times, write.written_offset.max(found.end_offset.get()));
     }
-    segment.index.replace(Some(made));
+    segment.replace_index(made);
     if segment.stage.get() != Stage::Open {
         // Its last entry was made when it was closed, and may be among those that went.
         segment.complete_time_index();
     }
-    write.index_entries_written = 0;
-    write.time_entries_written = 0;
 }

@@ -310,7 +310,7 @@ impl Log {
         let is_lent = segment.lent.replace(false);
         segment.stage.set(Stage::Open);
         segment.closing_snapshot.take();
-        segment.index.replace(Some(index));
+        segment.replace_index(index);
         segment.max_timestamp.set(max_timestamp);
         segment.resume_at(position, end_offset);
         // By their offsets: of some there are no bytes.

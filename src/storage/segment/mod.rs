@@ -9,6 +9,7 @@
 pub(crate) mod batch_header;
 pub(crate) mod fence_file;
 pub(crate) mod heads;
+pub(crate) mod index_files;
 pub(crate) mod scan;
 pub(crate) mod tail;
 
@@ -25,6 +26,7 @@ use crate::names;
 use crate::producers::entries::ProducerEntries;
 use crate::segment::batch_header::BatchHeader;
 use crate::segment::heads::CheckedStretches;
+use crate::segment::index_files::IndexFiles;
 use crate::segment::tail::Tail;
 use crate::wait::Waiters;
 
@@ -84,10 +86,6 @@ pub(crate) struct WriteState {
     pub(crate) unflushed: bool,
     /// Bytes written since the last flush.
     pub(crate) unflushed_bytes: u64,
-    /// Index entries that are in the `.index` file.
-    pub(crate) index_entries_written: usize,
-    /// Index entries that are in the `.timeindex` file.
-    pub(crate) time_entries_written: usize,
 }
 
 impl WriteState {
@@ -126,6 +124,7 @@ pub(crate) struct Segment {
     /// The offset after the last one appended; for a sealed segment, the next one's base.
     pub(crate) end_offset: Cell<Offset>,
     pub(crate) index: RefCell<Option<SegmentIndex>>,
+    pub(crate) index_files: IndexFiles,
     bytes_since_index_entry: Cell<u64>,
     /// The largest timestamp, and the last offset of the first batch that has it. `None` when
     /// the segment is empty or nobody has looked yet.
@@ -203,6 +202,7 @@ impl Segment {
             size: Cell::new(size),
             end_offset: Cell::new(end_offset),
             index: RefCell::new(None),
+            index_files: IndexFiles::default(),
             bytes_since_index_entry: Cell::new(0),
             max_timestamp: Cell::new(None),
             first_timestamp: Cell::new(None),
@@ -324,6 +324,12 @@ impl Segment {
         self.end_offset.set(end_offset);
         // The entry was written for the batch at this position, so the count starts there.
         self.bytes_since_index_entry.set(0);
+    }
+
+    /// Takes another index in the place of the one in memory.
+    pub(crate) fn replace_index(&self, index: SegmentIndex) {
+        self.index.replace(Some(index));
+        self.index_files.made_anew();
     }
 
     /// Adds the largest timestamp to the time index, as the last act on a segment.

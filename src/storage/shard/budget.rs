@@ -25,28 +25,31 @@ pub(crate) struct Budget {
     /// Of the batches that wait to be appended.
     waiting_bytes: Cell<usize>,
     writable: Waiters,
-    /// Counts what was written, by which looks see whether anything was.
+    /// Counts what was written and flushed, by which looks see whether anything was.
     writes: Cell<u64>,
+    /// Flushes that are under way.
+    flushes: Cell<usize>,
     looks: Cell<Looks>,
     held_up: Cell<bool>,
 }
 
-/// How often in a row a directory was found as it was.
+/// How often in a row a directory, or a log, was found as it was.
 #[derive(Clone, Copy, Default)]
-struct Looks {
+pub(crate) struct Looks {
     writes: u64,
     unchanged: u32,
 }
 
 impl Looks {
-    /// One more look. Returns whether nothing moves although it should.
-    fn look(&mut self, dirty_bytes: usize, writes: u64) -> bool {
-        if dirty_bytes == 0 || writes != self.writes {
+    /// One more look. Returns whether nothing moves although it should. Of a disk that is known to
+    /// be full, one look at which nothing was written says so.
+    pub(crate) fn look(&mut self, is_due: bool, is_full: bool, writes: u64) -> bool {
+        if !is_due || writes != self.writes {
             *self = Looks { writes, unchanged: 0 };
             return false;
         }
         self.unchanged = (self.unchanged + 1).min(LOOKS_MAX);
-        self.unchanged == LOOKS_MAX
+        is_full || self.unchanged == LOOKS_MAX
     }
 }
 
@@ -59,6 +62,7 @@ impl Budget {
             waiting_bytes: Cell::new(0),
             writable: Waiters::default(),
             writes: Cell::new(0),
+            flushes: Cell::new(0),
             looks: Cell::default(),
             held_up: Cell::new(false),
         })
@@ -80,9 +84,20 @@ impl Budget {
         let dirty_bytes = self.dirty_bytes.get();
         assert!(bytes <= dirty_bytes, "{bytes} of {dirty_bytes} bytes are written");
         self.dirty_bytes.set(dirty_bytes - bytes);
+        self.moved();
+        self.writable.wake_all();
+    }
+
+    fn moved(&self) {
         self.writes.set(self.writes.get() + 1);
         self.held_up.set(false);
-        self.writable.wake_all();
+    }
+
+    /// Counts a flush until what is returned is dropped: there may be nothing left to write, and
+    /// the disk hangs all the same.
+    pub(crate) fn begin_flush(&self) -> Flushing<'_> {
+        self.flushes.set(self.flushes.get() + 1);
+        Flushing(self)
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -123,9 +138,9 @@ impl Budget {
     /// Looks whether its disk takes anything. To be called twice a second.
     pub(super) fn look(&self) -> bool {
         let mut looks = self.looks.get();
-        let stands = looks.look(self.dirty_bytes.get(), self.writes.get());
+        let is_due = self.dirty_bytes.get() > 0 || self.flushes.get() > 0;
+        let held_up = looks.look(is_due, self.dir.is_exhausted(), self.writes.get());
         self.looks.set(looks);
-        let held_up = self.dirty_bytes.get() > 0 && (stands || self.dir.is_exhausted());
         if held_up && !self.held_up.replace(held_up) {
             let dirty_bytes = self.dirty_bytes.get();
             tracing::error!(directory = %self.dir.path().display(), dirty_bytes, "the disk takes \
@@ -139,6 +154,16 @@ impl Budget {
     }
 }
 
+/// A flush that is under way.
+pub(crate) struct Flushing<'a>(&'a Budget);
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.0.flushes.set(self.0.flushes.get() - 1);
+        self.0.moved();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,15 +173,16 @@ mod tests {
         let mut looks = Looks::default();
         let mut writes = 0;
         for _ in 0..10 {
-            assert!(!looks.look(0, writes), "there is nothing to write");
+            assert!(!looks.look(false, true, writes), "there is nothing to write");
         }
         for _ in 0..10 {
             writes += 1;
-            assert!(!looks.look(100, writes));
+            assert!(!looks.look(true, true, writes), "a full disk that moves is not held up");
         }
         for look in 1..10 {
-            assert_eq!(looks.look(100, writes), look >= LOOKS_MAX, "look {look}");
+            assert_eq!(looks.look(true, false, writes), look >= LOOKS_MAX, "look {look}");
         }
-        assert!(!looks.look(100, writes + 1));
+        assert!(!looks.look(true, false, writes + 1));
+        assert!(looks.look(true, true, writes + 1), "it is full, and nothing moves");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringlog_config::TopicConfig;
-use ringlog_runtime::sim::{DirTrouble, SimOptions, Simulation};
+use ringlog_runtime::sim::{DirTrouble, DiskFaults, SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 use ringlog_types::{TopicPartition, Uuid};
 
@@ -109,17 +109,73 @@ async fn live(runtime: Runtime, story: Shared) {
             logs.push((place, log));
         }
     }
+    let (space_runtime, dirs) = (runtime.clone(), opened.dirs.clone());
+    drop(runtime.spawn(async move {
+        loop {
+            space_runtime.sleep(Duration::from_millis(500)).await;
+            dirs.check_space(&space_runtime).await;
+        }
+    }));
     loop {
         runtime.sleep(Duration::from_millis(500)).await;
-        opened.dirs.check_space(&runtime).await;
         let held_up = shard.held_up_directories();
         logs.iter()
-            .filter(|(place, _)| held_up.contains(place))
+            .filter(|(place, log)| log.look() || held_up.contains(place))
             .for_each(|(_, log)| log.look_again());
         let mut story = story.lock().expect("one thread");
         let waiting_bytes = logs[0].1.waiting_bytes();
         story.waiting_bytes_max = story.waiting_bytes_max.max(waiting_bytes);
     }
+}
+
+/// Sends one batch as a request whose time is over soon, and notes what it was told.
+async fn produce_once(runtime: Runtime, log: Rc<Log>, told: Arc<Mutex<[u64; 2]>>) {
+    let spec = BatchSpec { value_bytes: BATCH_BYTES, ..Default::default() };
+    let deadline = runtime.now() + Duration::from_secs(1);
+    let outcome = async {
+        if let Some(turn) = log.queue_for_room(BATCH_BYTES) {
+            turn.room_by(deadline).await?;
+            return log.wait_committed_by(append(&log, spec).expect("taken").end, deadline).await;
+        }
+        log.wait_committed_by(append(&log, spec).expect("taken").end, deadline).await
+    };
+    let outcome = outcome.await;
+    told.lock().expect("one thread")[usize::from(outcome.is_err())] += 1;
+}
+
+/// A request was told that its disk takes nothing when its time was over, though the disk moved.
+#[test]
+fn a_disk_that_is_slow_is_waited_for() {
+    let told = Arc::new(Mutex::new([0; 2]));
+    let mut sim = Simulation::new(3, SimOptions::default());
+    let node = sim.add_node("node");
+    let shared = told.clone();
+    sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| {
+        let told = shared.clone();
+        async move {
+            let paths = [PathBuf::from(SICK)];
+            let opened = LogDirs::open(&runtime, &paths, 1, None).await.expect("they open");
+            let options = StorageOptions { dirty_bytes_max: DIRTY_BYTES_MAX, ..Default::default() };
+            let shard = StorageShard::new(runtime.clone(), options);
+            let dir = opened.dirs.get(0).expect("in use").clone();
+            let (name, id) = (TopicPartition::new("t", 0), Uuid::METADATA_TOPIC);
+            let log = Log::create(&shard, &dir, name, id, Arc::default()).await.expect("made");
+            runtime.sleep(Duration::from_secs(5)).await;
+            for _ in 0..400 {
+                let task = produce_once(runtime.clone(), log.clone(), told.clone());
+                drop(runtime.spawn(task));
+            }
+            loop {
+                runtime.sleep(Duration::from_millis(500)).await;
+                shard.held_up_directories();
+                log.look();
+            }
+        }
+    });
+    sim.run_for(Duration::from_secs(4));
+    sim.set_disk_faults(node, DiskFaults { slow: 1.0, ..DiskFaults::default() });
+    sim.run_for(Duration::from_secs(600));
+    assert_eq!(*told.lock().expect("one thread"), [400, 0]);
 }
 
 /// The dirty bytes of one directory were everyone's: when its disk took nothing, what was durable
