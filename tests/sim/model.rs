@@ -295,6 +295,20 @@ impl LogModel {
         entries.take_while(|entry| entry.base < to).all(|entry| entry.rotten)
     }
 
+    /// Notes that a range was fenced. Behind a batch whose length was changed nothing leads to
+    /// what follows, unless a checkpoint says that more was durable: that may be in the range, too.
+    /// Returns whether damage explains it.
+    pub(crate) fn was_fenced(&mut self, from: i64, to: i64) -> bool {
+        let first = self.position(from);
+        let is_lost = self.entries.get(first).is_some_and(|entry| entry.length_is_rotten)
+            && to > self.checkpointed_end;
+        if is_lost {
+            let entries = self.entries[first..].iter_mut();
+            entries.take_while(|entry| entry.base < to).for_each(|entry| entry.rotten = true);
+        }
+        self.is_all_rotten(from, to)
+    }
+
     /// Whether the batch that holds `offset` is damaged.
     pub(crate) fn is_rotten_at(&self, offset: i64) -> bool {
         self.entries.get(self.position(offset)).is_some_and(|entry| entry.rotten)

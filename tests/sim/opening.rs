@@ -227,11 +227,11 @@ impl Start<'_> {
                 format!("{name}, start {start_number}: {why}; {hint:?}; {report:?}")
             }),
         );
-        let is_damage = |fenced: &Fenced| {
+        let mut is_damage = |fenced: &Fenced| {
             let Fence { first_offset, end_offset, .. } = fenced.fence;
-            model.is_all_rotten(first_offset, end_offset)
+            model.was_fenced(first_offset, end_offset)
         };
-        if !report.fenced.iter().all(is_damage) {
+        if !report.fenced.iter().all(&mut is_damage) {
             let why = format!("lost: acknowledged records are taken for damaged: {report:?}");
             shared.check(Err::<(), _>(why));
         }

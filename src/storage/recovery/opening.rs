@@ -63,6 +63,8 @@ struct Bounds {
     next_base: Option<Offset>,
     /// See [`Walk::durable_end`].
     durable_end: Offset,
+    /// Its index was flushed with what lies below, because it was sealed.
+    indexed_end: Offset,
 }
 
 impl Opening<'_> {
@@ -294,7 +296,7 @@ impl Opening<'_> {
         if scanner.whole_batch(0).await?.is_ok_and(|header| header.base_offset >= base) {
             return Ok(true);
         }
-        let landmarks = self.landmarks(&segment, &scanner).await;
+        let landmarks = self.landmarks(&segment, &scanner, 0).await;
         let beyond = Beyond::new(base, landmarks).find(&mut scanner, 0, base, false).await?;
         Ok(beyond.is_some())
     }
@@ -346,7 +348,9 @@ impl Opening<'_> {
                 Some(next_base) if trusted => Segment::sealed(self.path, base, size, next_base),
                 _ => {
                     let segment = Segment::open(self.path, base, now_ms);
-                    let bounds = Bounds { next_base, durable_end };
+                    let sealed_end = next_base.filter(|end| listing.snapshots.contains(end));
+                    let indexed_end = sealed_end.unwrap_or(0);
+                    let bounds = Bounds { next_base, durable_end, indexed_end };
                     Box::pin(self.walk(&segment, bounds, epochs, report)).await?;
                     if let Some(next_base) = next_base {
                         self.seal_recovered(&segment, next_base).await?;
@@ -427,7 +431,7 @@ impl Opening<'_> {
         }
         let resumed = self.resume_from_index(segment, &mut scanner).await?;
         let recovery_point = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
-        let landmarks = self.landmarks(segment, &scanner).await;
+        let landmarks = self.landmarks(segment, &scanner, bounds.indexed_end).await;
         let mut walk = Walk {
             recovery_point,
             durable_end: bounds.durable_end,
@@ -449,12 +453,19 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// The entries of the `.index` that were flushed before the recovery point moved beyond them.
-    async fn landmarks(&self, segment: &Segment, scanner: &Scanner) -> OffsetIndex {
+    /// The entries of the `.index` that were flushed before the recovery point moved beyond them,
+    /// or before the snapshot of the segment's end was written.
+    async fn landmarks(
+        &self,
+        segment: &Segment,
+        scanner: &Scanner,
+        indexed_end: Offset,
+    ) -> OffsetIndex {
         let path = segment.path(names::INDEX);
         let bytes = self.runtime().read_file(&path, SMALL_FILE_BYTES_MAX).await;
         let mut offsets = OffsetIndex::decode(segment.base_offset, &bytes.unwrap_or_default());
         let believed = if self.hint.clean { Offset::MAX } else { self.hint.recovery_point };
+        let believed = believed.max(indexed_end);
         offsets.truncate(believed, scanner.length());
         offsets
     }
