@@ -24,8 +24,8 @@ pub use features::{
     SUPPORTED_FEATURES,
 };
 pub use image::{
-    Broker, BrokerEndpoint, BrokerFeature, ConfigResource, Delta, Image, Partition, ResourceType,
-    Topic,
+    Broker, BrokerEndpoint, BrokerFeature, ConfigResource, Delta, Image, Partition, QuotaEntity,
+    QuotaValues, ResourceType, Topic,
 };
 pub use record::MetadataRecord;
 pub use snapshot_file::{SnapshotBatches, SnapshotId, parse_snapshot_name, snapshot_timestamp_ms};

@@ -230,10 +230,6 @@ impl MetadataRecord<'_> {
             MetadataRecord::RemoveUserScramCredential(user) => {
                 Remove((SCRAM, scram_key(&user.name, user.mechanism)))
             }
-            MetadataRecord::ClientQuota(quota) => {
-                let id = quota_key(quota);
-                if quota.remove { Remove((key, id)) } else { Put((key, id)) }
-            }
             MetadataRecord::RegisterController(controller) => {
                 Put((key, controller.controller_id.to_be_bytes().to_vec()))
             }
@@ -246,26 +242,5 @@ impl MetadataRecord<'_> {
 fn scram_key(name: &str, mechanism: i8) -> Vec<u8> {
     let mut key = vec![mechanism.cast_unsigned()];
     key.extend_from_slice(name.as_bytes());
-    key
-}
-
-/// Entities come in any order; NUL cannot stand in a name of theirs.
-fn quota_key(quota: &m::client_quota_record::ClientQuotaRecord<'_>) -> Vec<u8> {
-    let mut entities: Vec<(&str, Option<&str>)> = quota
-        .entity
-        .iter()
-        .map(|entity| (&*entity.entity_type, entity.entity_name.as_deref()))
-        .collect();
-    entities.sort_unstable();
-    let mut key = Vec::new();
-    for (kind, name) in entities {
-        key.extend_from_slice(kind.as_bytes());
-        key.push(0);
-        // The default entity has no name, and is not the one with the empty name.
-        key.push(u8::from(name.is_some()));
-        key.extend_from_slice(name.unwrap_or_default().as_bytes());
-        key.push(0);
-    }
-    key.extend_from_slice(quota.key.as_bytes());
     key
 }

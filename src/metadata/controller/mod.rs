@@ -8,6 +8,7 @@
 mod api_error;
 mod bootstrap;
 mod brokers;
+mod client_quotas;
 mod config_operation;
 mod configs;
 mod create_partitions;

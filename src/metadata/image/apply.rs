@@ -77,6 +77,10 @@ impl Image {
                 self.apply_config(record, delta);
                 Ok(())
             }
+            MetadataRecord::ClientQuota(record) => {
+                self.apply_client_quota(record, delta);
+                Ok(())
+            }
             MetadataRecord::FeatureLevel(record) => {
                 self.apply_feature_level(record, delta);
                 Ok(())

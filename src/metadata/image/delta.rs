@@ -16,6 +16,8 @@ pub struct Delta {
     pub removed_topics: Vec<(Arc<str>, Uuid)>,
     /// Resources whose settings changed; a deleted topic's are not told.
     pub configs: BTreeSet<ConfigResource>,
+    /// Whether a client quota changed.
+    pub client_quotas: bool,
     /// Brokers registered, changed or gone.
     pub brokers: BTreeSet<i32>,
     /// Whether a feature's level changed.

@@ -5,6 +5,7 @@
 
 mod apply;
 mod broker;
+mod client_quotas;
 mod config;
 mod delta;
 mod snapshot;
@@ -20,12 +21,13 @@ use imbl::OrdMap;
 use ringlog_types::Uuid;
 
 pub use broker::{Broker, BrokerEndpoint, BrokerFeature};
+pub use client_quotas::{QuotaEntity, QuotaValues};
 pub use config::{ConfigResource, ResourceType};
 pub use delta::Delta;
 pub use topic::{Partition, Topic};
 
-/// A record that is kept as it came, because nothing here reads it yet: ACLs, quotas, SCRAM
-/// credentials, delegation tokens, controllers. Key: its type, and what it is about.
+/// A record that is kept as it came, because nothing here reads it yet: ACLs, SCRAM credentials,
+/// delegation tokens, controllers. Key: its type, and what it is about.
 type KeptKey = (i16, Vec<u8>);
 
 /// Everything the cluster knows.
@@ -37,6 +39,7 @@ pub struct Image {
     topics: OrdMap<Uuid, Topic>,
     topic_ids: OrdMap<Arc<str>, Uuid>,
     configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
+    client_quotas: OrdMap<QuotaEntity, Arc<QuotaValues>>,
     brokers: OrdMap<i32, Arc<Broker>>,
     next_producer_id: i64,
     kept: OrdMap<KeptKey, Bytes>,
@@ -55,6 +58,7 @@ impl std::fmt::Debug for Image {
             .field("features", &self.features)
             .field("topics", &self.topics)
             .field("configs", &self.configs)
+            .field("client_quotas", &self.client_quotas)
             .field("brokers", &self.brokers)
             .field("next_producer_id", &self.next_producer_id)
             .field("kept", &self.kept.len())
@@ -68,6 +72,7 @@ impl PartialEq for Image {
         self.features == other.features
             && self.topics == other.topics
             && self.configs == other.configs
+            && self.client_quotas == other.client_quotas
             && self.brokers == other.brokers
             && self.next_producer_id == other.next_producer_id
             && self.kept == other.kept

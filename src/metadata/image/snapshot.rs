@@ -23,6 +23,7 @@ impl Image {
             .chain(brokers.map(MetadataRecord::RegisterBroker))
             .chain(self.topic_records())
             .chain(self.config_records())
+            .chain(self.client_quota_records())
             .chain(self.producer_id_record());
         known.map(Ok).chain(self.kept.values().map(|frame| MetadataRecord::decode(frame)))
     }

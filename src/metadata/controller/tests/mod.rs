@@ -1,6 +1,7 @@
 //! The answers, compared with what Apache Kafka 4.3.1 answers to the same requests.
 
 mod brokers;
+mod client_quotas;
 mod configs;
 mod directories;
 mod topics;
