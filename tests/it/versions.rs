@@ -7,6 +7,7 @@ mod cluster;
 mod configs;
 mod consumer_groups;
 mod groups;
+mod quotas;
 mod records;
 mod security;
 mod topics;
@@ -97,6 +98,8 @@ const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::IncrementalAlterConfigs, configs::incremental_alter_configs),
     (ApiKey::ListConfigResources, configs::list_config_resources),
     (ApiKey::DescribeLogDirs, configs::describe_log_dirs),
+    (ApiKey::AlterClientQuotas, quotas::alter_client_quotas),
+    (ApiKey::DescribeClientQuotas, quotas::describe_client_quotas),
     (ApiKey::ListPartitionReassignments, cluster::list_partition_reassignments),
     (ApiKey::DescribeQuorum, cluster::describe_quorum),
     (ApiKey::DescribeProducers, cluster::describe_producers),

@@ -6,6 +6,7 @@
 //! in it. Which listeners take an API, and since which version its answer can tell a client to hold
 //! back, the schemas say; the table has that from [`ApiKey`].
 
+mod alter_client_quotas;
 mod alter_configs;
 mod api_versions;
 mod authorized_configs;
@@ -22,6 +23,7 @@ mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_delegation_token;
@@ -205,6 +207,13 @@ pub(crate) const APIS: &[ApiRow] = &[
         later!(incremental_alter_configs),
         &[(AlterConfigs, Cluster), (AlterConfigs, Topic), (AlterConfigs, Group)],
     ),
+    row(
+        ApiKey::DescribeClientQuotas,
+        (0, 1),
+        later!(describe_client_quotas),
+        &[(DescribeConfigs, Cluster)],
+    ),
+    row(ApiKey::AlterClientQuotas, (0, 1), later!(alter_client_quotas), &[(AlterConfigs, Cluster)]),
     row(
         ApiKey::ListPartitionReassignments,
         (0, 0),

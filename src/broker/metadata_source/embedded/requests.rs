@@ -4,6 +4,7 @@ use ringlog_metadata::{Controller, Decision};
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use ringlog_wire::messages::allocate_producer_ids_response::AllocateProducerIdsResponse;
+use ringlog_wire::messages::alter_client_quotas_request::AlterClientQuotasRequest;
 use ringlog_wire::messages::alter_configs_request::AlterConfigsRequest;
 use ringlog_wire::messages::create_partitions_request::CreatePartitionsRequest;
 use ringlog_wire::messages::create_topics_request::CreateTopicsRequest;
@@ -37,6 +38,9 @@ pub(crate) fn decide(decisions: &Controller, random: u128, asked: &Asked) -> Dec
                 decisions.incremental_alter_configs(request)
             })
         }
+        ApiKey::AlterClientQuotas => answer(asked, |request: &AlterClientQuotasRequest<'_>| {
+            decisions.alter_client_quotas(request)
+        }),
         ApiKey::AllocateProducerIds => answer(asked, |request: &AllocateProducerIdsRequest| {
             allocate_producer_ids(decisions, request)
         }),

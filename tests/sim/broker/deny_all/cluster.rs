@@ -1,6 +1,8 @@
 //! Settings, the cluster, and access control itself.
 
 use ringlog_wire::ApiKey;
+use ringlog_wire::messages::alter_client_quotas_request::{self, AlterClientQuotasRequest};
+use ringlog_wire::messages::alter_client_quotas_response::AlterClientQuotasResponse;
 use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
 use ringlog_wire::messages::api_versions_response::ApiVersionsResponse;
 use ringlog_wire::messages::create_acls_request::{AclCreation, CreateAclsRequest};
@@ -11,6 +13,8 @@ use ringlog_wire::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRe
 use ringlog_wire::messages::delete_acls_response::DeleteAclsResponse;
 use ringlog_wire::messages::describe_acls_request::DescribeAclsRequest;
 use ringlog_wire::messages::describe_acls_response::DescribeAclsResponse;
+use ringlog_wire::messages::describe_client_quotas_request::DescribeClientQuotasRequest;
+use ringlog_wire::messages::describe_client_quotas_response::DescribeClientQuotasResponse;
 use ringlog_wire::messages::describe_cluster_request::DescribeClusterRequest;
 use ringlog_wire::messages::describe_cluster_response::DescribeClusterResponse;
 use ringlog_wire::messages::describe_configs_request::{
@@ -83,6 +87,16 @@ pub(super) async fn told(asker: &mut Asker, api: ApiKey) -> String {
         ApiKey::ListConfigResources => {
             let answer = asker.ask(1, &ListConfigResourcesRequest::default()).await;
             codes([answer.decode::<ListConfigResourcesResponse<'_>>().error_code])
+        }
+        ApiKey::AlterClientQuotas => {
+            let entries = vec![alter_client_quotas_request::EntryData::default()];
+            let request = AlterClientQuotasRequest { entries, validate_only: false };
+            let answer = asker.ask(1, &request).await;
+            codes([answer.decode::<AlterClientQuotasResponse<'_>>().entries[0].error_code])
+        }
+        ApiKey::DescribeClientQuotas => {
+            let answer = asker.ask(1, &DescribeClientQuotasRequest::default()).await;
+            codes([answer.decode::<DescribeClientQuotasResponse<'_>>().error_code])
         }
         ApiKey::ListPartitionReassignments => {
             let answer = asker.ask(0, &ListPartitionReassignmentsRequest::default()).await;

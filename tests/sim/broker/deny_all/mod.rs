@@ -77,6 +77,8 @@ const EXPECTED: &[(ApiKey, &str)] = &[
     (ApiKey::DescribeLogDirs, "31"),
     (ApiKey::DescribeCluster, "0, may do 0"),
     (ApiKey::ListConfigResources, "31"),
+    (ApiKey::AlterClientQuotas, "31"),
+    (ApiKey::DescribeClientQuotas, "31"),
     (ApiKey::ListPartitionReassignments, "31"),
     (ApiKey::DescribeQuorum, "31"),
     (ApiKey::DescribeAcls, "31"),
