@@ -15,8 +15,8 @@ mod replay;
 mod snapshot_file;
 
 pub use controller::{
-    Controller, Decision, DirectoriesAtStart, DirectoryAssignment, ProducerIdBlock, Registration,
-    is_internal_topic,
+    Controller, Decision, DirectoriesAtStart, DirectoryAssignment, MutationQuota, ProducerIdBlock,
+    Registration, Unlimited, is_internal_topic,
 };
 pub use error::MetadataError;
 pub use features::{

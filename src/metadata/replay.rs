@@ -115,7 +115,7 @@ mod tests {
     use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 
     use super::*;
-    use crate::controller::{Controller, Decision, Registration};
+    use crate::controller::{Controller, Decision, Registration, Unlimited};
     use crate::image::{BrokerEndpoint, ConfigResource};
     use crate::snapshot_file::{parse_snapshot_name, snapshot_timestamp_ms};
 
@@ -340,7 +340,8 @@ mod tests {
                 }],
                 ..Default::default()
             };
-            let decision = self.controller.create_topics(&request, self.next_offset as u128);
+            let decision =
+                self.controller.create_topics(&request, self.next_offset as u128, &Unlimited);
             assert_eq!(decision.response.topics[0].error_code, 0);
             Decision { response: (), records: decision.records }
         }

@@ -55,7 +55,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         Ok(filter) => filter,
         Err((error, message)) => return failed(error, Some(message)),
     };
-    let image = shard.image.borrow().clone();
+    let image = shard.image().clone();
     let mut matching = Vec::new();
     for (place, (entity, values)) in image.client_quotas().enumerate() {
         if matches(&filter, asked.strict, entity) {

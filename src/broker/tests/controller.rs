@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::{
     BrokerEndpoint, Controller as Decisions, Decision, METADATA_VERSION, MetadataRecord,
-    Registration,
+    Registration, Unlimited,
 };
 use ringlog_runtime::sim::{SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
@@ -82,7 +82,7 @@ fn decide(
     };
     let random = controller.log().log_end_offset() as u128;
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let decision = controller.decisions().create_topics(&request, random);
+    let decision = controller.decisions().create_topics(&request, random, &Unlimited);
     assert_eq!(decision.response.topics[0].error_code, 0, "{name}");
     decision
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringlog_config::BrokerConfig;
-use ringlog_metadata::{BrokerEndpoint, Controller, Decision, Image, Registration};
+use ringlog_metadata::{BrokerEndpoint, Controller, Decision, Image, Registration, Unlimited};
 use ringlog_metadata::{SnapshotId, parse_snapshot_name};
 use ringlog_runtime::sim::{NodeId, SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
@@ -117,7 +117,7 @@ impl Node {
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
         let random = u128::from(self.rt.random_u64()) << 64 | u128::from(self.rt.random_u64());
-        let decision = self.decisions.create_topics(&request, random);
+        let decision = self.decisions.create_topics(&request, random, &Unlimited);
         assert_eq!(decision.response.topics[0].error_code, 0);
         self.commit(decision).await
     }
@@ -125,7 +125,7 @@ impl Node {
     pub(crate) async fn delete(&mut self, name: &str) -> Result<(), NodeError> {
         let topic_names = vec![name.to_owned().into()];
         let request = DeleteTopicsRequest { topic_names, ..Default::default() };
-        let decision = self.decisions.delete_topics(&request, 3);
+        let decision = self.decisions.delete_topics(&request, 3, &Unlimited);
         assert_eq!(decision.response.responses[0].error_code, 0);
         self.commit(decision).await
     }

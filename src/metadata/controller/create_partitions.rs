@@ -13,17 +13,19 @@ use ringlog_wire::messages::create_partitions_response::{
 use super::api_error::{ApiError, code_and_message};
 use super::create_topics::occurrences;
 use super::entropy::Entropy;
+use super::mutation_quota::{MutationQuota, charge};
 use super::placement::{check_manual, new_partition, place};
 use super::{Controller, Decision, PARTITIONS_PER_REQUEST_MAX};
 use crate::image::Topic;
 use crate::record::MetadataRecord;
 
 impl Controller {
-    /// Answers CreatePartitions 0–3.
+    /// Answers CreatePartitions 0–3, of one who may change as much as `quota` says.
     pub fn create_partitions(
         &self,
         request: &CreatePartitionsRequest<'_>,
         random: u128,
+        quota: &dyn MutationQuota,
     ) -> Decision<CreatePartitionsResponse<'static>> {
         let mut entropy = Entropy::new(random);
         let times = occurrences(request.topics.iter().map(|topic| &*topic.name));
@@ -38,7 +40,8 @@ impl Controller {
                 }
                 Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
             } else {
-                self.plan_partitions(topic, &mut left, &mut entropy)
+                let planned = self.plan_partitions(topic, &mut left, &mut entropy);
+                planned.and_then(|new| charge(quota, new.len()).map(|()| new))
             };
             let outcome = outcome.map(|new| {
                 if !request.validate_only {

@@ -14,6 +14,7 @@ use ringlog_wire::messages::topic_record::TopicRecord;
 use super::api_error::ApiError;
 use super::configs::{check_length, config_record};
 use super::entropy::Entropy;
+use super::mutation_quota::{MutationQuota, charge};
 use super::names::{CollidingNames, check_name};
 use super::placement::{check_manual, new_partition, place};
 use super::{Controller, Decision, PARTITIONS_PER_REQUEST_MAX};
@@ -33,11 +34,12 @@ struct Planned {
 }
 
 impl Controller {
-    /// Answers CreateTopics 0–7.
+    /// Answers CreateTopics 0–7, of one who may change as much as `quota` says.
     pub fn create_topics(
         &self,
         request: &CreateTopicsRequest<'_>,
         random: u128,
+        quota: &dyn MutationQuota,
     ) -> Decision<CreateTopicsResponse<'static>> {
         let mut entropy = Entropy::new(random);
         let mut colliding = self.colliding.clone();
@@ -56,7 +58,9 @@ impl Controller {
                 let message = "Excessively large number of partitions per request.";
                 Err(ApiError::new(ErrorCode::PolicyViolation, message))
             } else {
-                self.plan_topic(topic, &colliding, &mut entropy)
+                let planned = self.plan_topic(topic, &colliding, &mut entropy);
+                planned
+                    .and_then(|planned| charge(quota, planned.partitions.len()).map(|()| planned))
             };
             topics.push(match planned {
                 Ok(planned) => {

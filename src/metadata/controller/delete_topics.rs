@@ -8,6 +8,7 @@ use ringlog_wire::messages::delete_topics_response::{DeletableTopicResult, Delet
 use ringlog_wire::messages::remove_topic_record::RemoveTopicRecord;
 
 use super::api_error::ApiError;
+use super::mutation_quota::{MutationQuota, charge};
 use super::{Controller, Decision};
 use crate::record::MetadataRecord;
 
@@ -21,11 +22,13 @@ enum Named {
 }
 
 impl Controller {
-    /// Answers DeleteTopics 0–6, which arrived in `version`.
+    /// Answers DeleteTopics 0–6, which arrived in `version`, of one who may change as much as `quota`
+    /// says.
     pub fn delete_topics(
         &self,
         request: &DeleteTopicsRequest<'_>,
         version: i16,
+        quota: &dyn MutationQuota,
     ) -> Decision<DeleteTopicsResponse<'static>> {
         let wanted = named(request);
         let mut seen = HashSet::new();
@@ -46,7 +49,8 @@ impl Controller {
                 };
                 Err(ApiError::new(ErrorCode::InvalidRequest, message))
             } else {
-                self.check_deletion(&name, version, &mut deleted)
+                let found = self.check_deletion(&name, version, &mut deleted);
+                found.and_then(|id| charge(quota, self.partition_count(id)).map(|()| id))
             };
             if let Ok(topic_id) = outcome {
                 let record = RemoveTopicRecord { topic_id };
@@ -56,6 +60,10 @@ impl Controller {
         }
         let response = DeleteTopicsResponse { responses, ..Default::default() };
         Decision::new(response, records, "DeleteTopics")
+    }
+
+    fn partition_count(&self, topic_id: Uuid) -> usize {
+        self.image.topic_by_id(topic_id).map_or(0, |topic| topic.partitions.len())
     }
 
     fn check_deletion(

@@ -16,6 +16,7 @@ mod create_topics;
 mod delete_topics;
 mod directories;
 mod entropy;
+mod mutation_quota;
 mod names;
 mod other_configs;
 mod placement;
@@ -31,6 +32,7 @@ use ringlog_wire::messages::end_transaction_record::EndTransactionRecord;
 
 pub use brokers::Registration;
 pub use directories::{DirectoriesAtStart, DirectoryAssignment};
+pub use mutation_quota::{MutationQuota, Unlimited};
 pub use names::is_internal_topic;
 pub use producer_ids::ProducerIdBlock;
 

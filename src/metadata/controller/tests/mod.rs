@@ -15,7 +15,7 @@ use ringlog_wire::messages::create_topics_request::{
 };
 use ringlog_wire::messages::create_topics_response::CreatableTopicResult;
 
-use super::{Controller, Decision, Registration};
+use super::{Controller, Decision, Registration, Unlimited};
 use crate::image::{BrokerEndpoint, Image};
 use crate::record::MetadataRecord;
 
@@ -73,7 +73,7 @@ impl Node {
     fn create(&mut self, topics: Vec<CreatableTopic<'_>>) -> Vec<CreatableTopicResult<'static>> {
         let request = CreateTopicsRequest { topics, ..Default::default() };
         let random = 0x1234_5678_9abc_def0 + self.next_offset as u128;
-        let decision = self.controller.create_topics(&request, random);
+        let decision = self.controller.create_topics(&request, random, &Unlimited);
         self.commit(decision).topics
     }
 

@@ -9,6 +9,7 @@ use ringlog_wire::messages::create_topics_request::{
 };
 use ringlog_wire::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 
+use super::super::Unlimited;
 use super::{Node, shown, topic, with_configs};
 use crate::image::{ConfigResource, Image};
 use crate::record::MetadataRecord;
@@ -29,10 +30,10 @@ fn topics_are_created_as_kafka_writes_them() {
         topics: vec![with_configs(topic("logs", 2, 1), &[("retention.ms", Some("1000"))])],
         ..Default::default()
     };
-    let decision = node.controller.create_topics(&request, 7);
+    let decision = node.controller.create_topics(&request, 7, &Unlimited);
     let kinds: Vec<i16> = decision.records.iter().map(MetadataRecord::api_key).collect();
     assert_eq!(kinds, [2, 4, 3, 3], "topic, config, partitions");
-    let again = node.controller.create_topics(&request, 7);
+    let again = node.controller.create_topics(&request, 7, &Unlimited);
     assert_eq!(decision.records, again.records, "the same chance gives the same topic id");
 
     let response = node.commit(decision);
@@ -178,7 +179,7 @@ fn validation_alone_writes_nothing() {
         validate_only: true,
         ..Default::default()
     };
-    let decision = node.controller.create_topics(&request, 1);
+    let decision = node.controller.create_topics(&request, 1, &Unlimited);
     assert_eq!(decision.response.topics[0].error_code, 0);
     assert_eq!(decision.response.topics[0].num_partitions, 2);
     assert!(decision.records.is_empty());
@@ -198,7 +199,7 @@ fn many_partitions_stand_in_a_transaction() {
     assert_eq!(node.records_of("wide"), 10_000);
     assert!(!node.controller.image().in_transaction());
     let request = CreateTopicsRequest { topics: vec![topic("w", 10_000, 1)], ..Default::default() };
-    let decision = node.controller.create_topics(&request, 3);
+    let decision = node.controller.create_topics(&request, 3, &Unlimited);
     assert_eq!(decision.batches().count(), 2);
     assert_eq!(decision.records.first().unwrap().api_key(), 23);
     assert_eq!(decision.records.last().unwrap().api_key(), 24);
@@ -224,7 +225,7 @@ fn deleted_topics_do_not_come_back() {
         ],
         ..Default::default()
     };
-    let decision = node.controller.delete_topics(&request, 6);
+    let decision = node.controller.delete_topics(&request, 6, &Unlimited);
     assert_eq!(decision.records.len(), 1);
     let response = node.commit(decision);
     let told: Vec<_> = response
@@ -251,8 +252,9 @@ fn deleted_topics_do_not_come_back() {
 
     let old = DeleteTopicsRequest { topic_names: vec!["a".into()], ..Default::default() };
     let node = Node::start_with(&[("delete.topic.enable", "false")], image.clone(), true);
-    let code =
-        |version| node.controller.delete_topics(&old, version).response.responses[0].error_code;
+    let code = |version| {
+        node.controller.delete_topics(&old, version, &Unlimited).response.responses[0].error_code
+    };
     assert_eq!(code(1), ErrorCode::InvalidRequest.code());
     assert_eq!(code(4), ErrorCode::TopicDeletionDisabled.code());
 }
@@ -299,7 +301,7 @@ fn partitions_are_added() {
         (ask("dump", 6, Some(&[&[1]])), ""),
     ];
     for (request, expected) in cases {
-        let decision = node.controller.create_partitions(&request, 3);
+        let decision = node.controller.create_partitions(&request, 3, &Unlimited);
         let results = node.commit(decision).results;
         assert_eq!(shown(results[0].error_code, results[0].error_message.as_deref()), expected);
     }
