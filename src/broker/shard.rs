@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ringlog_config::BrokerConfig;
 use ringlog_metadata::Image;
 use ringlog_metrics::ShardMetrics;
+use ringlog_quota::{ClientQuotas, Entity};
 use ringlog_runtime::sync::{Semaphore, SharedRun};
 use ringlog_runtime::{Mesh, Runtime, ShardId};
 use ringlog_storage::{DirLocks, StorageOptions, StorageShard};
@@ -157,6 +158,9 @@ impl Shard {
         let (from, to) = (before.last_offset(), image.last_offset());
         assert!(from <= to, "the metadata go from {from} back to {to}");
         self.config.replace(config.clone());
+        if !image.has_the_client_quotas_of(&before) {
+            self.network.throttle.set_quotas(client_quotas(image));
+        }
         self.forget_cached_answers();
     }
 
@@ -202,4 +206,14 @@ impl Shard {
         self.metadata_cache.clear();
         self.api_versions_cache.clear();
     }
+}
+
+/// The quotas of an image, made for looking them up.
+fn client_quotas(image: &Image) -> ClientQuotas {
+    let quotas = image.client_quotas().flat_map(|(entity, values)| {
+        let part = |kind| entity.part(kind);
+        let entity = Entity { user: part("user"), client_id: part("client-id"), ip: part("ip") };
+        values.iter().map(move |(key, value)| (entity, &**key, *value))
+    });
+    ClientQuotas::new(quotas)
 }

@@ -2,12 +2,14 @@
 //!
 //! It is made before the shards start; what startup learns later is set once, before anybody asks.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ringlog_config::BrokerConfig;
 use ringlog_metrics::NodeMetrics;
+use ringlog_quota::Buckets;
 use ringlog_runtime::{Descriptors, ShardId};
 use ringlog_storage::{LogDir, LogDirs};
 use ringlog_types::BrokerId;
@@ -17,6 +19,9 @@ use crate::authorizer::Authorizer;
 /// The shard that leads start and stop, has the controller and its log, and looks after what is
 /// the whole node's.
 pub(crate) const CONTROLLER_SHARD: ShardId = ShardId(0);
+
+/// How many clients the node counts apart that have a quota and are using it: 1 MiB of buckets.
+const QUOTA_BUCKETS: usize = 1 << 16;
 
 /// What clients are told of a broker.
 pub(crate) struct BrokerEndpoint {
@@ -44,6 +49,8 @@ pub(crate) struct NodeState {
     on_halt: Option<OnHalt>,
     /// How long every client is told to hold back; zero outside of tests.
     pub(crate) throttle_time: Duration,
+    /// What was used of quotas.
+    pub(crate) buckets: Arc<Buckets>,
 }
 
 /// Takes the reason.
@@ -67,6 +74,7 @@ impl NodeState {
             halting: AtomicBool::new(false),
             on_halt: None,
             throttle_time: Duration::ZERO,
+            buckets: Arc::new(Buckets::new(QUOTA_BUCKETS, RandomState::new().hash_one(0))),
         }
     }
 

@@ -76,6 +76,10 @@ pub struct BrokerConfig {
     pub max_connections_per_ip: i32,
     pub max_connections_per_ip_overrides: BTreeMap<IpAddr, i32>,
     pub fetch_max_bytes: i32,
+    pub quota_window_num: i32,
+    pub quota_window_size_seconds: i32,
+    pub controller_quota_window_num: i32,
+    pub controller_quota_window_size_seconds: i32,
     pub max_incremental_fetch_session_cache_slots: i32,
     pub max_request_partition_size_limit: i32,
     pub log_retention_check_interval_ms: i64,
@@ -227,6 +231,11 @@ impl BrokerConfig {
             max_connections_per_ip,
             max_connections_per_ip_overrides,
             fetch_max_bytes: layers.int("fetch.max.bytes")?,
+            quota_window_num: layers.int("quota.window.num")?,
+            quota_window_size_seconds: layers.int("quota.window.size.seconds")?,
+            controller_quota_window_num: layers.int("controller.quota.window.num")?,
+            controller_quota_window_size_seconds: layers
+                .int("controller.quota.window.size.seconds")?,
             max_incremental_fetch_session_cache_slots: layers
                 .int("max.incremental.fetch.session.cache.slots")?,
             max_request_partition_size_limit: layers.int("max.request.partition.size.limit")?,

@@ -34,6 +34,7 @@ mod not_utf8;
 mod offline;
 mod old_clients;
 mod positions;
+mod quotas;
 mod raw_client;
 mod repeats;
 mod restarts;

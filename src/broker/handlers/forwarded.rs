@@ -17,6 +17,7 @@ use ringlog_wire::{ApiKey, Body, Message, Reader, Writer};
 use crate::metadata_source::{AskError, Asked};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
+use crate::network::throttle::{Client, Mutations};
 use crate::publisher;
 use crate::shard::Shard;
 
@@ -83,7 +84,8 @@ pub(crate) async fn handle<F: Forwarded>(shard: Rc<Shard>, request: Request) -> 
         request.held.claim_answer(&shard.network.memory, answer_bytes).await;
     }
     let work_owner = request.peer.work_owner;
-    let asked = Asked { api: request.api, version: request.version, body, work_owner };
+    let mutations = mutations(&shard, &request);
+    let asked = Asked { api: request.api, version: request.version, body, work_owner, mutations };
     match publisher::ask(&shard, asked).await {
         Ok(body) if denied.is_empty() && !is_reviewed => request.respond_with_body(&body),
         Ok(body) => {
@@ -95,6 +97,20 @@ pub(crate) async fn handle<F: Forwarded>(shard: Rc<Shard>, request: Request) -> 
         Err(AskError::Refused(error)) => failed::<F>(&request, error),
         Err(AskError::Unencodable(error)) => request.unencodable(&error),
     }
+}
+
+/// How many partitions the request may create or delete. From the versions on that have a word for
+/// it, who used too much is refused; before, only held back (KIP-599).
+fn mutations(shard: &Shard, request: &Request) -> Option<Mutations> {
+    let strict_from = match request.api {
+        ApiKey::CreateTopics => 6,
+        ApiKey::DeleteTopics => 5,
+        ApiKey::CreatePartitions => 3,
+        _ => return None,
+    };
+    let client = Client { user: &request.peer.principal.name, client_id: &request.client_id() };
+    let is_strict = request.version >= strict_from;
+    shard.network.throttle.mutations(client, shard.rt.now(), is_strict)
 }
 
 fn failed<F: Forwarded>(request: &Request, error: ErrorCode) -> Answer {
@@ -132,8 +148,8 @@ pub(crate) async fn ask<'a, M: Message<'a>>(
     let version = M::MAX_VERSION;
     let mut writer = Writer::new();
     request.encode(&mut writer, version).map_err(|_| ErrorCode::UnknownServerError)?;
-    let work_owner = WorkOwner::NOBODY;
-    let asked = Asked { api, version, body: writer.into_bytes(), work_owner };
+    let (body, work_owner) = (writer.into_bytes(), WorkOwner::NOBODY);
+    let asked = Asked { api, version, body, work_owner, mutations: None };
     publisher::ask(shard, asked).await.map_err(|error| match error {
         AskError::Refused(error) => error,
         AskError::Unencodable(_) => ErrorCode::UnknownServerError,

@@ -63,6 +63,14 @@ impl ResponseFrame {
 }
 
 impl Answer {
+    /// Bytes that will be sent.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Answer::Frame(frame) => frame.pieces.iter().map(Piece::len).sum(),
+            Answer::Silent | Answer::Close(_) => 0,
+        }
+    }
+
     /// Says in the answer how long the client has to hold back, if its form has a place for that.
     pub(crate) fn set_throttle_time(&mut self, time: Duration) {
         if let Answer::Frame(frame) = self

@@ -14,12 +14,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_runtime::sync::Event;
-use ringlog_runtime::{HandedOver, Instant, Piece, ShardId, Stream, WorkOwner};
-use ringlog_wire::ListenerKind;
+use ringlog_runtime::{HandedOver, Instant, Piece, Runtime, ShardId, Stream, WorkOwner};
+use ringlog_wire::{ListenerKind, Reader, RequestHeader};
 
 use crate::authorizer::Principal;
 use crate::network::Network;
@@ -29,6 +31,7 @@ use crate::network::home::Home;
 use crate::network::pace::Record;
 use crate::network::registry::Open;
 use crate::network::request::Held;
+use crate::network::throttle::{Client, Mute, Used};
 use crate::network::turn_metrics;
 use crate::network::work::{Luggage, Service, Work};
 
@@ -48,6 +51,10 @@ pub(crate) struct Peer {
     pub(crate) ended: Event,
     /// How it moves what is sent to it and what it sends.
     pub(crate) record: Rc<Record>,
+    /// Its quotas may have it wait.
+    pub(crate) mute: Mute,
+    /// The client id of its last limited request.
+    client_id: RefCell<Rc<str>>,
     /// Nothing is received from it just now: its end would not be noticed.
     is_unread: Cell<bool>,
     home: RefCell<Home>,
@@ -71,6 +78,8 @@ impl Peer {
             fetch_session: Cell::new(fetch_session),
             ended: Event::new(),
             record: Rc::new(record),
+            mute: Mute::default(),
+            client_id: RefCell::new("".into()),
             is_unread: Cell::new(false),
             home: RefCell::default(),
         }
@@ -79,6 +88,17 @@ impl Peer {
     /// Whether nothing is received from it just now: its end would not be noticed.
     pub(crate) fn is_unread(&self) -> bool {
         self.is_unread.get()
+    }
+
+    /// What the client calls itself in this request: nearly always the same.
+    fn client_id(&self, frame: &[u8]) -> Rc<str> {
+        let header = RequestHeader::decode(&mut Reader::new(frame)).ok();
+        let client_id = header.and_then(|header| header.client_id).unwrap_or_default();
+        let mut known = self.client_id.borrow_mut();
+        if **known != *client_id {
+            *known = (&*client_id).into();
+        }
+        known.clone()
     }
 
     /// Notes what the client says of itself.
@@ -177,6 +197,10 @@ pub(crate) async fn serve(
         if !answers.has_room() {
             frames.keep_unread();
             unread(&peer, answers.wait_for_room()).await;
+        }
+        if peer.mute.is_muted(network.rt.now()) {
+            frames.keep_unread();
+            unread(&peer, peer.mute.wait(&network.rt, &peer.ended)).await;
         }
         // Bytes that have arrived can still be received; a client that goes on sending would
         // otherwise be served on.
@@ -305,12 +329,14 @@ async fn take_up(
     };
     let held = Held::new(claim, peer.record.clone());
     let place = answers.take_place();
-    let counted = Counted::begin(network, peer, api_key);
+    let counted = Counted::begin(network, peer, api_key, &bytes);
     let tag = turn_metrics::tag(api_key);
     network.rt.set_task_tag(tag);
     let mut work = service.clone().take(peer, bytes, &held);
+    let spent = counted.spent.clone();
+    spent.add(&network.rt, counted.begun);
     if let Work::First(preparation) = work {
-        work = preparation.await;
+        work = spent.watch(network.rt.clone(), preparation).await;
     }
     let memory = network.memory.clone();
     let finish = move |answers: &AnswerQueue, mut answer: Answer| {
@@ -327,11 +353,14 @@ async fn take_up(
         Work::Later(mut work) => {
             let (answers, rt) = (answers.clone(), network.rt.clone());
             network.rt.spawn(async move {
-                let tagged = poll_fn(|context| {
-                    rt.set_task_tag(tag);
-                    work.as_mut().poll(context)
-                });
-                finish(&answers, tagged.await);
+                let watched = spent.watch(
+                    rt.clone(),
+                    poll_fn(|context| {
+                        rt.set_task_tag(tag);
+                        work.as_mut().poll(context)
+                    }),
+                );
+                finish(&answers, watched.await);
             });
             true
         }
@@ -350,22 +379,72 @@ struct Counted {
     peer: Rc<Peer>,
     api_key: i16,
     begun: Instant,
+    /// Whose quotas it counts for, if there are any.
+    client_id: Option<Rc<str>>,
+    request_bytes: usize,
+    spent: Spent,
 }
 
 impl Counted {
-    fn begin(network: &Rc<Network>, peer: &Rc<Peer>, api_key: i16) -> Counted {
+    fn begin(network: &Rc<Network>, peer: &Rc<Peer>, api_key: i16, frame: &[u8]) -> Counted {
         network.metrics.request_begun();
-        let (network, peer) = (network.clone(), peer.clone());
-        Counted { api_key, begun: network.rt.now(), network, peer }
+        let client_id = network.throttle.is_limited(api_key).then(|| peer.client_id(frame));
+        let spent = Spent(client_id.is_some().then(Rc::default));
+        let (network, peer, request_bytes) = (network.clone(), peer.clone(), frame.len());
+        let begun = network.rt.now();
+        Counted { api_key, begun, network, peer, client_id, request_bytes, spent }
     }
 
     /// The answer is complete, and is told how long its client has to hold back.
     fn end(self, answer: &mut Answer) {
-        let Counted { network, peer, api_key, begun } = self;
-        let took = network.rt.now() - begun;
+        let Counted { network, peer, api_key, begun, client_id, request_bytes, spent } = self;
+        let now = network.rt.now();
         let is_error = matches!(answer, Answer::Close(_));
-        network.metrics.request_answered(api_key, took, is_error);
-        answer.set_throttle_time(network.throttle.time_for(&peer, api_key, took));
+        network.metrics.request_answered(api_key, now - begun, is_error);
+        let throttle = &network.throttle;
+        let time = match client_id {
+            None => throttle.always(),
+            Some(client_id) => {
+                let client = Client { user: &peer.principal.name, client_id: &client_id };
+                let (answer_bytes, time) = (answer.bytes(), spent.time());
+                let used = Used { api_key, request_bytes, answer_bytes, time };
+                let time = throttle.time_for(client, used, now);
+                peer.mute.mute(now, time);
+                time
+            }
+        };
+        answer.set_throttle_time(time);
+    }
+}
+
+/// The time of the shard's thread that a request takes, if anybody wants to know.
+#[derive(Clone)]
+struct Spent(Option<Rc<Cell<Duration>>>);
+
+impl Spent {
+    fn add(&self, rt: &Runtime, since: Instant) {
+        if let Some(time) = &self.0 {
+            time.set(time.get() + (rt.now() - since));
+        }
+    }
+
+    fn time(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |time| time.get())
+    }
+
+    /// The work, with the time of each of its turns counted.
+    async fn watch<T>(&self, rt: Runtime, work: impl Future<Output = T>) -> T {
+        if self.0.is_none() {
+            return work.await;
+        }
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let begun = rt.now();
+            let polled = work.as_mut().poll(context);
+            self.add(&rt, begun);
+            polled
+        })
+        .await
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringlog_runtime::{Instant, Listener};
+use ringlog_runtime::{Instant, Listener, Stream};
 use ringlog_wire::ListenerKind;
 use tokio::sync::oneshot;
 
@@ -27,6 +27,11 @@ const COUNT_RETRY: Duration = Duration::from_micros(50);
 
 /// That connections wait is told this often, however many come.
 const FULL_TOLD_EVERY: Duration = Duration::from_secs(30);
+
+/// So many connections that came too soon a shard keeps open for a while.
+const TURNED_AWAY_MAX: usize = 1000;
+/// And for no longer than this.
+const TURNED_AWAY_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Keeps the shard's listener open. Dropping it closes the listener.
 pub(crate) struct Listening(
@@ -62,6 +67,11 @@ async fn accept_all(
         match before(closed.as_mut(), network.rt.accept(&listener)).await {
             None => return,
             Some(Ok((stream, peer))) => {
+                let early = network.throttle.connected(peer.ip(), network.rt.now());
+                if !early.is_zero() {
+                    turn_away(&network, stream, peer, early);
+                    continue;
+                }
                 let admitted = before(closed.as_mut(), admit(&network, peer, &told)).await;
                 let Some(admitted) = admitted else { return };
                 if let Some(admitted) = admitted {
@@ -93,6 +103,23 @@ async fn before<T>(
         work.as_mut().poll(cx).map(Some)
     })
     .await
+}
+
+/// Closes a connection that its address opens too soon (KIP-612): after a while, so that one who
+/// tries again at once is held back, unless too many are held already.
+fn turn_away(network: &Rc<Network>, stream: Stream, peer: SocketAddr, early: Duration) {
+    network.metrics.connection_refused();
+    tracing::debug!(%peer, "refused: its address opens connections faster than its quota");
+    let held = network.turned_away.get();
+    if held < TURNED_AWAY_MAX {
+        network.turned_away.set(held + 1);
+        let network = network.clone();
+        network.clone().rt.spawn(async move {
+            network.rt.sleep(early.min(TURNED_AWAY_TIME_MAX)).await;
+            network.turned_away.set(network.turned_away.get() - 1);
+            drop(stream);
+        });
+    }
 }
 
 /// Waits until the node may have one connection more, unless its address has too many. `told` is

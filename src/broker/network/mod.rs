@@ -27,7 +27,7 @@ use crate::network::home::LastGiven;
 use crate::network::listener::Listening;
 use crate::network::registry::Connections;
 use crate::network::request_memory::RequestMemory;
-use crate::network::throttle::Throttle;
+use crate::network::throttle::{Throttle, Windows};
 use crate::shared::NodeState;
 
 /// The state of this room on one shard.
@@ -40,13 +40,15 @@ pub(crate) struct Network {
     pub(crate) limits: Arc<ConnectionLimits>,
     /// What requests in work and their answers may take.
     pub(crate) memory: Rc<RequestMemory>,
-    throttle: Throttle,
+    pub(crate) throttle: Throttle,
     last_given: RefCell<LastGiven>,
     /// How many connections were served here by now.
     served: Cell<u64>,
     /// The task that accepts connections; dropping it closes the listener.
     listening: Cell<Option<Listening>>,
     stopping: Cell<bool>,
+    /// Connections that are open only to be closed later.
+    turned_away: Cell<usize>,
 }
 
 impl Network {
@@ -57,7 +59,11 @@ impl Network {
         limits: Arc<ConnectionLimits>,
         memory: RequestMemory,
     ) -> Network {
-        let throttle = Throttle::new(shared.throttle_time);
+        let throttle = Throttle::new(
+            shared.throttle_time,
+            shared.buckets.clone(),
+            Windows::of(&shared.config),
+        );
         Network {
             rt,
             shared,
@@ -70,6 +76,7 @@ impl Network {
             served: Cell::new(0),
             listening: Cell::default(),
             stopping: Cell::new(false),
+            turned_away: Cell::new(0),
         }
     }
 

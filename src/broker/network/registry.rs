@@ -108,6 +108,7 @@ impl Connections {
     pub(crate) fn shut_down_reading(&self) {
         for (_, connection) in self.open.borrow().iter() {
             connection.stream.shutdown_read();
+            connection.peer.mute.end();
         }
     }
 
@@ -115,6 +116,7 @@ impl Connections {
     pub(crate) fn shut_down_all(&self) {
         for (_, connection) in self.open.borrow().iter() {
             connection.stream.shutdown();
+            connection.peer.mute.end();
         }
     }
 

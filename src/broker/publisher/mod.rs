@@ -62,7 +62,7 @@ async fn answer_heavy(
     controller: &Controller,
     asked: Asked,
 ) -> Result<Answered, ErrorCode> {
-    let tried = decide_beside(shard, controller, &asked).await;
+    let tried = decide_beside(shard, controller, &asked.on_trial()).await;
     if tried.records.is_empty() {
         return Ok(tried.response);
     }

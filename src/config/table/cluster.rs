@@ -70,9 +70,9 @@ rows! {
     "controller.quorum.voters", List, Some(""), Any, High, ReadOnly, Accepted,
         "The controllers with their addresses, as `id@host:port`. Others than this node are \
          refused.";
-    "controller.quota.window.num", Int, Some("11"), AtLeast(1), Low, ReadOnly, Accepted,
+    "controller.quota.window.num", Int, Some("11"), AtLeast(1), Low, ReadOnly, Honoured,
         "Number of samples kept for the quota of metadata changes.";
-    "controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1), Low, ReadOnly, Accepted,
+    "controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1), Low, ReadOnly, Honoured,
         "Length of a sample of the quota of metadata changes.";
     "controller.socket.timeout.ms", Int, Some("30000"), Any, Medium, ReadOnly, Accepted,
         "How long a connection to the controller may be silent.";

@@ -95,9 +95,9 @@ rows! {
         "Finished share fetches after which Kafka tidies its waiting list.";
     "client.quota.callback.class", Class, None, Any, Low, ReadOnly, Accepted,
         "A Java class that decides on quotas.";
-    "quota.window.num", Int, Some("11"), AtLeast(1), Low, ReadOnly, Accepted,
+    "quota.window.num", Int, Some("11"), AtLeast(1), Low, ReadOnly, Honoured,
         "Number of samples kept for client quotas.";
-    "quota.window.size.seconds", Int, Some("1"), AtLeast(1), Low, ReadOnly, Accepted,
+    "quota.window.size.seconds", Int, Some("1"), AtLeast(1), Low, ReadOnly, Honoured,
         "Length of a sample of client quotas.";
     "kafka.metrics.polling.interval.secs", Int, Some("10"), AtLeast(1), Low, ReadOnly, Accepted,
         "How often Kafka's metrics reporters are asked.";

@@ -55,6 +55,11 @@ impl Image {
         self.client_quotas.iter().map(|(entity, values)| (entity, &**values))
     }
 
+    /// Whether nothing was set or removed between two images of one log.
+    pub fn has_the_client_quotas_of(&self, other: &Image) -> bool {
+        self.client_quotas.ptr_eq(&other.client_quotas)
+    }
+
     pub(super) fn apply_client_quota(&mut self, record: &ClientQuotaRecord<'_>, delta: &mut Delta) {
         let parts = record.entity.iter();
         let entity =

@@ -18,7 +18,7 @@ use ringlog_wire::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchResponse, LeaderIdAndEpoch, NodeEndpoint,
     PartitionData,
 };
-use ringlog_wire::{EncodeError, Records, Writer};
+use ringlog_wire::{ApiKey, EncodeError, Records, Writer};
 
 use crate::authorizer::{Operation, Resource};
 use crate::fetch_session::{FetchPlan, FetchTarget, LastSent, SessionRequest};
@@ -27,6 +27,7 @@ use crate::handlers::fetch::gather::{Fetched, Wanted, fetch};
 use crate::network::answers::Answer;
 use crate::network::connection::Peer;
 use crate::network::request::Request;
+use crate::network::throttle::Client;
 use crate::replicas::message_sets::OldReader;
 use crate::replicas::read::{FetchLimits, PartitionRead};
 use crate::replicas::topics::TopicRef;
@@ -225,6 +226,7 @@ fn replica_id(asked: &FetchRequest<'_>, version: i16) -> i32 {
 
 fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLimits {
     let bytes_max = asked.max_bytes.min(shard.node.config.fetch_max_bytes).max(0) as usize;
+    let bytes_max = bytes_max.min(quota_bytes_max(shard, request));
     let idle_max = shard.node.config.connections_max_idle_ms;
     let wait_max = if idle_max > 0 { idle_max as u64 } else { u64::MAX };
     let wait_ms = (asked.max_wait_ms.max(0) as u64).min(wait_max);
@@ -240,6 +242,16 @@ fn limits(shard: &Shard, request: &Request, asked: &FetchRequest<'_>) -> FetchLi
         standing: request.peer.record.standing(),
         work_owner: request.peer.work_owner,
     }
+}
+
+/// The most that its quota lets the client have at once.
+fn quota_bytes_max(shard: &Shard, request: &Request) -> usize {
+    let throttle = &shard.network.throttle;
+    if !throttle.is_limited(ApiKey::Fetch.number()) {
+        return usize::MAX;
+    }
+    let client = Client { user: &request.peer.principal.name, client_id: &request.client_id() };
+    throttle.fetch_bytes_max(client).unwrap_or(usize::MAX)
 }
 
 /// A partition that the client is told of.

@@ -165,11 +165,14 @@ impl Controller {
 fn merged(deltas: Vec<Delta>) -> Delta {
     let mut merged = Delta::default();
     for delta in deltas {
-        merged.topics.extend(delta.topics);
-        merged.removed_topics.extend(delta.removed_topics);
-        merged.configs.extend(delta.configs);
-        merged.brokers.extend(delta.brokers);
-        merged.features |= delta.features;
+        // Named one by one: what is new in a delta is not left out unseen.
+        let Delta { topics, removed_topics, configs, client_quotas, brokers, features } = delta;
+        merged.topics.extend(topics);
+        merged.removed_topics.extend(removed_topics);
+        merged.configs.extend(configs);
+        merged.client_quotas |= client_quotas;
+        merged.brokers.extend(brokers);
+        merged.features |= features;
     }
     merged
 }

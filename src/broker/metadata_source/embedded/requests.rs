@@ -22,13 +22,13 @@ pub(crate) fn decide(decisions: &Controller, random: u128, asked: &Asked) -> Dec
     let version = asked.version;
     match asked.api {
         ApiKey::CreateTopics => answer(asked, |request: &CreateTopicsRequest<'_>| {
-            decisions.create_topics(request, random)
+            decisions.create_topics(request, random, asked)
         }),
         ApiKey::DeleteTopics => answer(asked, |request: &DeleteTopicsRequest<'_>| {
-            decisions.delete_topics(request, version)
+            decisions.delete_topics(request, version, asked)
         }),
         ApiKey::CreatePartitions => answer(asked, |request: &CreatePartitionsRequest<'_>| {
-            decisions.create_partitions(request, random)
+            decisions.create_partitions(request, random, asked)
         }),
         ApiKey::AlterConfigs => {
             answer(asked, |request: &AlterConfigsRequest<'_>| decisions.alter_configs(request))
