@@ -44,6 +44,11 @@ impl<K: Ord + Hash + Clone> Timers<K> {
         }
     }
 
+    /// Whether `key` has a deadline.
+    pub fn contains(&self, key: &K) -> bool {
+        self.at_ms.contains_key(key)
+    }
+
     /// When the next one is due.
     pub fn next(&self) -> Option<u64> {
         self.by_time.first().map(|(at_ms, _)| *at_ms)

@@ -60,14 +60,20 @@ impl GroupCoordinator {
             let answer = answers::join_error(error, &request.member_id);
             return Effects { answers: vec![(reply_to, answer)], ..Effects::default() };
         }
+        let mut records = self.make_room_for_classic(&request.group_id);
         if !self.groups.contains_key(&*request.group_id) {
             let id: Rc<str> = request.group_id.as_ref().into();
             let group = ClassicGroup::new(id.clone(), now.wall_ms);
             self.groups.insert(id, Group::Classic(Box::new(group)));
         }
         let join = join_request(request, joiner, reply_to);
-        let effects =
+        if matches!(self.groups.get(&*request.group_id), Some(Group::Consumer(_))) {
+            return self.join_consumers(&request.group_id, &join, now);
+        }
+        let mut effects =
             self.with_classic(&request.group_id, now, |group, context| group.join(join, context));
+        records.append(&mut effects.records);
+        effects.records = records;
         self.forget_if_untouched(&request.group_id);
         effects
     }
@@ -87,8 +93,11 @@ impl GroupCoordinator {
             return Err(ErrorCode::InvalidSessionTimeout);
         }
         match self.groups.get(&*request.group_id) {
-            Some(Group::Consumer(_) | Group::Other(_)) => Err(ErrorCode::InconsistentGroupProtocol),
+            Some(Group::Other(_)) => Err(ErrorCode::InconsistentGroupProtocol),
             Some(Group::Classic(_)) => Ok(()),
+            Some(Group::Consumer(group)) if group.members().next().is_some() => Ok(()),
+            Some(Group::Consumer(_)) if request.member_id.is_empty() => Ok(()),
+            Some(Group::Consumer(_)) => Err(ErrorCode::UnknownMemberId),
             None if request.member_id.is_empty() => Ok(()),
             None => Err(ErrorCode::UnknownMemberId),
         }
@@ -106,6 +115,10 @@ impl GroupCoordinator {
 
     /// SyncGroup. The answer is among the effects, of this or of a later decision.
     pub fn sync(&mut self, request: &SyncGroupRequest<'_>, reply_to: ReplyTo, now: Now) -> Effects {
+        if matches!(self.groups.get(&*request.group_id), Some(Group::Consumer(_))) {
+            let answer = self.sync_consumer(request, now);
+            return Effects { answers: vec![(reply_to, answer)], ..Effects::default() };
+        }
         let unknown = match check_group_id(&request.group_id) {
             Err(error) => Some(error),
             Ok(()) => self.classic(&request.group_id).err().map(|_| ErrorCode::UnknownMemberId),
@@ -136,6 +149,9 @@ impl GroupCoordinator {
         if let Err(error) = check_group_id(&request.group_id) {
             return Outcome::unchanged(error);
         }
+        if matches!(self.groups.get(&*request.group_id), Some(Group::Consumer(_))) {
+            return Outcome::unchanged(self.beat_consumer(request, now));
+        }
         let effects = self.with_classic(&request.group_id, now, |group, context| {
             let instance_id = request.group_instance_id.as_deref();
             response =
@@ -154,6 +170,9 @@ impl GroupCoordinator {
     ) -> Outcome<LeaveGroupResponse<'static>> {
         if let Err(error) = check_group_id(group_id) {
             return Outcome::unchanged(leave_error(error));
+        }
+        if matches!(self.groups.get(group_id), Some(Group::Consumer(_))) {
+            return self.leave_consumers(group_id, members, now);
         }
         if self.classic(group_id).is_err() {
             return Outcome::unchanged(leave_error(ErrorCode::UnknownMemberId));

@@ -75,6 +75,11 @@ pub enum Continuation {
         /// The generation.
         generation: i32,
     },
+    /// A consumer group that is a classic one now.
+    Downgraded {
+        /// The group.
+        group_id: Rc<str>,
+    },
 }
 
 /// What is waited for.
@@ -89,20 +94,14 @@ pub(crate) enum TimerKey {
     Sync(Rc<str>),
     /// What a member of a consumer group is to give back: group and member.
     Revocation(Rc<str>, Rc<str>),
+    /// The JoinGroup of a classic member of a consumer group that was told to send one.
+    ClassicJoin(Rc<str>, Rc<str>),
+    /// Its SyncGroup after that.
+    ClassicSync(Rc<str>, Rc<str>),
     /// The next step of resolving a consumer group's regular expressions.
     Regexes(Rc<str>),
     /// Expired offsets are looked for.
     Expiration,
-}
-
-impl TimerKey {
-    /// What is waited for of one member.
-    pub(crate) fn all_of_member(group_id: &Rc<str>, id: &Rc<str>) -> [TimerKey; 2] {
-        [
-            TimerKey::Member(group_id.clone(), id.clone()),
-            TimerKey::Revocation(group_id.clone(), id.clone()),
-        ]
-    }
 }
 
 /// A group, by its kind.
@@ -173,6 +172,9 @@ impl Coordinator for GroupCoordinator {
             {
                 self.consumer_expired(&group, &id, now)
             }
+            TimerKey::ClassicJoin(group, id) | TimerKey::ClassicSync(group, id) => {
+                self.consumer_expired(&group, &id, now)
+            }
             TimerKey::Revocation(group, id) => self.revocation_due(&group, &id, now),
             TimerKey::Regexes(group) => self.resolve_regexes(&group, now),
             TimerKey::Member(group, id) => {
@@ -196,6 +198,7 @@ impl Coordinator for GroupCoordinator {
         now: Now,
     ) -> Effects {
         match then {
+            Continuation::Downgraded { group_id } => self.downgraded(group_id, now),
             Continuation::Stored { group_id, generation } => {
                 self.with_classic(group_id, now, |group, context| {
                     group.stored(*generation, result, context);

@@ -82,7 +82,8 @@ impl GroupCoordinator {
             }
             GroupRecord::Classic { group_id, value: None } => self.remove_classic(&group_id, now),
             GroupRecord::Classic { group_id, value: Some(value) } => {
-                if from == From::Log {
+                // A consumer group may have become a classic one.
+                if from == From::Log || !self.groups.contains_key(&*group_id) {
                     self.take_in_group(&group_id, &value, now);
                 }
             }

@@ -23,6 +23,7 @@ mod heartbeat;
 pub(crate) mod join;
 mod leave;
 pub(crate) mod member;
+mod migration;
 mod persist;
 mod rebalance;
 mod subscription;

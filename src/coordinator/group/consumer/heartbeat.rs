@@ -105,7 +105,7 @@ impl GroupCoordinator {
     ) -> Result<Outcome<ConsumerGroupHeartbeatResponse<'static>>, Refusal> {
         let mut effects = Effects::default();
         let joins = request.member_epoch == 0;
-        let fresh = self.consumer_group_for(&request.group_id, joins, &mut effects)?;
+        let fresh = self.consumer_group_for(&request.group_id, joins, &mut effects, now)?;
         let mut draft = Draft::default();
         let group = match (&fresh, self.groups.get(&*request.group_id)) {
             (Some(fresh), _) => fresh,
@@ -286,9 +286,6 @@ impl Scene<'_> {
         draft.records.push(record::assignment_deletion(group_id, id));
         draft.records.push(record::target_deletion(group_id, id));
         draft.records.push(record::member_deletion(group_id, id));
-        for key in TimerKey::all_of_member(group_id, id) {
-            draft.timers.push((key, None));
-        }
     }
 
     pub(super) fn expect_beat(&self, id: &Rc<str>, within_ms: u64, draft: &mut Draft) {

@@ -15,6 +15,9 @@ use super::{ConsumerGroup, metadata_hash, record};
 use crate::group::{Effects, Group, GroupCoordinator, Outcome, TimerKey};
 use crate::outcome::{Now, Record};
 
+/// A member that is late and cannot be taken out is so again after this.
+const FENCE_RETRY_MS: u64 = 1_000;
+
 impl GroupCoordinator {
     /// A heartbeat whose epoch says that the member leaves.
     pub(super) fn consumer_leave(
@@ -75,6 +78,9 @@ impl GroupCoordinator {
         if leaving.is_empty() {
             return Effects::default();
         }
+        if let Some(effects) = self.downgrade(group, leaving, now) {
+            return effects;
+        }
         let mut draft = Draft::default();
         self.scene(group, now).remove_all(leaving, &mut draft);
         let records = std::mem::take(&mut draft.records);
@@ -91,11 +97,16 @@ impl GroupCoordinator {
     ) -> Effects {
         let is_member = |group: &ConsumerGroup| group.members.contains_key(id);
         match self.groups.get(group_id) {
-            Some(Group::Consumer(group)) if is_member(group) => {
-                self.remove_consumers(group_id, &BTreeSet::from([id.clone()]), now)
-            }
+            Some(Group::Consumer(group)) if is_member(group) => self.fence(group_id, id, now),
             _ => Effects::default(),
         }
+    }
+
+    /// Takes a member out because it is late. If that cannot be written, it is tried again.
+    fn fence(&mut self, group_id: &str, id: &Rc<str>, now: Now) -> Effects {
+        let key = TimerKey::Member(group_id.into(), id.clone());
+        self.timers.set(key, now.monotonic_ms + FENCE_RETRY_MS);
+        self.remove_consumers(group_id, &BTreeSet::from([id.clone()]), now)
     }
 
     /// A member has had its rebalance timeout to give back what it is to.
@@ -108,7 +119,7 @@ impl GroupCoordinator {
         let is_late = |member: &Member| member.state == MemberState::UnrevokedPartitions;
         match self.groups.get(group_id) {
             Some(Group::Consumer(group)) if group.members.get(id).is_some_and(is_late) => {
-                self.remove_consumers(group_id, &BTreeSet::from([id.clone()]), now)
+                self.fence(group_id, id, now)
             }
             _ => Effects::default(),
         }
@@ -122,7 +133,7 @@ impl GroupCoordinator {
         let times = self.cluster.consumer_times(group_id);
         for member in group.members() {
             let session_ms = match &member.classic {
-                Some(classic) => u64::try_from(classic.session_timeout_ms).unwrap_or(0),
+                Some(classic) => classic.session_timeout_ms(),
                 None => times.session_timeout_ms,
             };
             let key = TimerKey::Member(group_id.clone(), member.id.clone());

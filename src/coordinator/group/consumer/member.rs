@@ -52,6 +52,13 @@ pub(crate) struct ClassicPart {
     pub(crate) protocols: Vec<(Rc<str>, Bytes)>,
 }
 
+impl ClassicPart {
+    /// How long it may be silent.
+    pub(crate) fn session_timeout_ms(&self) -> u64 {
+        u64::try_from(self.session_timeout_ms).unwrap_or(0)
+    }
+}
+
 /// A member. Two parts that come from two records: what it said of itself, and what it owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {

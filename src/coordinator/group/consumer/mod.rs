@@ -17,6 +17,7 @@
 //! points to it.
 
 pub(crate) mod assignor;
+mod classic_member;
 mod describe;
 pub(crate) mod heartbeat;
 mod heartbeat_request;
@@ -24,6 +25,8 @@ mod leave;
 pub(crate) mod member;
 mod metadata_hash;
 mod migration;
+#[cfg(test)]
+mod migration_tests;
 pub(crate) mod partitions;
 mod reconcile;
 pub(crate) mod record;
@@ -32,7 +35,7 @@ pub(crate) mod regex;
 mod replay;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(in crate::group) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;

@@ -27,20 +27,20 @@ type Answer = ConsumerGroupHeartbeatResponse<'static>;
 /// A client of a consumer group, as KIP-848 wants it: it gives back what it is told to, then says
 /// so.
 #[derive(Debug, Clone)]
-struct Client {
+pub(super) struct Client {
     id: String,
     instance: Option<&'static str>,
     topics: Vec<String>,
     regex: Option<&'static str>,
     assignor: Option<&'static str>,
     epoch: i32,
-    owned: Owned,
+    pub(super) owned: Owned,
     /// Says what it owns with its next heartbeat.
     reports: bool,
 }
 
 impl Client {
-    fn new(id: &str, topics: &[&str]) -> Client {
+    pub(super) fn new(id: &str, topics: &[&str]) -> Client {
         Client {
             id: id.to_owned(),
             instance: None,
@@ -53,7 +53,7 @@ impl Client {
         }
     }
 
-    fn request(&self) -> ConsumerGroupHeartbeatRequest<'static> {
+    pub(super) fn request(&self) -> ConsumerGroupHeartbeatRequest<'static> {
         let joins = self.epoch == 0;
         let owned = self.owned.iter().map(|(topic_id, partitions)| Reported {
             topic_id: *topic_id,
@@ -75,7 +75,7 @@ impl Client {
     }
 
     /// Sends a heartbeat and takes what it is given. What it is to give back it reports next time.
-    fn beat(&mut self, world: &mut World) -> ErrorCode {
+    pub(super) fn beat(&mut self, world: &mut World) -> ErrorCode {
         let answer = world.beat(&self.request());
         let error = ErrorCode::from_code(answer.error_code).unwrap();
         if error != ErrorCode::None {
@@ -98,11 +98,11 @@ impl Client {
         ErrorCode::None
     }
 
-    fn load(&self) -> usize {
+    pub(super) fn load(&self) -> usize {
         self.owned.values().map(BTreeSet::len).sum()
     }
 
-    fn leave(&mut self, world: &mut World, epoch: i32) -> ErrorCode {
+    pub(super) fn leave(&mut self, world: &mut World, epoch: i32) -> ErrorCode {
         let request = ConsumerGroupHeartbeatRequest { member_epoch: epoch, ..self.request() };
         let answer = world.beat(&request);
         self.epoch = 0;
@@ -112,7 +112,7 @@ impl Client {
 }
 
 impl World {
-    fn beat(&mut self, request: &ConsumerGroupHeartbeatRequest<'_>) -> Answer {
+    pub(super) fn beat(&mut self, request: &ConsumerGroupHeartbeatRequest<'_>) -> Answer {
         let beater = Beater {
             client_id: "c",
             client_host: "/127.0.0.1",
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Everyone sends heartbeats until nothing changes any more.
-    fn settle(&mut self, clients: &mut [Client]) {
+    pub(super) fn settle(&mut self, clients: &mut [Client]) {
         for _ in 0..20 {
             let before: Vec<(i32, Owned)> =
                 clients.iter().map(|client| (client.epoch, client.owned.clone())).collect();
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// The log as compaction leaves it, and another process that reads it.
-    fn compact_and_restart(&mut self, drops_deletions: bool) {
+    pub(super) fn compact_and_restart(&mut self, drops_deletions: bool) {
         let mut last = BTreeMap::new();
         for (at, record) in self.log.iter().enumerate() {
             last.insert(record.key.clone(), at);
@@ -180,7 +180,7 @@ impl World {
 }
 
 /// What the coordinator says that each member owns.
-fn clients_of(world: &World) -> Vec<Owned> {
+pub(super) fn clients_of(world: &World) -> Vec<Owned> {
     let group = world.groups.describe_consumer("g");
     let members = group.members.into_iter().map(|member| {
         let topics = member.assignment.topic_partitions.into_iter();
@@ -189,7 +189,7 @@ fn clients_of(world: &World) -> Vec<Owned> {
     members.collect()
 }
 
-fn assert_exclusive(owned: Vec<Owned>, what: &str) {
+pub(super) fn assert_exclusive(owned: Vec<Owned>, what: &str) {
     let mut seen = BTreeSet::new();
     for (topic_id, partitions) in owned.iter().flatten() {
         for index in partitions {
@@ -198,7 +198,7 @@ fn assert_exclusive(owned: Vec<Owned>, what: &str) {
     }
 }
 
-fn world_with(topics: &[(&str, i32)]) -> World {
+pub(super) fn world_with(topics: &[(&str, i32)]) -> World {
     let world = World::new(GroupSettings::default());
     for (name, count) in topics {
         world.cluster.put(name, *count);
