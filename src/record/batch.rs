@@ -12,7 +12,7 @@ pub const HEADER_BYTES: usize = 61;
 pub(crate) const LENGTH_END: usize = 12;
 
 pub(crate) const BASE_OFFSET: usize = 0;
-const LENGTH: usize = 8;
+pub(crate) const LENGTH: usize = 8;
 pub(crate) const LEADER_EPOCH: usize = 12;
 const MAGIC: usize = 16;
 pub(crate) const CRC: usize = 17;
@@ -24,7 +24,7 @@ pub(crate) const MAX_TIMESTAMP: usize = 35;
 const PRODUCER_ID: usize = 43;
 const PRODUCER_EPOCH: usize = 51;
 const BASE_SEQUENCE: usize = 53;
-const RECORD_COUNT: usize = 57;
+pub(crate) const RECORD_COUNT: usize = 57;
 
 /// The attributes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Attributes {
     pub(crate) const LOG_APPEND_TIME: i16 = 0x08;
     pub(crate) const TRANSACTIONAL: i16 = 0x10;
     pub(crate) const CONTROL: i16 = 0x20;
-    const DELETE_HORIZON: i16 = 0x40;
+    pub(crate) const DELETE_HORIZON: i16 = 0x40;
 
     /// The codec's number.
     pub fn codec(self) -> u8 {

@@ -17,6 +17,7 @@ pub mod compression;
 mod control;
 mod down_convert;
 mod error;
+mod filter;
 #[cfg(test)]
 mod golden_tests;
 mod heads;
@@ -43,6 +44,7 @@ pub use control::{
 };
 pub use down_convert::{MessageFormat, MessageSet, MessageSetLimits, down_convert};
 pub use error::{BatchError, RejectReason, RejectedRecord};
+pub use filter::{FilterRules, Filtered, filter_batch};
 pub use recompress::recompress;
 pub use record::{Header, Record, RecordIter, decompressed_records};
 pub use search::{TimestampedOffset, first_at_or_after};

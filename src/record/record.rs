@@ -88,6 +88,11 @@ impl<'a> RecordIter<'a> {
         self.advance(|body| skip_headers(body).map(|()| Vec::new()))
     }
 
+    /// The bytes of the records that are still to come.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Calls `look` with every record, without headers, and makes sure that they are all there
     /// and numbered one after the other: what a producer's batch must be.
     pub(crate) fn each_in_order(
