@@ -11,6 +11,7 @@
 
 mod background_rate;
 mod checked_segments;
+mod compaction;
 mod directories;
 mod error;
 mod index;
@@ -33,6 +34,8 @@ mod tests;
 mod wait;
 
 pub use background_rate::BackgroundRate;
+pub use compaction::clean::{CleanOptions, Cleaned, CompactionError};
+pub use compaction::{Cleanable, choose};
 pub use directories::checkpoint::{MalformedFile, MetaProperties};
 pub use directories::{
     CheckpointFile, DirLocks, FoundLog, Identity, LogCheckpoint, LogDirs, OpenedDirs, UnusableDir,

@@ -21,7 +21,8 @@ pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-const CHECKPOINTS: [&str; 3] = [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS];
+pub(crate) const CLEANED_ENDS: &str = "cleaner-offset-checkpoint";
+const CHECKPOINTS: [&str; 4] = [RECOVERY_POINTS, LOG_START_OFFSETS, HIGH_WATERMARKS, CLEANED_ENDS];
 /// What Kafka 4 writes into the marker; -1 for no broker epoch.
 pub(crate) const CLEAN_SHUTDOWN_TEXT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 /// A checkpoint larger than this is not one.
@@ -247,6 +248,8 @@ async fn find_logs(
 ) -> Result<Vec<FoundLog>, StorageError> {
     let recovery_points = read_offsets(runtime, &path.join(RECOVERY_POINTS)).await?;
     let start_offsets = read_offsets(runtime, &path.join(LOG_START_OFFSETS)).await?;
+    // Without it all of a log is compacted once more.
+    let cleaned_ends = read_offsets(runtime, &path.join(CLEANED_ENDS)).await.unwrap_or_default();
     let entries = runtime.read_dir(path).await.map_err(StorageError::io("list", path))?;
     let mut found = Vec::new();
     for entry in entries.into_iter().filter(|entry| entry.is_dir) {
@@ -284,6 +287,7 @@ async fn find_logs(
             clean,
             recovery_point: offset_in(&recovery_points),
             log_start_offset: offset_in(&start_offsets),
+            cleaned_end: cleaned_ends.get(&topic_partition).copied(),
             refuse_damage_from: None,
         };
         found.push(FoundLog { dir_index, topic_partition, topic_id, hint });
@@ -337,7 +341,12 @@ pub(crate) async fn keep_entries(
 ) -> Result<(), StorageError> {
     for name in CHECKPOINTS {
         let path = dir.path().join(name);
-        let mut offsets = read_offsets(runtime, &path).await?;
+        let offsets = read_offsets(runtime, &path).await;
+        let mut offsets = match name {
+            // What it says is worth no refusal: logs are compacted once more.
+            CLEANED_ENDS => offsets.unwrap_or_default(),
+            _ => offsets?,
+        };
         let before = offsets.len();
         offsets.retain(|partition, _| keep(partition));
         if offsets.len() < before {
@@ -360,20 +369,28 @@ pub(crate) async fn write_checkpoints(
 ) -> Result<(), StorageError> {
     let mine: Vec<_> = logs.iter().filter(|log| log.dir_index == dir.index()).collect();
     for file in files {
-        let (name, offset_of): (_, fn(&LogCheckpoint) -> Offset) = match file {
-            CheckpointFile::RecoveryPoints => (RECOVERY_POINTS, |log| log.recovery_point),
-            CheckpointFile::LogStartOffsets => (LOG_START_OFFSETS, |log| log.log_start_offset),
-            CheckpointFile::HighWatermarks => (HIGH_WATERMARKS, |log| log.high_watermark),
+        type OffsetOf = fn(&LogCheckpoint) -> Option<Offset>;
+        let (name, offset_of): (_, OffsetOf) = match file {
+            CheckpointFile::RecoveryPoints => (RECOVERY_POINTS, |log| Some(log.recovery_point)),
+            // Kafka writes a start offset only where it says more than the first segment's name.
+            CheckpointFile::LogStartOffsets => {
+                (LOG_START_OFFSETS, |log| Some(log.log_start_offset).filter(|start| *start > 0))
+            }
+            CheckpointFile::HighWatermarks => (HIGH_WATERMARKS, |log| Some(log.high_watermark)),
+            CheckpointFile::CleanedEnds => (CLEANED_ENDS, |log| log.cleaned_end),
         };
         let path = dir.path().join(name);
         let mut offsets: Vec<_> = mine
             .iter()
-            .map(|log| (log.topic_partition.clone(), offset_of(log)))
-            // Kafka writes a start offset only where it says more than the first segment's name.
-            .filter(|(_, offset)| *file != CheckpointFile::LogStartOffsets || *offset > 0)
+            .filter_map(|log| Some((log.topic_partition.clone(), offset_of(log)?)))
             .collect();
         if !unopened.is_empty() {
-            let before = read_offsets(runtime, &path).await?;
+            let before = match file {
+                CheckpointFile::CleanedEnds => {
+                    read_offsets(runtime, &path).await.unwrap_or_default()
+                }
+                _ => read_offsets(runtime, &path).await?,
+            };
             offsets.extend(before.into_iter().filter(|(name, _)| unopened.contains(name)));
         }
         offsets.sort_unstable();
@@ -384,7 +401,7 @@ pub(crate) async fn write_checkpoints(
             let superseded = match file {
                 CheckpointFile::RecoveryPoints => &log.recovery_point_files,
                 CheckpointFile::LogStartOffsets => &log.log_start_files,
-                CheckpointFile::HighWatermarks => continue,
+                CheckpointFile::HighWatermarks | CheckpointFile::CleanedEnds => continue,
             };
             let directory = dir.path().join(log.topic_partition.to_string());
             superseded.remove(runtime, &directory).await?;

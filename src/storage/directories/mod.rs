@@ -60,6 +60,8 @@ pub struct LogCheckpoint {
     pub log_start_offset: Offset,
     /// The high watermark.
     pub high_watermark: Offset,
+    /// See [`Log::cleaned_end`].
+    pub cleaned_end: Option<Offset>,
     /// Files of the log that are superfluous once the recovery point is in its checkpoint.
     pub(crate) recovery_point_files: SupersededFiles,
     /// The same for the log start.
@@ -75,14 +77,17 @@ pub enum CheckpointFile {
     LogStartOffsets,
     /// `replication-offset-checkpoint`.
     HighWatermarks,
+    /// `cleaner-offset-checkpoint`.
+    CleanedEnds,
 }
 
 impl CheckpointFile {
     /// All of them.
-    pub const ALL: [CheckpointFile; 3] = [
+    pub const ALL: [CheckpointFile; 4] = [
         CheckpointFile::RecoveryPoints,
         CheckpointFile::LogStartOffsets,
         CheckpointFile::HighWatermarks,
+        CheckpointFile::CleanedEnds,
     ];
 }
 
@@ -95,6 +100,7 @@ impl Log {
             recovery_point: self.recovery_point(),
             log_start_offset: self.log_start_offset(),
             high_watermark: self.high_watermark(),
+            cleaned_end: self.cleaned_end(),
             recovery_point_files: self.local_recovery_point.superseded(),
             log_start_files: self.local_start.superseded(),
         }
@@ -486,7 +492,7 @@ mod tests {
                 let bench = Bench::new(runtime.clone(), &path, TopicConfig::default());
                 let opened = bench.open().await;
                 let logs = [opened.log.checkpoint()];
-                let files = ["recovery-point", "log-start", "replication"]
+                let files = ["recovery-point", "log-start", "replication", "cleaner"]
                     .map(|name| path.join(format!("{name}-offset-checkpoint")));
                 for (at, file) in CheckpointFile::ALL.into_iter().enumerate() {
                     files.iter().for_each(|file| drop(std::fs::remove_file(file)));

@@ -31,9 +31,23 @@ pub struct AbortedTransaction {
     /// Its first record.
     pub first_offset: Offset,
     /// The marker that ended it.
-    last_offset: Offset,
+    pub(crate) last_offset: Offset,
     /// Up to here everything was decided when it ended.
-    last_stable_offset: Offset,
+    pub(crate) last_stable_offset: Offset,
+}
+
+/// The bytes of a file with these entries.
+pub(crate) fn encode(entries: &[AbortedTransaction]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
+    for entry in entries {
+        bytes.extend_from_slice(&VERSION);
+        for number in
+            [entry.producer_id, entry.first_offset, entry.last_offset, entry.last_stable_offset]
+        {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+    bytes
 }
 
 /// The entries of a file; nothing if they are none.
@@ -81,6 +95,27 @@ impl Log {
         }
     }
 
+    /// The aborted transactions that may have records from `start` on and below `end`.
+    pub(crate) async fn aborted_between(
+        &self,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Vec<AbortedTransaction>, ReadError> {
+        let mut aborted = Vec::new();
+        let segments = self.segments.borrow().clone();
+        for segment in segments {
+            for entry in self.aborted_in(&segment).await? {
+                if entry.last_offset >= start && entry.first_offset < end {
+                    aborted.push(entry);
+                }
+                if entry.last_stable_offset >= end {
+                    return Ok(aborted);
+                }
+            }
+        }
+        Ok(aborted)
+    }
+
     async fn aborted_in(
         &self,
         segment: &Rc<Segment>,
@@ -115,6 +150,7 @@ mod tests {
         };
         assert_eq!(decode(&[]), Some(vec![]));
         assert_eq!(decode(&one), Some(vec![entry]));
+        assert_eq!(encode(&[entry]), one);
         let two = [&one[..], &one].concat();
         assert_eq!(decode(&two), Some(vec![entry; 2]));
         assert_eq!(decode(&two[..67]), None, "torn");

@@ -236,6 +236,6 @@ fn must_roll(
         _ => now_ms.saturating_sub(segment.created_ms.get()),
     };
     size + header.size as u64 > config.segment_bytes.max(0) as u64
-        || age_ms > config.segment_ms.saturating_sub(segment.jitter_ms.get())
+        || age_ms > config.roll_ms().saturating_sub(segment.jitter_ms.get())
         || segment.index_is_full(config.segment_index_bytes.max(0) as usize)
 }

@@ -39,6 +39,7 @@ impl Log {
             self.wait_settled(self.end()).await?;
             self.wait_sealed().await?;
             self.pause_writer().await;
+            self.cleaning.wait_replaced().await;
             Ok(())
         };
         match runtime.timeout(deadline - runtime.now(), written).await {
@@ -81,6 +82,7 @@ impl Log {
     /// after `file.delete.delay.ms`.
     pub async fn delete(&self) -> Result<(), StorageError> {
         self.pause_writer().await;
+        self.cleaning.wait_replaced().await;
         self.fail(&StorageError::Closed);
         let runtime = self.shard.runtime();
         let (high, low) = (runtime.random_u64(), runtime.random_u64());

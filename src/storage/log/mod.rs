@@ -12,6 +12,7 @@
 //! as long as nobody does, the log is the only replica, and it follows what is committed.
 
 pub(crate) mod append;
+pub(crate) mod cleaning;
 mod keeper;
 mod lifecycle;
 pub(crate) mod offsets;
@@ -37,6 +38,7 @@ use crate::checked_segments::CheckedSegments;
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
 use crate::local_offsets::{LocalOffset, LocalOffsets};
+use crate::log::cleaning::Cleaning;
 use crate::log::offsets::{LogEnd, LogOffsets};
 use crate::log::room::RoomQueue;
 use crate::log_dir::LogDir;
@@ -102,6 +104,7 @@ pub struct Log {
     /// The end is being cut off: nothing is appended, and no segment is rolled.
     is_being_cut: Cell<bool>,
     writer: WriterState,
+    pub(crate) cleaning: Cleaning,
 }
 
 /// What the tasks that carry a log to disk know: writer, keeper, and the one that writes zeros
@@ -151,6 +154,8 @@ pub(crate) struct LogParts {
     pub(crate) producers: ProducerState,
     pub(crate) epochs: LeaderEpochCache,
     pub(crate) snapshots: BTreeSet<Offset>,
+    /// See [`Log::cleaned_end`].
+    pub(crate) cleaned_end: Option<Offset>,
 }
 
 impl Log {
@@ -192,6 +197,7 @@ impl Log {
             closing: Cell::new(false),
             is_being_cut: Cell::new(false),
             writer: WriterState::default(),
+            cleaning: Cleaning::new(parts.cleaned_end),
         })
     }
 

@@ -102,7 +102,7 @@ impl Log {
     pub fn roll_if_old(&self, now_ms: TimestampMs) {
         let segment = self.open_segment();
         let age_ms = now_ms.saturating_sub(segment.created_ms.get());
-        let limit_ms = self.config.borrow().segment_ms.saturating_sub(segment.jitter_ms.get());
+        let limit_ms = self.config.borrow().roll_ms().saturating_sub(segment.jitter_ms.get());
         if segment.size.get() > 0 && age_ms > limit_ms && self.may_roll() {
             self.open_next_segment(&segment, self.offsets.log_end(), now_ms);
             self.kick_writer();
@@ -135,6 +135,7 @@ impl Log {
         {
             let mut segments = self.segments.borrow_mut();
             let removable = segments.len() > 1
+                && !self.cleaning.is_replacing()
                 && Rc::ptr_eq(&segments[0], segment)
                 && segment.stage.get() == Stage::Sealed
                 && segments[1].base_offset <= self.high_watermark();

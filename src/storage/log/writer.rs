@@ -69,6 +69,11 @@ impl Log {
         .await;
     }
 
+    /// Whether writer and keeper are stopped, or to be stopped.
+    pub(crate) fn writer_is_paused(&self) -> bool {
+        self.writer.is_paused.get()
+    }
+
     /// Has writer and keeper go on after [`Log::pause_writer`].
     pub(crate) fn resume_writer(&self) {
         self.writer.is_paused.set(false);

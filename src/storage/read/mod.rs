@@ -159,7 +159,13 @@ impl Log {
             // What was found may be gone. The next try meets the log as it is now.
             return Ok(ReadPlan { cut_short: true, ..ReadPlan::nothing(offset) });
         }
-        result.map_err(|error| self.explain(offset, error))
+        match result {
+            // Compaction has put another segment in the place of the one that was looked at.
+            Err(ReadError::Storage(StorageError::Truncated { .. })) => {
+                Ok(ReadPlan { cut_short: true, ..ReadPlan::nothing(offset) })
+            }
+            result => result.map_err(|error| self.explain(offset, error)),
+        }
     }
 
     /// Reads what was planned.
@@ -431,6 +437,19 @@ impl Log {
             .is_ok_and(|next| next.base_offset < found.header.next_offset()))
     }
 
+    /// The header of a segment's first batch, if there is one.
+    pub(crate) async fn first_header(
+        &self,
+        segment: &Rc<Segment>,
+    ) -> Result<Option<BatchHeader>, ReadError> {
+        let generation = segment.generation();
+        let bytes = self.peek(segment, 0, &mut Window::default()).await?;
+        match segment.generation() == generation {
+            true => Ok(BatchHeader::parse(&bytes, segment.size.get()).ok()),
+            false => Err(StorageError::Truncated { offset: segment.base_offset }.into()),
+        }
+    }
+
     /// The first bytes of the batch at `position`: a header's worth if there are as many.
     pub(crate) async fn peek(
         &self,
@@ -562,7 +581,15 @@ impl Log {
         Ok(file)
     }
 
-    async fn open_log(&self, segment: &Rc<Segment>, how: &OpenOptions) -> Result<File, ReadError> {
+    /// Opens a segment's `.log` by its name.
+    pub(crate) async fn open_log(
+        &self,
+        segment: &Rc<Segment>,
+        how: &OpenOptions,
+    ) -> Result<File, ReadError> {
+        if segment.is_moving() {
+            return Err(StorageError::Truncated { offset: segment.base_offset }.into());
+        }
         let (path, generation) = (segment.path(names::LOG), segment.generation());
         let file = match self.shard.runtime().open(&path, how).await {
             Ok(file) => file,

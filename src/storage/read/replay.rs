@@ -23,7 +23,12 @@ impl Log {
         bytes_max: usize,
         up_to: Offset,
     ) -> Result<Vec<u8>, ReadError> {
-        let read = self.read(offset, bytes_max, up_to, true).await?;
+        let mut read = self.read(offset, bytes_max, up_to, true).await?;
+        // The segment was replaced by a compacted one, or its end was cut off, meanwhile.
+        while read.cut_short && read.pieces.is_empty() && self.failure().is_none() {
+            self.shard.runtime().yield_now().await;
+            read = self.read(offset, bytes_max, up_to, true).await?;
+        }
         let mut bytes = Vec::with_capacity(read.bytes);
         for piece in read.pieces {
             match piece {

@@ -82,6 +82,9 @@ impl Log {
     }
 
     async fn check_batches(&self, segment: &Rc<Segment>) -> Result<(), ReadError> {
+        if segment.is_moving() {
+            return Err(StorageError::Truncated { offset: segment.base_offset }.into());
+        }
         let scanner = Scanner::open(self.shard.runtime(), &segment.path(names::LOG)).await;
         let scanner = match scanner {
             Ok(scanner) => scanner,
@@ -99,6 +102,9 @@ impl Log {
         mut scanner: Scanner,
     ) -> Result<Examined, ReadError> {
         let generation = segment.generation();
+        if segment.is_moving() || segment.is_retired() {
+            return Err(StorageError::Truncated { offset: segment.base_offset }.into());
+        }
         let sealed = segment.stage.get() == Stage::Sealed;
         scanner.limit(match sealed {
             true => segment.size.get(),
@@ -138,6 +144,11 @@ impl Log {
 
     /// Gives a segment the fences and indexes that a walk over it found.
     pub(crate) async fn take_over(&self, segment: &Rc<Segment>, examined: Examined) {
+        self.cleaning.wait_replaced().await;
+        if segment.is_retired() {
+            return;
+        }
+        let _repair = self.cleaning.begin_repair();
         let Examined { found, damage, sealed } = examined;
         let is_news = self.note_damage(segment, &damage);
         if sealed {

@@ -82,8 +82,10 @@ impl Log {
         let metadata = self.path.borrow().join(names::PARTITION_METADATA);
         let is_gone = error.is_not_found()
             && segment.stage.get() == Stage::Sealed
-            && self.shard.runtime().stat(&metadata).await.is_ok();
-        if segment.is_retired() || segment.generation() != generation {
+            && self.shard.runtime().stat(&metadata).await.is_ok()
+            // Compaction may have put it there since.
+            && self.shard.runtime().stat(&segment.path(names::LOG)).await.is_err();
+        if segment.is_retired() || segment.is_moving() || segment.generation() != generation {
             return StorageError::Truncated { offset: segment.base_offset }.into();
         }
         // Retention takes a segment out of the log before it gives its files other names.

@@ -8,5 +8,6 @@ mod fencing;
 pub(crate) mod open;
 mod opening;
 pub(crate) mod producer_replay;
+mod swapped;
 mod truncate;
 pub(crate) mod walk;

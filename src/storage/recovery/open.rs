@@ -39,6 +39,8 @@ pub struct OpenHint {
     pub recovery_point: Offset,
     /// From the log-start-offset checkpoint; 0 if it says nothing.
     pub log_start_offset: Offset,
+    /// From the cleaner-offset checkpoint: everything below was compacted.
+    pub cleaned_end: Option<Offset>,
     /// The log is of no use with a hole at or beyond this offset: opening it fails with
     /// [`StorageError::Damaged`] where another log's damage would be fenced.
     pub refuse_damage_from: Option<Offset>,
@@ -86,6 +88,7 @@ impl Log {
             producers: ProducerState::default(),
             epochs: LeaderEpochCache::default(),
             snapshots: BTreeSet::new(),
+            cleaned_end: None,
         });
         log.create_first_files(&segment).await?;
         runtime.sync_dir(dir.path()).await.map_err(StorageError::io("flush", dir.path()))?;
@@ -149,6 +152,7 @@ impl Log {
             producers: loaded.state,
             epochs,
             snapshots: loaded.snapshots,
+            cleaned_end: hint.cleaned_end,
         });
         // What was scanned counts: else many short lives of a node add up to one long recovery.
         log.count_unchecked(report.scanned_bytes);

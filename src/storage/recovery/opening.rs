@@ -18,6 +18,7 @@ use crate::log::seal;
 use crate::names;
 use crate::recovery::beyond::Beyond;
 use crate::recovery::open::OpenHint;
+use crate::recovery::swapped;
 use crate::recovery::walk::{self, Fenced, RecoveryReport, Walk};
 use crate::segment::scan::Scanner;
 use crate::segment::{Fence, Segment, SegmentIndex, Stage};
@@ -75,6 +76,7 @@ impl Opening<'_> {
     /// Lists the directory and removes what was on its way out (`LogLoader`).
     pub(crate) async fn list(&self) -> Result<Listing, StorageError> {
         let runtime = self.runtime();
+        swapped::finish(runtime, self.path).await?;
         let mut listing = Listing::default();
         let entries = runtime.read_dir(self.path).await;
         for entry in entries.map_err(StorageError::io("list", self.path))? {
@@ -91,16 +93,11 @@ impl Opening<'_> {
                     listing.snapshots.insert(offset);
                 }
                 Some((_, suffix))
-                    if [names::DELETED, names::CLEANED, names::TEMPORARY]
+                    if [names::DELETED, names::TEMPORARY]
                         .iter()
                         .any(|ending| suffix.ends_with(ending)) =>
                 {
                     runtime.remove_file(&path).await.map_err(StorageError::io("remove", &path))?;
-                }
-                Some((_, suffix)) if suffix.ends_with(names::SWAP) => {
-                    let reason = "Apache Kafka's cleaner was interrupted here; start Kafka once \
-                        on this directory and stop it cleanly";
-                    return Err(StorageError::unusable(&path, reason));
                 }
                 _ if entry.name == names::LEADER_EPOCH_CHECKPOINT => listing.has_epochs = true,
                 _ if entry.name == names::FENCED_RANGES => listing.has_fences = true,

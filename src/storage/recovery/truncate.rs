@@ -120,6 +120,7 @@ impl Log {
             return Err(error);
         }
         self.pause_writer().await;
+        self.cleaning.wait_replaced().await;
         match self.failure() {
             Some(failure) => {
                 self.go_on_after_cut();
@@ -164,6 +165,7 @@ impl Log {
         let next = Rc::new(Segment::open(&directory, offset, now_ms));
         let removed = self.segments.replace(vec![next.clone()]);
         self.offsets.restarted_at(offset);
+        self.cleaning.cut_to(0);
         self.epochs.borrow_mut().truncate_from_end(0);
         self.producers.replace(ProducerState::default());
         self.let_go(&removed);
@@ -325,6 +327,7 @@ impl Log {
         segment.note_cut();
         self.shard.read_ahead().forget(&segment);
         self.offsets.truncated_to(end_offset);
+        self.cleaning.cut_to(end_offset);
         self.epochs.borrow_mut().truncate_from_end(end_offset);
         self.let_go(&removed);
         assert!(segment.dirty_bytes() == 0 && segment.end_offset.get() == end_offset);
@@ -367,7 +370,7 @@ impl Log {
     }
 
     /// What was checked may become something else.
-    async fn forget_checks(&self) -> Result<(), StorageError> {
+    pub(crate) async fn forget_checks(&self) -> Result<(), StorageError> {
         let _turn = self.checked.file_turn().await;
         self.checked.forget_all();
         let path = self.path.borrow().join(names::CHECKED_SEGMENTS);

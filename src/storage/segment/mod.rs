@@ -157,6 +157,8 @@ pub(crate) struct Segment {
     /// Goes up when other bytes take the place of the segment's, or it leaves the log.
     generation: Cell<u64>,
     retired: Cell<bool>,
+    /// Its files have not got their names yet; they are open.
+    moving: Cell<bool>,
     /// Once every batch on disk was checked since the index was loaded, what seems wrong is so.
     pub(crate) examination: Cell<Examination>,
     /// Those who wait for one that is under way.
@@ -226,6 +228,7 @@ impl Segment {
             fences: RefCell::default(),
             generation: Cell::new(0),
             retired: Cell::new(false),
+            moving: Cell::new(false),
             examination: Cell::default(),
             examination_ended: Waiters::default(),
             heads_checked: RefCell::default(),
@@ -253,6 +256,16 @@ impl Segment {
     pub(crate) fn retire(&self) {
         self.retired.set(true);
         self.note_cut();
+    }
+
+    /// Whether the segment's files have not got their names yet.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.moving.get()
+    }
+
+    /// Notes whether the segment's files have not got their names yet.
+    pub(crate) fn set_moving(&self, moving: bool) {
+        self.moving.set(moving);
     }
 
     /// Notes that the segment's end was cut off.

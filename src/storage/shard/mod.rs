@@ -324,6 +324,8 @@ impl StorageShard {
             if let Some(oldest) = open.pop_front().and_then(|oldest| oldest.upgrade())
                 // A truncation may have opened it for appends again.
                 && oldest.stage.get() == Stage::Sealed
+                // Nobody could open it by its name.
+                && !oldest.is_moving()
             {
                 oldest.reader.take();
                 oldest.direct_reader.take();

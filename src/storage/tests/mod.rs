@@ -1,5 +1,7 @@
 //! Tests of whole logs on real and simulated files; those of one part alone are beside it.
 
+mod compaction;
+mod compaction_transactions;
 mod damage;
 mod directories_apart;
 mod fences;
