@@ -11,7 +11,7 @@ use ringlog_config::BrokerConfig;
 use ringlog_metrics::NodeMetrics;
 use ringlog_quota::Buckets;
 use ringlog_runtime::{Descriptors, ShardId};
-use ringlog_storage::{LogDir, LogDirs};
+use ringlog_storage::{BackgroundRate, LogDir, LogDirs};
 use ringlog_types::BrokerId;
 
 use crate::authorizer::Authorizer;
@@ -41,6 +41,8 @@ pub(crate) struct NodeState {
     partition_counts: Vec<AtomicUsize>,
     /// Host and port that clients are told.
     advertised: OnceLock<(String, u16)>,
+    /// What all compactions share.
+    pub(crate) compactions: Compactions,
     /// Logs could be opened with less to read than the file of the recovery points says.
     pub(crate) recovery_points_moved: AtomicBool,
     pub(crate) authorizer: Authorizer,
@@ -51,6 +53,17 @@ pub(crate) struct NodeState {
     pub(crate) throttle_time: Duration,
     /// What was used of quotas.
     pub(crate) buckets: Arc<Buckets>,
+}
+
+/// What the compactions of all shards share.
+#[derive(Default)]
+pub(crate) struct Compactions {
+    /// What they read and write together.
+    pub(crate) rate: Arc<BackgroundRate>,
+    /// How many there are.
+    pub(crate) running: AtomicUsize,
+    /// One has ended since the last checkpoint of where they are.
+    pub(crate) ended: AtomicBool,
 }
 
 /// Takes the reason.
@@ -69,6 +82,7 @@ impl NodeState {
             metrics,
             directories: OnceLock::new(),
             advertised: OnceLock::new(),
+            compactions: Compactions::default(),
             recovery_points_moved: AtomicBool::new(false),
             authorizer: Authorizer::AllowAll,
             halting: AtomicBool::new(false),

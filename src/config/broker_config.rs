@@ -83,6 +83,12 @@ pub struct BrokerConfig {
     pub max_incremental_fetch_session_cache_slots: i32,
     pub max_request_partition_size_limit: i32,
     pub log_retention_check_interval_ms: i64,
+    pub log_cleaner_enable: bool,
+    pub log_cleaner_threads: i32,
+    pub log_cleaner_backoff_ms: i64,
+    pub log_cleaner_dedupe_buffer_size: i64,
+    pub log_cleaner_io_buffer_load_factor: f64,
+    pub log_cleaner_io_max_bytes_per_second: f64,
     pub log_flush_offset_checkpoint_interval_ms: i32,
     pub log_flush_start_offset_checkpoint_interval_ms: i32,
     pub metadata_log_max_record_bytes_between_snapshots: i64,
@@ -240,6 +246,14 @@ impl BrokerConfig {
                 .int("max.incremental.fetch.session.cache.slots")?,
             max_request_partition_size_limit: layers.int("max.request.partition.size.limit")?,
             log_retention_check_interval_ms: layers.long("log.retention.check.interval.ms")?,
+            log_cleaner_enable: layers.boolean("log.cleaner.enable")?,
+            log_cleaner_threads: layers.int("log.cleaner.threads")?,
+            log_cleaner_backoff_ms: layers.long("log.cleaner.backoff.ms")?,
+            log_cleaner_dedupe_buffer_size: layers.long("log.cleaner.dedupe.buffer.size")?,
+            log_cleaner_io_buffer_load_factor: layers
+                .double("log.cleaner.io.buffer.load.factor")?,
+            log_cleaner_io_max_bytes_per_second: layers
+                .double("log.cleaner.io.max.bytes.per.second")?,
             log_flush_offset_checkpoint_interval_ms: layers
                 .int("log.flush.offset.checkpoint.interval.ms")?,
             log_flush_start_offset_checkpoint_interval_ms: layers

@@ -92,6 +92,13 @@ impl Layers {
         }
     }
 
+    pub(crate) fn double(&self, key: &str) -> Result<f64, ConfigError> {
+        match self.value(key)? {
+            Some(Value::Double(value)) => Ok(value),
+            other => panic!("{key} is {other:?}"),
+        }
+    }
+
     pub(crate) fn boolean(&self, key: &str) -> Result<bool, ConfigError> {
         match self.value(key)? {
             Some(Value::Boolean(value)) => Ok(value),

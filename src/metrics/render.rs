@@ -144,6 +144,16 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
             &s.read_ahead_windows_used
         }),
         ("ringlog_mailbox_messages_total", "Messages from other shards.", |s| &s.mailbox_messages),
+        ("ringlog_compactions_total", "Compactions of a log that ended well.", |s| &s.compactions),
+        ("ringlog_compaction_read_bytes_total", "Bytes that compactions rewrote.", |s| {
+            &s.compaction_read_bytes
+        }),
+        ("ringlog_compaction_written_bytes_total", "Bytes that are left of those.", |s| {
+            &s.compaction_written_bytes
+        }),
+        ("ringlog_compaction_dropped_records_total", "Records that compactions left out.", |s| {
+            &s.compaction_dropped_records
+        }),
     ];
     type Level = (&'static str, &'static str, fn(&ShardMetrics) -> &Gauge);
     const GAUGES: &[Level] = &[
@@ -154,6 +164,19 @@ fn page_shards(page: &mut Page, shards: &[std::sync::Arc<ShardMetrics>]) {
         ("ringlog_tail_bytes", "Memory of the logs' ends.", |s| &s.tail_bytes),
         ("ringlog_partitions", "Partitions of the shard.", |s| &s.partitions),
         ("ringlog_partitions_offline", "Partitions whose log failed.", |s| &s.partitions_offline),
+        (
+            "ringlog_compaction_dirty_percent",
+            "The largest share of a log that could be compacted now.",
+            |s| &s.compaction_dirty_percent,
+        ),
+        (
+            "ringlog_compaction_oldest_dirty_seconds",
+            "Age of the oldest records that could be compacted now.",
+            |s| &s.compaction_oldest_dirty_seconds,
+        ),
+        ("ringlog_compaction_uncleanable", "Logs that cannot be compacted.", |s| {
+            &s.compaction_uncleanable
+        }),
     ];
     for (name, help, counter) in COUNTERS {
         page.head(name, "counter", help);

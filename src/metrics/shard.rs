@@ -86,6 +86,20 @@ pub struct ShardMetrics {
     pub dirty_bytes: Gauge,
     /// Memory of the append buffers.
     pub tail_bytes: Gauge,
+    /// Compactions of a log that ended well.
+    pub compactions: Counter,
+    /// Bytes of batches that compactions rewrote.
+    pub compaction_read_bytes: Counter,
+    /// Bytes that are left of those.
+    pub compaction_written_bytes: Counter,
+    /// Records that compactions left out.
+    pub compaction_dropped_records: Counter,
+    /// The largest share of a log that is not compacted and could be, in percent.
+    pub compaction_dirty_percent: Gauge,
+    /// Age of the oldest records that are not compacted and could be.
+    pub compaction_oldest_dirty_seconds: Gauge,
+    /// Logs that cannot be compacted.
+    pub compaction_uncleanable: Gauge,
     /// Messages received from other shards.
     pub mailbox_messages: Counter,
     /// Partitions this shard owns.
@@ -129,6 +143,13 @@ impl ShardMetrics {
             read_ahead_windows_used: Counter::default(),
             dirty_bytes: Gauge::default(),
             tail_bytes: Gauge::default(),
+            compactions: Counter::default(),
+            compaction_read_bytes: Counter::default(),
+            compaction_written_bytes: Counter::default(),
+            compaction_dropped_records: Counter::default(),
+            compaction_dirty_percent: Gauge::default(),
+            compaction_oldest_dirty_seconds: Gauge::default(),
+            compaction_uncleanable: Gauge::default(),
             mailbox_messages: Counter::default(),
             partitions: Gauge::default(),
             partitions_offline: Gauge::default(),

@@ -62,7 +62,7 @@ pub fn filter_batch(
         if !rules.keep_empty {
             return Ok(Filtered::Dropped);
         }
-        append_empty(batch, out);
+        out.extend_from_slice(&emptied_batch(batch));
         return Ok(Filtered::Emptied);
     }
     let is_due = rules.needs_horizon || left.has_tombstone;
@@ -181,19 +181,19 @@ fn append_rewritten(
     Ok(())
 }
 
-/// A batch without records, for its offsets and what it says of its producer
+/// A batch without its records, for its offsets and what it says of its producer
 /// (`DefaultRecordBatch.writeEmptyHeader`).
-fn append_empty(batch: &BatchView<'_>, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&batch.bytes()[..HEADER_BYTES]);
-    let emptied = &mut out[start..];
+pub fn emptied_batch(batch: &BatchView<'_>) -> [u8; HEADER_BYTES] {
+    let mut emptied: [u8; HEADER_BYTES] =
+        batch.bytes()[..HEADER_BYTES].try_into().expect("a batch has a header");
     let dropped = Attributes::CODEC_MASK | Attributes::DELETE_HORIZON;
     let attributes = batch.attributes().0 & !dropped;
-    put(emptied, LENGTH, &((HEADER_BYTES - LENGTH_END) as i32).to_be_bytes());
-    put(emptied, ATTRIBUTES, &attributes.to_be_bytes());
-    put(emptied, BASE_TIMESTAMP, &NO_TIMESTAMP.to_be_bytes());
-    put(emptied, RECORD_COUNT, &0i32.to_be_bytes());
-    patch::set_crc(emptied);
+    put(&mut emptied, LENGTH, &((HEADER_BYTES - LENGTH_END) as i32).to_be_bytes());
+    put(&mut emptied, ATTRIBUTES, &attributes.to_be_bytes());
+    put(&mut emptied, BASE_TIMESTAMP, &NO_TIMESTAMP.to_be_bytes());
+    put(&mut emptied, RECORD_COUNT, &0i32.to_be_bytes());
+    patch::set_crc(&mut emptied);
+    emptied
 }
 
 fn put(batch: &mut [u8], at: usize, bytes: &[u8]) {

@@ -44,7 +44,7 @@ pub use control::{
 };
 pub use down_convert::{MessageFormat, MessageSet, MessageSetLimits, down_convert};
 pub use error::{BatchError, RejectReason, RejectedRecord};
-pub use filter::{FilterRules, Filtered, filter_batch};
+pub use filter::{FilterRules, Filtered, emptied_batch, filter_batch};
 pub use recompress::recompress;
 pub use record::{Header, Record, RecordIter, decompressed_records};
 pub use search::{TimestampedOffset, first_at_or_after};

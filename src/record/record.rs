@@ -84,7 +84,7 @@ impl<'a> RecordIter<'a> {
 
     /// The next record without its headers, which are walked but not kept: what the broker needs
     /// to check or find a record. Headers with keys that are not UTF-8 pass, as they do in Kafka.
-    pub(crate) fn next_bare(&mut self) -> Option<Result<Record<'a>, BatchError>> {
+    pub fn next_bare(&mut self) -> Option<Result<Record<'a>, BatchError>> {
         self.advance(|body| skip_headers(body).map(|()| Vec::new()))
     }
 

@@ -16,6 +16,7 @@ mod attacks;
 mod bad_input;
 mod cli;
 mod clients;
+mod compaction;
 mod control_answers;
 mod damage;
 mod deleted_topics;

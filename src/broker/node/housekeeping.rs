@@ -13,6 +13,7 @@ use ringlog_storage::{CheckpointFile, LogDirs, Scrub};
 use crate::checkpoints;
 use crate::coordinators::GROUP_TOPIC;
 use crate::network::registry::{SWEEP_INTERVAL, SWEEP_INTERVAL_SHORT};
+use crate::node::compaction;
 use crate::node::halt;
 use crate::publisher::offline;
 use crate::shard::Shard;
@@ -44,6 +45,7 @@ pub(crate) fn start(shard: &Rc<Shard>) {
         let scrub = Scrub::new(&shard.replicas.storage, dir, shard.node.config.scrub_interval_ms);
         shard.rt.spawn(scrub_directory(shard.clone(), scrub, dir.index()));
     }
+    shard.rt.spawn(compaction::run(shard.clone()));
     if shard.id() == CONTROLLER_SHARD {
         shard.rt.spawn(write_checkpoints(shard.clone()));
         shard.rt.spawn(watch_space(shard.clone()));
@@ -176,6 +178,9 @@ async fn write_checkpoints(shard: Rc<Shard>) {
         let moved = shard.node.recovery_points_moved.swap(false, Ordering::Relaxed);
         if moved && !files.contains(&CheckpointFile::RecoveryPoints) {
             files.push(CheckpointFile::RecoveryPoints);
+        }
+        if shard.node.compactions.ended.swap(false, Ordering::Relaxed) {
+            files.push(CheckpointFile::CleanedEnds);
         }
         if files.is_empty() {
             continue;

@@ -4,6 +4,7 @@
 //! the metadata log, hands every shard its partitions (`startup.rs`), and when all of them are
 //! open, tells them to listen. Stopping goes the other way (`shutdown.rs`).
 
+pub(crate) mod compaction;
 mod halt;
 mod handle;
 pub(crate) mod housekeeping;

@@ -62,33 +62,35 @@ rows! {
     "log.cleanup.policy", List, Some("delete"),
         ListOf(&["compact", "delete"]), Medium, ClusterWide, Honoured,
         "What happens to old records: `delete` removes old segments, `compact` keeps the last \
-         record of each key, both do both, and an empty list keeps everything. Ringlog does not \
-         compact yet: with `compact` alone every record is kept.";
-    "log.cleaner.enable", Boolean, Some("true"), Any, Medium, ReadOnly, Accepted,
-        "Whether Kafka's compaction threads run.";
-    "log.cleaner.threads", Int, Some("1"), AtLeast(0), Medium, ClusterWide, Accepted,
-        "Number of Kafka's compaction threads.";
-    "log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(0), Medium, ClusterWide, Accepted,
-        "How long the compactor rests when there is nothing to compact.";
-    "log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Any, Medium, ClusterWide, Accepted,
-        "Memory for the compactor's table of keys.";
+         record of each key, both do both, and an empty list keeps everything.";
+    "log.cleaner.enable", Boolean, Some("true"), Any, Medium, ReadOnly, Honoured,
+        "Whether logs with the `compact` policy are compacted. `__consumer_offsets` needs it.";
+    "log.cleaner.threads", Int, Some("1"), AtLeast(0), Medium, ClusterWide, Honoured,
+        "How many logs are compacted at once, of all shards together.";
+    "log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(0), Medium, ClusterWide, Honoured,
+        "How long compaction rests when there is nothing to compact.";
+    "log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Any, Medium, ClusterWide, Honoured,
+        "Memory for the tables of keys of all compactions together: 24 bytes for each key, as far \
+         as `log.cleaner.io.buffer.load.factor` lets them fill up. A table is made for the log \
+         that is compacted, and no larger than that needs.";
     "log.cleaner.delete.retention.ms", Long, Some("86400000"),
-        AtLeast(0), Medium, ClusterWide, Accepted,
-        "How long tombstones survive compaction.";
-    "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Any, Medium, ClusterWide, Accepted,
-        "How full the compactor's table of keys may become.";
+        AtLeast(0), Medium, ClusterWide, Honoured,
+        "How long tombstones stay after the first compaction that meets them, so that whoever \
+         reads from the beginning hears of them.";
+    "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Any, Medium, ClusterWide, Honoured,
+        "How full the compaction's table of keys may become.";
     "log.cleaner.io.buffer.size", Int, Some("524288"), AtLeast(0), Medium, ClusterWide, Accepted,
         "Memory for the compactor's reads and writes.";
     "log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"),
-        Any, Medium, ClusterWide, Accepted,
-        "Limit of the compactor's reads and writes together.";
+        Any, Medium, ClusterWide, Honoured,
+        "Limit of all compactions' reads and writes together.";
     "log.cleaner.max.compaction.lag.ms", Long, Some("9223372036854775807"),
-        AtLeast(1), Medium, ClusterWide, Accepted,
+        AtLeast(1), Medium, ClusterWide, Honoured,
         "The longest that a record may stay out of compaction's reach.";
     "log.cleaner.min.cleanable.ratio", Double, Some("0.5"),
-        Between(0, 1), Medium, ClusterWide, Accepted,
+        Between(0, 1), Medium, ClusterWide, Honoured,
         "Share of a log that must be uncompacted before compaction begins.";
-    "log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), Medium, ClusterWide, Accepted,
+    "log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), Medium, ClusterWide, Honoured,
         "The shortest that a record stays out of compaction's reach.";
     "log.index.interval.bytes", Int, Some("4096"), AtLeast(0), Medium, ClusterWide, Honoured,
         "Bytes of log between two entries of its offset index.";

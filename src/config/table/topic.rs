@@ -11,8 +11,8 @@ rows! {
          tenth of `retention.ms`).";
     "cleanup.policy", List, Some("delete"), ListOf(&["compact", "delete"]), Medium, Topic, Honoured,
         "What happens to old records: `delete` removes old segments, `compact` keeps the last \
-         record of each key, both do both, and an empty list keeps everything. Ringlog does not \
-         compact yet: with `compact` alone every record is kept.";
+         record of each key, both do both, and an empty list keeps everything. With `compact`, \
+         records without a key are refused.";
     "compression.gzip.level", Int, Some("-1"), GzipLevel, Medium, Topic, Honoured,
         "gzip's level, -1 for the codec's own default, where `compression.type` is `gzip`.";
     "compression.lz4.level", Int, Some("9"), Between(1, 17), Medium, Topic, Honoured,
@@ -24,8 +24,9 @@ rows! {
          codec to convert to.";
     "compression.zstd.level", Int, Some("3"), Between(-131_072, 22), Medium, Topic, Honoured,
         "Zstandard's level where `compression.type` is `zstd`.";
-    "delete.retention.ms", Long, Some("86400000"), AtLeast(0), Medium, Topic, Accepted,
-        "How long tombstones survive compaction.";
+    "delete.retention.ms", Long, Some("86400000"), AtLeast(0), Medium, Topic, Honoured,
+        "How long tombstones stay after the first compaction that meets them, so that whoever \
+         reads from the beginning hears of them.";
     "file.delete.delay.ms", Long, Some("60000"), AtLeast(0), Medium, Topic, Honoured,
         "How long the files of a deleted segment stay on disk under a `.deleted` name.";
     "flush", String, Some("sync"), OneOf(&["sync", "async"]), High, Topic, Honoured,
@@ -47,8 +48,9 @@ rows! {
         "With tiered storage, the size kept on local disk; -2 means `retention.bytes`.";
     "local.retention.ms", Long, Some("-2"), AtLeast(-2), Medium, Topic, Accepted,
         "With tiered storage, how long segments stay on local disk; -2 means `retention.ms`.";
-    "max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1), Medium, Topic, Accepted,
-        "The longest that a record may stay out of compaction's reach.";
+    "max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1), Medium, Topic, Honoured,
+        "The longest that a record may stay out of compaction's reach. A segment of a compacted \
+         log is closed after as long at the latest.";
     "max.message.bytes", Int, Some("1048588"), AtLeast(0), Medium, Topic, Honoured,
         "Largest record batch that the topic takes, as it is sent.";
     "message.timestamp.after.max.ms", Long, Some("3600000"), AtLeast(0), Medium, Topic, Honoured,
@@ -61,9 +63,9 @@ rows! {
         OneOf(&["CreateTime", "LogAppendTime"]), Medium, Topic, Honoured,
         "Whether records carry their producer's time (`CreateTime`) or the time of their append \
          (`LogAppendTime`).";
-    "min.cleanable.dirty.ratio", Double, Some("0.5"), Between(0, 1), Medium, Topic, Accepted,
+    "min.cleanable.dirty.ratio", Double, Some("0.5"), Between(0, 1), Medium, Topic, Honoured,
         "Share of a log that must be uncompacted before compaction begins.";
-    "min.compaction.lag.ms", Long, Some("0"), AtLeast(0), Medium, Topic, Accepted,
+    "min.compaction.lag.ms", Long, Some("0"), AtLeast(0), Medium, Topic, Honoured,
         "The shortest that a record stays out of compaction's reach.";
     "min.insync.replicas", Int, Some("1"), AtLeast(1), Medium, Topic, Honoured,
         "How many replicas must be in sync for a write with acks=all to be taken.";
