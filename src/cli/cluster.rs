@@ -54,14 +54,14 @@ pub(crate) async fn run(args: ClusterArgs, output: &mut Output) -> Result<(), Fa
             error: dir.error.map(|error| error.to_string()),
         });
         brokers.push(ShownBroker {
-            id: broker.id,
+            id: broker.id.0,
             address: format!("{}:{}", broker.host, broker.port),
             rack: broker.rack.clone(),
             log_dirs: shown.collect(),
         });
     }
     let cluster_id = cluster.cluster_id.clone();
-    let shown = Shown { cluster_id, controller: cluster.controller, brokers };
+    let shown = Shown { cluster_id, controller: cluster.controller.map(|id| id.0), brokers };
     output.print(&shown, text)
 }
 

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn without_anything_the_defaults_hold() {
         let config = resolved("ringlog server").unwrap();
-        assert_eq!(config.node_id, 1);
+        assert_eq!(config.node_id.0, 1);
         assert_eq!(config.log_dirs, [std::path::PathBuf::from("./ringlog-data")]);
         assert_eq!(
             (config.listeners[0].host.as_str(), config.listeners[0].port),
@@ -146,14 +146,14 @@ mod tests {
         std::fs::write(&file, "node.id=7\nnum.partitions=3\nlog.dirs=/a\n").unwrap();
         let file = file.display();
         let config = resolved(&format!("ringlog server --config {file}")).unwrap();
-        assert_eq!((config.node_id, config.num_partitions), (7, 3));
+        assert_eq!((config.node_id.0, config.num_partitions), (7, 3));
         assert_eq!(config.listeners[0].port, 9092);
         let line = format!("ringlog server --config {file} --set num.partitions=5 --set node.id=8");
         let config = resolved(&line).unwrap();
-        assert_eq!((config.node_id, config.num_partitions), (8, 5));
+        assert_eq!((config.node_id.0, config.num_partitions), (8, 5));
         let line = format!("{line} --node-id 9 --data /b --listen 127.0.0.1:0 --admin off");
         let config = resolved(&line).unwrap();
-        assert_eq!((config.node_id, config.num_partitions), (9, 5));
+        assert_eq!((config.node_id.0, config.num_partitions), (9, 5));
         assert_eq!(config.log_dirs, [std::path::PathBuf::from("/b")]);
         assert_eq!((config.listeners[0].port, config.admin_listener), (0, None));
     }
@@ -167,14 +167,14 @@ mod tests {
         let check = |flags: &str, node_id: i32, log_dir: &str| {
             let config =
                 resolved(&format!("ringlog server --config {}{flags}", file.display())).unwrap();
-            assert_eq!(config.node_id, node_id, "{flags}");
+            assert_eq!(config.node_id.0, node_id, "{flags}");
             assert_eq!(config.log_dirs, [std::path::PathBuf::from(log_dir)], "{flags}");
         };
         check("", 0, "/old");
         check(" --node-id 9 --data /new", 9, "/new");
         check(" --set node.id=9 --set log.dirs=/new", 9, "/new");
         check(" --set broker.id=5 --set log.dir=/new", 5, "/new");
-        assert_eq!(resolved("ringlog server --set broker.id=5").unwrap().node_id, 5);
+        assert_eq!(resolved("ringlog server --set broker.id=5").unwrap().node_id.0, 5);
         std::fs::write(&file, "broker.id=0\nnode.id=3\n").unwrap();
         let error = resolved(&format!("ringlog server --config {}", file.display())).unwrap_err();
         assert!(error.contains("keep one"), "{error}");

@@ -87,14 +87,14 @@ impl Cluster {
     ) -> BTreeMap<String, ClientError> {
         self.cluster_id = response.cluster_id.as_ref().map(|id| id.to_string());
         let controller = response.controller_id;
-        self.controller = (controller >= 0).then_some(controller);
+        self.controller = (controller >= 0).then_some(BrokerId(controller));
         self.brokers = response
             .brokers
             .iter()
             .filter_map(|broker| {
                 let port = u16::try_from(broker.port).ok()?;
                 let rack = broker.rack.as_ref().map(|rack| rack.to_string());
-                let id = broker.node_id;
+                let id = BrokerId(broker.node_id);
                 Some((id, Broker { id, host: broker.host.to_string(), port, rack }))
             })
             .collect();
@@ -138,10 +138,10 @@ impl Cluster {
 fn partition(partition: &MetadataResponsePartition) -> PartitionMetadata {
     PartitionMetadata {
         partition: partition.partition_index,
-        leader: partition.leader_id,
+        leader: BrokerId(partition.leader_id),
         leader_epoch: partition.leader_epoch,
-        replicas: partition.replica_nodes.clone(),
-        isr: partition.isr_nodes.clone(),
-        offline_replicas: partition.offline_replicas.clone(),
+        replicas: BrokerId::all_of(&partition.replica_nodes),
+        isr: BrokerId::all_of(&partition.isr_nodes),
+        offline_replicas: BrokerId::all_of(&partition.offline_replicas),
     }
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
+use ringlog_types::BrokerId;
+
 use crate::address_limits::parse_address_limits;
 use crate::dynamic::check_dynamic;
 use crate::error::ConfigError;
@@ -32,7 +34,7 @@ pub enum IoBackend {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "a field is its key in the table of settings, documented there")]
 pub struct BrokerConfig {
-    pub node_id: i32,
+    pub node_id: BrokerId,
     pub broker_rack: Option<String>,
     /// `ringlog.cluster.id`: the id a new data directory gets, or the one it must have.
     pub cluster_id: Option<String>,
@@ -298,7 +300,7 @@ impl BrokerConfig {
     }
 }
 
-fn node_id(layers: &Layers) -> Result<i32, ConfigError> {
+fn node_id(layers: &Layers) -> Result<BrokerId, ConfigError> {
     let set = |key: &str| layers.file.contains_key(key);
     let (node, broker) = (layers.int("node.id")?, layers.int("broker.id")?);
     if set("node.id") && set("broker.id") && node != broker {
@@ -310,7 +312,7 @@ fn node_id(layers: &Layers) -> Result<i32, ConfigError> {
     if id < 0 {
         return Err(ConfigError::invalid(key, &id.to_string(), "Value must be at least 0"));
     }
-    Ok(id)
+    Ok(BrokerId(id))
 }
 
 fn log_dirs(layers: &Layers) -> Result<Vec<PathBuf>, ConfigError> {
@@ -456,7 +458,7 @@ mod tests {
             ("num.io.threads", "8"),
         ])
         .unwrap();
-        assert_eq!(config.node_id, 7);
+        assert_eq!(config.node_id, BrokerId(7));
         assert_eq!(config.listeners.len(), 1);
         assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://:9092");
         assert_eq!(config.advertised_listeners[0].to_string(), "PLAINTEXT://logs.example:9092");
@@ -467,7 +469,7 @@ mod tests {
     fn defaults_start_a_node_too() {
         let config = BrokerConfig::default();
         assert_eq!(config.socket_send_buffer_bytes, Some(512 << 10));
-        assert_eq!(config.node_id, 1);
+        assert_eq!(config.node_id, BrokerId(1));
         assert_eq!(config.log_dirs, [PathBuf::from("./ringlog-data")]);
         assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://127.0.0.1:9092");
         assert_eq!(config.admin_listener, Some(("127.0.0.1".to_owned(), 9644)));
@@ -498,7 +500,7 @@ mod tests {
             assert!(config(case).is_err(), "{case:?}");
         }
         assert_eq!(config(&[("ringlog.admin.listener", "")]).unwrap().admin_listener, None);
-        assert_eq!(config(&[("broker.id", "3")]).unwrap().node_id, 3);
+        assert_eq!(config(&[("broker.id", "3")]).unwrap().node_id, BrokerId(3));
         let dirs = |metadata: &str| {
             let set = config(&[("log.dirs", "/a,/b,/c"), ("metadata.log.dir", metadata)]);
             set.map(|config| config.log_dirs.iter().map(|dir| dir.display().to_string()).collect())
@@ -527,6 +529,6 @@ mod tests {
         let bad = raw(&[("node.id", "9"), ("max.connections", "x"), ("fetch.colour", "red")]);
         let (config, refused) = config.with_dynamic(&bad, &RawSettings::new());
         assert_eq!(refused.len(), 2);
-        assert_eq!((config.node_id, config.topic_defaults.retention_ms), (1, 10));
+        assert_eq!((config.node_id, config.topic_defaults.retention_ms), (BrokerId(1), 10));
     }
 }

@@ -139,7 +139,7 @@ mod tests {
         settings.set("num.partitions=5").unwrap();
         settings.insert("listeners", "PLAINTEXT://h:1", "--listen");
         let config = settings.resolve().unwrap();
-        assert_eq!((config.num_partitions, config.node_id), (5, 4));
+        assert_eq!((config.num_partitions, config.node_id.0), (5, 4));
         assert_eq!(config.listeners[0].port, 1);
     }
 

@@ -3,13 +3,15 @@
 //! or which cluster a node belongs to. These are refused at start, and whatever else was set
 //! without an effect is listed for the log.
 
+use ringlog_types::BrokerId;
+
 use crate::error::ConfigError;
 use crate::layers::Layers;
 use crate::setting::Status;
 use crate::table::{broker_setting, is_about_security};
 
 /// Refuses what would be served openly, or apart from its cluster.
-pub(crate) fn check(layers: &Layers, node_id: i32) -> Result<(), ConfigError> {
+pub(crate) fn check(layers: &Layers, node_id: BrokerId) -> Result<(), ConfigError> {
     let authorizer = layers.text("authorizer.class.name")?.unwrap_or_default();
     if !authorizer.is_empty() {
         let reason = "Ringlog has no access control yet and would serve everybody; remove it to \

@@ -1,6 +1,6 @@
 //! Why a metadata record, or a log of them, cannot be used.
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 
 /// A metadata log that does not make sense here. A node that meets one must not serve from it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum MetadataError {
         /// The kind of record.
         record: &'static str,
         /// The broker.
-        broker: i32,
+        broker: BrokerId,
         /// The epoch.
         epoch: i64,
     },

@@ -111,7 +111,7 @@ mod tests {
 
     use ringlog_config::BrokerConfig;
     use ringlog_record::{BatchBuilder, patch};
-    use ringlog_types::Uuid;
+    use ringlog_types::{BrokerId, Uuid};
     use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 
     use super::*;
@@ -158,14 +158,14 @@ mod tests {
         let partition = &topic.partitions[&4];
         assert_eq!(
             (partition.leader, partition.leader_epoch, partition.partition_epoch),
-            (-1, 3, 3)
+            (BrokerId::NONE, 3, 3)
         );
-        assert_eq!(partition.eligible_leader_replicas, [1]);
+        assert_eq!(partition.eligible_leader_replicas, [BrokerId(1)]);
         let configs = image.configs(&ConfigResource::topic("logs"));
         assert_eq!((configs.len(), configs["retention.ms"].as_str()), (2, "5000"));
-        assert_eq!(image.configs(&ConfigResource::broker(1))["log.cleaner.threads"], "2");
+        assert_eq!(image.configs(&ConfigResource::broker(BrokerId(1)))["log.cleaner.threads"], "2");
         assert_eq!(image.next_producer_id(), 1000);
-        let broker = image.broker(1).unwrap();
+        let broker = image.broker(BrokerId(1)).unwrap();
         assert_eq!((broker.epoch, broker.fenced, broker.endpoints[0].port), (56, true, 19192));
         let unsupported: Vec<_> =
             image.unsupported_features().into_iter().map(|(name, _)| name).collect();
@@ -293,7 +293,7 @@ mod tests {
             let bootstrap = node.controller.bootstrap();
             node.commit(&bootstrap);
             let registration = Registration {
-                broker_id: 1,
+                broker_id: BrokerId(1),
                 incarnation_id: Uuid::from_u128(5),
                 endpoints: vec![BrokerEndpoint {
                     name: "PLAINTEXT".into(),
@@ -364,7 +364,7 @@ mod tests {
         let node = Node::open(apache_log());
         let topic = node.controller.image().topic("logs").unwrap();
         for partition in topic.partitions.values() {
-            assert_eq!((partition.leader, partition.isr.as_slice()), (1, &[1][..]));
+            assert_eq!((partition.leader, &*partition.isr), (BrokerId(1), &[BrokerId(1)][..]));
             assert_eq!(partition.leader_epoch, 4);
             assert!(partition.eligible_leader_replicas.is_empty());
         }

@@ -1,10 +1,12 @@
 //! The words every layer shares: error codes, ids, topic names and partitions. Pure.
 
 mod error_code;
+mod ids;
 mod topic;
 mod uuid;
 
 pub use error_code::ErrorCode;
+pub use ids::BrokerId;
 pub use topic::{InvalidTopicName, TopicIdPartition, TopicPartition, validate_topic_name};
 pub use uuid::{InvalidUuid, Uuid};
 
@@ -19,6 +21,3 @@ pub type ProducerId = i64;
 
 /// Which leadership of a partition wrote a batch (KIP-101); -1 means unknown.
 pub type LeaderEpoch = i32;
-
-/// The `node.id` of a broker or controller.
-pub type BrokerId = i32;

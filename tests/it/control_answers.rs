@@ -2,7 +2,7 @@
 //! authorizer, or a client that asks for odd things, makes a difference.
 
 use ringlog_client::{ConfigChange, ConfigOperation, ConfigResource};
-use ringlog_types::ErrorCode;
+use ringlog_types::{BrokerId, ErrorCode};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::delete_topics_request::DeleteTopicsRequest;
@@ -158,7 +158,7 @@ async fn listeners_cannot_be_changed_while_running() {
     ] {
         let change =
             ConfigChange { name: name.into(), operation: ConfigOperation::Set(value.into()) };
-        let resource = ConfigResource::Broker(Some(1));
+        let resource = ConfigResource::Broker(Some(BrokerId(1)));
         let error = client.alter_configs(&resource, &[change], false).await.unwrap_err();
         let error = error.to_string();
         assert!(error.contains("INVALID_REQUEST") && error.contains("dynamically"), "{error}");

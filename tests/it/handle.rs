@@ -3,6 +3,7 @@
 use ringlog_broker::{Node, NodeHandle};
 use ringlog_config::{BrokerConfig, IoBackend, Listener};
 use ringlog_metrics::{BuildInfo, NodeMetrics};
+use ringlog_types::BrokerId;
 
 #[tokio::test]
 async fn a_handle_asks_a_node_for_as_long_as_it_serves() {
@@ -22,7 +23,7 @@ async fn a_handle_asks_a_node_for_as_long_as_it_serves() {
     assert_eq!(handle.metrics().unready_reasons(), ["the node is starting"]);
     let node = Node::start(config, &handle).unwrap();
     let image = handle.image().await.expect("it serves");
-    assert!(image.broker(1).is_some(), "it has registered");
+    assert!(image.broker(BrokerId(1)).is_some(), "it has registered");
     assert!(handle.metrics().unready_reasons().is_empty());
     assert!(handle.clone().stop());
     assert_eq!(handle.metrics().unready_reasons(), ["the node is stopping"]);

@@ -9,7 +9,7 @@ use ringlog_client::{
     ConfigChange, ConfigOperation, ConfigResource, Producer, ProducerRecord, ProducerSettings,
 };
 use ringlog_record::BatchBuilder;
-use ringlog_types::{ErrorCode, TopicPartition};
+use ringlog_types::{BrokerId, ErrorCode, TopicPartition};
 use ringlog_wire::Records;
 use ringlog_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use ringlog_wire::messages::fetch_response::FetchResponse;
@@ -29,8 +29,10 @@ const MARKER: &str = ".kafka_cleanshutdown";
 async fn leaderless(node: &Node, topic: &str) -> Vec<(i32, Vec<i32>)> {
     let topics = node.client().await.topics().await.unwrap();
     let topic = topics.iter().find(|known| *known.name == *topic).unwrap();
-    let without = topic.partitions.iter().filter(|partition| partition.leader == -1);
-    without.map(|partition| (partition.partition, partition.offline_replicas.clone())).collect()
+    let without = topic.partitions.iter().filter(|partition| partition.leader == BrokerId::NONE);
+    let named = without
+        .map(|partition| (partition.partition, BrokerId::numbers(&partition.offline_replicas)));
+    named.collect()
 }
 
 async fn set_retention(node: &Node, resource: &ConfigResource, key: &str) {
@@ -101,7 +103,7 @@ async fn a_log_that_cannot_be_opened_stays_offline_and_is_shown() {
         );
         assert_eq!(texts(&node.consume("t", 1, 0).await), sent);
         set_retention(&node, &ConfigResource::Topic("t".into()), "retention.ms").await;
-        set_retention(&node, &ConfigResource::Broker(Some(1)), "log.retention.ms").await;
+        set_retention(&node, &ConfigResource::Broker(Some(BrokerId(1))), "log.retention.ms").await;
         node.client().await.create_partitions("t", 3).await.ok();
     }
     let data = node.stop();
@@ -259,7 +261,7 @@ async fn a_directory_that_cannot_be_used_is_described_as_such() {
     std::fs::remove_dir(&dirs.two).unwrap();
     std::fs::write(&dirs.two, "not a directory").unwrap();
     let node = dirs.start();
-    let described = node.client().await.log_dirs(1).await.unwrap();
+    let described = node.client().await.log_dirs(BrokerId(1)).await.unwrap();
     let described: Vec<_> =
         described.iter().map(|dir| (PathBuf::from(&*dir.path), dir.error.is_some())).collect();
     assert_eq!(described, [(dirs.one.clone(), false), (dirs.two.clone(), true)]);

@@ -44,7 +44,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     }
     let brokers = shard.node.brokers().into_iter();
     let brokers = brokers.map(|broker| DescribeClusterBroker {
-        broker_id: broker.id,
+        broker_id: broker.id.0,
         host: broker.host.into(),
         port: broker.port,
         rack: broker.rack.map(Into::into),
@@ -52,7 +52,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     });
     request.respond(&DescribeClusterResponse {
         cluster_id: shard.node.cluster_id().into(),
-        controller_id: shard.node.config.node_id,
+        controller_id: shard.node.config.node_id.0,
         brokers: brokers.collect(),
         cluster_authorized_operations: authorized_operations::of_cluster(
             &shard,

@@ -46,7 +46,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let mut response = alone(&shard, leader_epoch, log_end_offset);
     if request.version >= VERSION_NODES {
         // Nothing listens for other controllers.
-        let node = Node { node_id: shard.node.config.node_id, ..Default::default() };
+        let node = Node { node_id: shard.node.config.node_id.0, ..Default::default() };
         response.nodes.push(node);
     }
     request.respond(&response)
@@ -74,7 +74,7 @@ fn alone(
     leader_epoch: LeaderEpoch,
     log_end_offset: Offset,
 ) -> DescribeQuorumResponse<'static> {
-    let node_id = shard.node.config.node_id;
+    let node_id = shard.node.config.node_id.0;
     let now_ms = shard.rt.wall_clock_ms();
     let own = ReplicaState {
         replica_id: node_id,

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use ringlog_types::{ErrorCode, validate_topic_name};
+use ringlog_types::{BrokerId, ErrorCode, validate_topic_name};
 use ringlog_wire::messages::describe_topic_partitions_request::{
     Cursor as RequestCursor, DescribeTopicPartitionsRequest,
 };
@@ -133,14 +133,14 @@ fn described(
                 DescribeTopicPartitionsResponsePartition {
                     error_code: leader.error.code(),
                     partition_index: index as i32,
-                    leader_id: leader.id,
+                    leader_id: leader.id.0,
                     leader_epoch: partition.leader_epoch,
-                    replica_nodes: partition.replicas.clone(),
-                    isr_nodes: partition.isr.clone(),
+                    replica_nodes: BrokerId::numbers(&partition.replicas),
+                    isr_nodes: BrokerId::numbers(&partition.isr),
                     // The Java admin client does not expect the null that the schema allows.
                     eligible_leader_replicas: Some(Vec::new()),
                     last_known_elr: Some(Vec::new()),
-                    offline_replicas: leader.offline_replicas,
+                    offline_replicas: BrokerId::numbers(&leader.offline_replicas),
                 }
             })
             .collect(),

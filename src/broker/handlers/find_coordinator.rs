@@ -67,7 +67,7 @@ async fn find<'a>(
     match check(shard, request, key_type, &key).await {
         Ok(()) => {
             let (host, port) = shard.node.advertised();
-            let node_id = shard.node.config.node_id;
+            let node_id = shard.node.config.node_id.0;
             let (host, port) = (Cow::Owned(host), i32::from(port));
             Coordinator { key, node_id, host, port, ..Default::default() }
         }

@@ -69,7 +69,7 @@ async fn next_producer_id(shard: &Rc<Shard>) -> Result<ProducerId, ErrorCode> {
 async fn allocate_block(shard: &Rc<Shard>) -> Result<Range<ProducerId>, ErrorCode> {
     let broker_id = shard.node.config.node_id;
     let broker_epoch = shard.image().broker(broker_id).map_or(-1, |broker| broker.epoch);
-    let asked = AllocateProducerIdsRequest { broker_id, broker_epoch };
+    let asked = AllocateProducerIdsRequest { broker_id: broker_id.0, broker_epoch };
     let answered = forwarded::ask(shard, &asked).await?;
     let version = AllocateProducerIdsRequest::MAX_VERSION;
     let block: AllocateProducerIdsResponse = said(&answered, version);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringlog_metadata::is_internal_topic;
-use ringlog_types::{ErrorCode, Uuid, validate_topic_name};
+use ringlog_types::{BrokerId, ErrorCode, Uuid, validate_topic_name};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
@@ -176,7 +176,7 @@ async fn response<'a>(
     let brokers = shard.node.brokers();
     let mut response = MetadataResponse {
         cluster_id: Some(shard.node.cluster_id().into()),
-        controller_id: shard.node.config.node_id,
+        controller_id: shard.node.config.node_id.0,
         cluster_authorized_operations: authorized_operations::of_cluster(
             shard,
             request,
@@ -187,7 +187,7 @@ async fn response<'a>(
     response.brokers = brokers
         .into_iter()
         .map(|broker| MetadataResponseBroker {
-            node_id: broker.id,
+            node_id: broker.id.0,
             host: broker.host.into(),
             port: broker.port,
             rack: broker.rack.map(Into::into),
@@ -281,11 +281,11 @@ fn described(shard: &Shard, topic: &TopicEntry, operations: i32) -> MetadataResp
                 MetadataResponsePartition {
                     error_code: leader.error.code(),
                     partition_index: index as i32,
-                    leader_id: leader.id,
+                    leader_id: leader.id.0,
                     leader_epoch: partition.leader_epoch,
-                    replica_nodes: partition.replicas.to_vec(),
-                    isr_nodes: partition.isr.to_vec(),
-                    offline_replicas: leader.offline_replicas,
+                    replica_nodes: BrokerId::numbers(&partition.replicas),
+                    isr_nodes: BrokerId::numbers(&partition.isr),
+                    offline_replicas: BrokerId::numbers(&leader.offline_replicas),
                 }
             })
             .collect(),

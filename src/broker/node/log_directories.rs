@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use ringlog_metadata::{Controller as Decisions, DirectoriesAtStart, DirectoryAssignment, Image};
 use ringlog_storage::LogDirs;
-use ringlog_types::{ErrorCode, TopicIdPartition, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, TopicIdPartition, Uuid};
 
 use crate::error::NodeError;
 use crate::metadata_source::embedded::controller::Controller;
@@ -19,7 +19,11 @@ use crate::shard::Shard;
 
 /// What the node has to look after its partitions with. To be asked before it registers: its last
 /// registration says which directories it had.
-pub(crate) fn at_start(directories: &LogDirs, image: &Image, node_id: i32) -> DirectoriesAtStart {
+pub(crate) fn at_start(
+    directories: &LogDirs,
+    image: &Image,
+    node_id: BrokerId,
+) -> DirectoriesAtStart {
     let online: Vec<Uuid> = directories.iter().map(|dir| dir.id()).collect();
     let registered = image.broker(node_id).map_or(&[][..], |broker| &broker.log_dirs);
     let is_here = |id: &Uuid| online.contains(id);

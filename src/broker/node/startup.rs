@@ -38,7 +38,7 @@ const REGISTRATION_RETRY: Duration = Duration::from_secs(1);
 pub(crate) async fn start(shard: &Rc<Shard>, address: SocketAddr) -> Result<SocketAddr, NodeError> {
     let config = &shard.node.config;
     let cluster_id = cluster_id(config.cluster_id.as_deref())?;
-    let opened = LogDirs::open(&shard.rt, &config.log_dirs, config.node_id, cluster_id).await?;
+    let opened = LogDirs::open(&shard.rt, &config.log_dirs, config.node_id.0, cluster_id).await?;
     let OpenedDirs { dirs: directories, logs: mut found_logs, locks } = opened;
     refuse_doubtful_metadata(&directories, &found_logs)?;
     shard.keep(locks);

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ringlog_runtime::sync::Notify;
-use ringlog_types::{ErrorCode, TopicIdPartition, TopicPartition, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, TopicIdPartition, TopicPartition, Uuid};
 
 use crate::replicas::Replicas;
 use crate::replicas::topics::TopicEntry;
@@ -96,8 +96,8 @@ impl Offline {
 /// What Metadata says of a partition's leader.
 pub(crate) struct Leader {
     pub(crate) error: ErrorCode,
-    pub(crate) id: i32,
-    pub(crate) offline_replicas: Vec<i32>,
+    pub(crate) id: BrokerId,
+    pub(crate) offline_replicas: Vec<BrokerId>,
 }
 
 /// The leader of a partition: none while it is offline, or if the metadata know of none.
@@ -105,10 +105,14 @@ pub(crate) fn leader(replicas: &Replicas, topic: &TopicEntry, index: usize) -> L
     let partition = &topic.partitions[index];
     if !replicas.offline.contains(topic.id, index as i32) {
         let (id, offline_replicas) = (partition.leader, Vec::new());
-        let error = if id < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
+        let error = if id.0 < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
         return Leader { error, id, offline_replicas };
     }
     let node_id = replicas.shared.config.node_id;
     let here = partition.replicas.iter().copied().filter(|replica| *replica == node_id);
-    Leader { error: ErrorCode::LeaderNotAvailable, id: -1, offline_replicas: here.collect() }
+    Leader {
+        error: ErrorCode::LeaderNotAvailable,
+        id: BrokerId::NONE,
+        offline_replicas: here.collect(),
+    }
 }

@@ -14,7 +14,7 @@ use ringlog_metadata::{
 use ringlog_runtime::sim::{SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 use ringlog_storage::{LogDirs, OpenedDirs, StorageOptions, StorageShard};
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, Uuid};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::create_topics_response::CreateTopicsResponse;
 use ringlog_wire::messages::feature_level_record::FeatureLevelRecord;
@@ -42,7 +42,7 @@ fn stage(shared: &Shared) -> Stage {
 
 async fn open(rt: &Runtime, storage: &StorageShard) -> (Rc<Controller>, OpenedDirs) {
     let mut opened = LogDirs::open(rt, &[PathBuf::from("/data")], 1, None).await.unwrap();
-    let config = BrokerConfig { node_id: 1, ..BrokerConfig::default() };
+    let config = BrokerConfig { node_id: BrokerId(1), ..BrokerConfig::default() };
     let log = log::open(storage, &opened.dirs, &config, &mut opened.logs);
     let (log, image) = log.await.unwrap();
     (Rc::new(Controller::new(Decisions::new(image, Arc::new(config)), log)), opened)
@@ -52,7 +52,7 @@ async fn register(controller: &Controller) {
     let bootstrap = controller.decisions().bootstrap();
     controller.write_all(&bootstrap).await.unwrap();
     let registration = Registration {
-        broker_id: 1,
+        broker_id: BrokerId(1),
         incarnation_id: Uuid::from_u128(5),
         endpoints: vec![BrokerEndpoint {
             name: "PLAINTEXT".into(),
@@ -140,7 +140,7 @@ async fn take_over_newer(rt: Runtime, shared: Shared) {
         controller.write_all(&Decision { response: (), records }).await.unwrap();
     } else {
         let mut opened = LogDirs::open(&rt, &[PathBuf::from("/data")], 1, None).await.unwrap();
-        let config = BrokerConfig { node_id: 1, ..BrokerConfig::default() };
+        let config = BrokerConfig { node_id: BrokerId(1), ..BrokerConfig::default() };
         let log = log::open(&storage, &opened.dirs, &config, &mut opened.logs).await;
         let Err(error) = log else { panic!("taken over") };
         assert!(error.to_string().contains("metadata.version 1000"), "{error}");

@@ -15,7 +15,7 @@ use ringlog_metadata::{SnapshotId, parse_snapshot_name};
 use ringlog_runtime::sim::{NodeId, SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 use ringlog_storage::{LogDirs, StorageOptions, StorageShard};
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::delete_topics_request::DeleteTopicsRequest;
 
@@ -53,7 +53,7 @@ fn config() -> BrokerConfig {
         metadata_log_max_record_bytes_between_snapshots: 700,
         metadata_log_max_snapshot_interval_ms: 30_000,
         metadata_max_retention_bytes: 6_000,
-        node_id: 1,
+        node_id: BrokerId(1),
         ..BrokerConfig::default()
     }
 }
@@ -80,7 +80,7 @@ impl Node {
         let bootstrap = self.decisions.bootstrap();
         self.commit(bootstrap).await?;
         let registration = Registration {
-            broker_id: 1,
+            broker_id: BrokerId(1),
             incarnation_id: Uuid::from_u128(5),
             endpoints: vec![BrokerEndpoint {
                 name: "PLAINTEXT".into(),

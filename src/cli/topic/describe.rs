@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use ringlog_client::{Client, ConfigResource, OffsetSpec, TopicMetadata};
-use ringlog_types::TopicPartition;
+use ringlog_types::{BrokerId, TopicPartition};
 use serde::Serialize;
 
 use crate::bootstrap::Bootstrap;
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &DescribeArgs, output: &mut Output) -> Result<(), 
 async fn describe(client: &Client, topic: &TopicMetadata) -> Result<Described, Failure> {
     let name = &topic.name;
     // Only partitions with a leader can be asked for their offsets.
-    let led = topic.partitions.iter().filter(|partition| partition.leader >= 0);
+    let led = topic.partitions.iter().filter(|partition| partition.leader != BrokerId::NONE);
     let led: Vec<TopicPartition> =
         led.map(|partition| TopicPartition::new(name.clone(), partition.partition)).collect();
     let starts = client.list_offsets(&led, OffsetSpec::Earliest).await?;
@@ -68,10 +68,10 @@ async fn describe(client: &Client, topic: &TopicMetadata) -> Result<Described, F
         let partition = TopicPartition::new(name.clone(), known.partition);
         DescribedPartition {
             partition: known.partition,
-            leader: known.leader,
+            leader: known.leader.0,
             leader_epoch: known.leader_epoch,
-            replicas: known.replicas.clone(),
-            isr: known.isr.clone(),
+            replicas: BrokerId::numbers(&known.replicas),
+            isr: BrokerId::numbers(&known.isr),
             start_offset: starts.get(&partition).and_then(|listed| listed.offset),
             end_offset: ends.get(&partition).and_then(|listed| listed.offset),
             size_bytes: sizes.get(&partition).copied(),
@@ -92,11 +92,11 @@ async fn sizes_of(
     client: &Client,
     topic: &TopicMetadata,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-    let mut leaders: Vec<i32> = topic.partitions.iter().map(|p| p.leader).collect();
+    let mut leaders: Vec<BrokerId> = topic.partitions.iter().map(|p| p.leader).collect();
     leaders.sort_unstable();
     leaders.dedup();
     let mut sizes = BTreeMap::new();
-    for leader in leaders.into_iter().filter(|leader| *leader >= 0) {
+    for leader in leaders.into_iter().filter(|leader| *leader != BrokerId::NONE) {
         for dir in client.log_dirs(leader).await? {
             for found in dir.partitions {
                 let partition = topic.partition(found.partition.partition);

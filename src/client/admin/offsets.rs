@@ -61,7 +61,7 @@ impl Client {
                     format!("topic {name} has {count} partitions, none is {}", wanted.partition);
                 return Err(ClientError::Invalid(text));
             };
-            if known.leader < 0 {
+            if known.leader.0 < 0 {
                 self.refresh_topic(&wanted.topic, false).await?;
                 let context = || wanted.to_string();
                 let code = ringlog_types::ErrorCode::LeaderNotAvailable.code();

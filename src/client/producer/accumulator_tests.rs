@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringlog_record::BatchView;
-use ringlog_types::{TopicPartition, Uuid};
+use ringlog_types::{BrokerId, TopicPartition, Uuid};
 use tokio::time::Instant;
 
 use super::accumulator::Accumulator;
@@ -21,10 +21,10 @@ fn accumulator(settings: ProducerSettings) -> Accumulator {
     let accumulator = Accumulator::new(settings);
     let partition = |partition| PartitionMetadata {
         partition,
-        leader: 1,
+        leader: BrokerId(1),
         leader_epoch: 0,
-        replicas: vec![1],
-        isr: vec![1],
+        replicas: vec![BrokerId(1)],
+        isr: vec![BrokerId(1)],
         offline_replicas: vec![],
     };
     accumulator.learn(Arc::new(TopicMetadata {
@@ -191,10 +191,10 @@ async fn more_partitions_are_used_when_they_are_learned() {
     let mut cluster = Cluster::default();
     let partition = |partition| PartitionMetadata {
         partition,
-        leader: 1,
+        leader: BrokerId(1),
         leader_epoch: 0,
-        replicas: vec![1],
-        isr: vec![1],
+        replicas: vec![BrokerId(1)],
+        isr: vec![BrokerId(1)],
         offline_replicas: vec![],
     };
     let topic = TopicMetadata {

@@ -3,7 +3,7 @@
 //! The embedded controller serves one node: whoever else stands in the image (a log taken over
 //! from a larger cluster) is not there, and is fenced.
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 use ringlog_wire::messages::broker_registration_change_record::BrokerRegistrationChangeRecord;
 use ringlog_wire::messages::partition_change_record::PartitionChangeRecord;
 
@@ -16,7 +16,7 @@ use crate::record::MetadataRecord;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// Its `node.id`.
-    pub broker_id: i32,
+    pub broker_id: BrokerId,
     /// Chosen anew at each start.
     pub incarnation_id: Uuid,
     /// Where clients reach it.
@@ -82,9 +82,9 @@ impl Controller {
 }
 
 /// `fenced` is 1 to fence and -1 to unfence.
-fn set_fenced(broker_id: i32, broker_epoch: i64, fenced: i8) -> MetadataRecord<'static> {
+fn set_fenced(id: BrokerId, broker_epoch: i64, fenced: i8) -> MetadataRecord<'static> {
     MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
-        broker_id,
+        broker_id: id.0,
         broker_epoch,
         fenced,
         ..Default::default()
@@ -92,10 +92,10 @@ fn set_fenced(broker_id: i32, broker_epoch: i64, fenced: i8) -> MetadataRecord<'
 }
 
 /// How a partition changes when this broker is the only one there is.
-fn take_over(partition: &Partition, id: i32, clean: bool) -> Option<PartitionChangeRecord> {
+fn take_over(partition: &Partition, id: BrokerId, clean: bool) -> Option<PartitionChangeRecord> {
     if !partition.replicas.contains(&id) {
         // Nobody has it. Say so, unless that is said already.
-        return (partition.leader != -1)
+        return (partition.leader != BrokerId::NONE)
             .then(|| PartitionChangeRecord { leader: -1, ..Default::default() });
     }
     // A replica that was eligible when the last one stopped has all that was committed (KIP-966).
@@ -104,7 +104,7 @@ fn take_over(partition: &Partition, id: i32, clean: bool) -> Option<PartitionCha
             && partition.last_known_elr.contains(&id));
     let may_lead = partition.isr.contains(&id) || (partition.isr.is_empty() && was_eligible);
     if !may_lead {
-        return (partition.leader != -1)
+        return (partition.leader != BrokerId::NONE)
             .then(|| PartitionChangeRecord { leader: -1, ..Default::default() });
     }
     let alone = partition.isr == [id]
@@ -113,10 +113,10 @@ fn take_over(partition: &Partition, id: i32, clean: bool) -> Option<PartitionCha
     if clean && partition.leader == id && alone {
         return None;
     }
-    let emptied = |ids: &Vec<i32>| (!ids.is_empty()).then(Vec::new);
+    let emptied = |ids: &[BrokerId]| (!ids.is_empty()).then(Vec::new);
     Some(PartitionChangeRecord {
-        leader: id,
-        isr: (partition.isr != [id]).then(|| vec![id]),
+        leader: id.0,
+        isr: (partition.isr != [id]).then(|| vec![id.0]),
         eligible_leader_replicas: emptied(&partition.eligible_leader_replicas),
         last_known_elr: emptied(&partition.last_known_elr),
         ..Default::default()

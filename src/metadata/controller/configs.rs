@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use ringlog_config::{
     RawSettings, TopicConfig, check_all_dynamic, check_step, describe_broker, describe_topic,
 };
-use ringlog_types::ErrorCode;
+use ringlog_types::{BrokerId, ErrorCode};
 use ringlog_wire::messages::alter_configs_request::AlterConfigsRequest;
 use ringlog_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as LegacyResourceResponse, AlterConfigsResponse,
@@ -219,7 +219,7 @@ impl Controller {
             return Ok(());
         }
         let own = self.config.node_id;
-        match name.parse::<i32>() {
+        match name.parse::<BrokerId>() {
             Ok(id) if id == own => Ok(()),
             Ok(id) => refuse(format!("Unexpected broker id, expected {own}, but received {id}")),
             Err(_) => refuse(format!("Node id must be an integer, but it is: {name}")),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ringlog_types::ErrorCode;
+use ringlog_types::{BrokerId, ErrorCode};
 use ringlog_wire::messages::create_partitions_request::{
     CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -101,7 +101,7 @@ impl Controller {
         wanted: &CreatePartitionsTopic<'_>,
         additional: i32,
         entropy: &mut Entropy,
-    ) -> Result<Vec<Vec<i32>>, ApiError> {
+    ) -> Result<Vec<Vec<BrokerId>>, ApiError> {
         let like = topic.partitions.get(&0).map_or(1, |first| first.replicas.len());
         let Some(assignments) = &wanted.assignments else {
             let factor = i16::try_from(like).unwrap_or(i16::MAX);
@@ -116,8 +116,9 @@ impl Controller {
             return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
         }
         let replicas = assignments.iter().map(|assignment| {
-            check_manual(&self.image, &assignment.broker_ids, Some(like))?;
-            Ok(assignment.broker_ids.clone())
+            let replicas = BrokerId::all_of(&assignment.broker_ids);
+            check_manual(&self.image, &replicas, Some(like))?;
+            Ok(replicas)
         });
         replicas.collect()
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ringlog_config::{ConfigEntry, TopicConfig, describe_topic};
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, Uuid};
 use ringlog_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ringlog_wire::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
@@ -189,9 +189,9 @@ impl Controller {
                     format!("Found multiple manual partition assignments for partition {index}");
                 return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
             }
-            check_manual(&self.image, &assignment.broker_ids, like)?;
-            like = Some(assignment.broker_ids.len());
-            let replicas = assignment.broker_ids.clone();
+            let replicas = BrokerId::all_of(&assignment.broker_ids);
+            check_manual(&self.image, &replicas, like)?;
+            like = Some(replicas.len());
             partitions.insert(index, new_partition(&self.image, index, replicas)?);
         }
         if (0..).zip(partitions.keys()).any(|(expected, index)| expected != *index) {

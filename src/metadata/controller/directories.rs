@@ -5,7 +5,7 @@
 //! disk is, from one that was never made. In Kafka a broker reports its directories with
 //! AssignReplicasToDirs; here it is the controller's own node.
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 use ringlog_wire::messages::partition_change_record::PartitionChangeRecord;
 
 use super::{Controller, Decision};
@@ -62,7 +62,7 @@ impl DirectoriesAtStart {
 
 impl Partition {
     /// The directory of a broker's replica; zero where it is not recorded.
-    pub fn directory(&self, broker_id: i32) -> Uuid {
+    pub fn directory(&self, broker_id: BrokerId) -> Uuid {
         let replicas = self.replicas.iter().zip(&self.directories);
         let mut of_broker = replicas.filter(|(replica, _)| **replica == broker_id);
         of_broker.next().map_or(Uuid::ZERO, |(_, directory)| *directory)
@@ -74,7 +74,7 @@ impl Controller {
     /// are gone by now, and a log whose version knows no directories, get no record.
     pub fn assign_directories(
         &self,
-        broker_id: i32,
+        broker_id: BrokerId,
         assignments: &[DirectoryAssignment],
     ) -> Decision<()> {
         let mut records = Vec::new();

@@ -1,6 +1,6 @@
 //! Which brokers a new partition lives on.
 
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, Uuid};
 
 use super::api_error::ApiError;
 use super::entropy::Entropy;
@@ -20,8 +20,8 @@ pub(crate) fn place(
     count: i32,
     replication_factor: i16,
     entropy: &mut Entropy,
-) -> Result<Vec<Vec<i32>>, ApiError> {
-    let brokers: Vec<i32> =
+) -> Result<Vec<Vec<BrokerId>>, ApiError> {
+    let brokers: Vec<BrokerId> =
         image.brokers().filter(|broker| usable(broker)).map(|broker| broker.id).collect();
     let registered = image.brokers().count();
     let wanted = usize::try_from(replication_factor).unwrap_or(usize::MAX);
@@ -55,7 +55,7 @@ pub(crate) fn place(
 /// Checks replicas that the request names. `like` is the number that others of the topic have.
 pub(crate) fn check_manual(
     image: &Image,
-    replicas: &[i32],
+    replicas: &[BrokerId],
     like: Option<usize>,
 ) -> Result<(), ApiError> {
     let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
@@ -91,10 +91,10 @@ pub(crate) fn check_manual(
 pub(crate) fn new_partition(
     image: &Image,
     index: i32,
-    replicas: Vec<i32>,
+    replicas: Vec<BrokerId>,
 ) -> Result<Partition, ApiError> {
-    let serving = |id: &i32| image.broker(*id).is_some_and(usable);
-    let isr: Vec<i32> = replicas.iter().copied().filter(serving).collect();
+    let serving = |id: &BrokerId| image.broker(*id).is_some_and(usable);
+    let isr: Vec<BrokerId> = replicas.iter().copied().filter(serving).collect();
     let Some(&leader) = isr.first() else {
         let message = format!(
             "All brokers specified in the manual partition assignment for partition {index} are \
@@ -103,7 +103,8 @@ pub(crate) fn new_partition(
         return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
     };
     // A broker with one directory has no choice; one with several tells later, or never.
-    let directory = |id: &i32| match image.broker(*id).map(|broker| broker.log_dirs.as_slice()) {
+    let directory = |id: &BrokerId| match image.broker(*id).map(|broker| broker.log_dirs.as_slice())
+    {
         Some(&[only]) => only,
         _ => Uuid::ZERO,
     };

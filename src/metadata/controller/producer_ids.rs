@@ -1,6 +1,6 @@
 //! Blocks of producer ids: a broker takes a thousand at a time and hands them out itself.
 
-use ringlog_types::{ErrorCode, ProducerId};
+use ringlog_types::{BrokerId, ErrorCode, ProducerId};
 use ringlog_wire::messages::producer_ids_record::ProducerIdsRecord;
 
 use super::{Controller, Decision};
@@ -23,7 +23,7 @@ impl Controller {
     /// The next block, for a broker in its current epoch.
     pub fn allocate_producer_ids(
         &self,
-        broker_id: i32,
+        broker_id: BrokerId,
         broker_epoch: i64,
     ) -> Result<Decision<ProducerIdBlock>, ErrorCode> {
         match self.image.broker(broker_id) {
@@ -36,7 +36,7 @@ impl Controller {
         let first = self.image.next_producer_id();
         let next_producer_id =
             first.checked_add(BLOCK_SIZE).ok_or(ErrorCode::UnknownServerError)?;
-        let record = ProducerIdsRecord { broker_id, broker_epoch, next_producer_id };
+        let record = ProducerIdsRecord { broker_id: broker_id.0, broker_epoch, next_producer_id };
         let block = ProducerIdBlock { first, len: BLOCK_SIZE };
         Ok(Decision::new(block, vec![MetadataRecord::ProducerIds(record)], "AllocateProducerIds"))
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ringlog_types::{Uuid, validate_topic_name};
+use ringlog_types::{BrokerId, Uuid, validate_topic_name};
 use ringlog_wire::messages::broker_registration_change_record::BrokerRegistrationChangeRecord;
 use ringlog_wire::messages::config_record::ConfigRecord;
 use ringlog_wire::messages::feature_level_record::FeatureLevelRecord;
@@ -45,25 +45,25 @@ impl Image {
     ) -> Result<(), MetadataError> {
         match record {
             MetadataRecord::RegisterBroker(record) => {
-                self.brokers.insert(record.broker_id, Arc::new(Broker::from_record(record)));
-                delta.brokers.insert(record.broker_id);
+                let broker = Broker::from_record(record);
+                delta.brokers.insert(broker.id);
+                self.brokers.insert(broker.id, Arc::new(broker));
                 Ok(())
             }
             MetadataRecord::UnregisterBroker(record) => {
-                self.broker_in_epoch(
-                    "UnregisterBrokerRecord",
-                    record.broker_id,
-                    record.broker_epoch,
-                )?;
-                self.brokers.remove(&record.broker_id);
-                delta.brokers.insert(record.broker_id);
+                let id = BrokerId(record.broker_id);
+                self.broker_in_epoch("UnregisterBrokerRecord", id, record.broker_epoch)?;
+                self.brokers.remove(&id);
+                delta.brokers.insert(id);
                 Ok(())
             }
             MetadataRecord::FenceBroker(record) => {
-                self.set_fenced("FenceBrokerRecord", record.id, record.epoch, true, delta)
+                let id = BrokerId(record.id);
+                self.set_fenced("FenceBrokerRecord", id, record.epoch, true, delta)
             }
             MetadataRecord::UnfenceBroker(record) => {
-                self.set_fenced("UnfenceBrokerRecord", record.id, record.epoch, false, delta)
+                let id = BrokerId(record.id);
+                self.set_fenced("UnfenceBrokerRecord", id, record.epoch, false, delta)
             }
             MetadataRecord::BrokerRegistrationChange(record) => {
                 self.apply_registration_change(record, delta)
@@ -228,7 +228,7 @@ impl Image {
     fn broker_in_epoch(
         &mut self,
         record: &'static str,
-        broker: i32,
+        broker: BrokerId,
         epoch: i64,
     ) -> Result<&mut Broker, MetadataError> {
         match self.brokers.get_mut(&broker) {
@@ -240,7 +240,7 @@ impl Image {
     fn set_fenced(
         &mut self,
         record: &'static str,
-        id: i32,
+        id: BrokerId,
         epoch: i64,
         fenced: bool,
         delta: &mut Delta,
@@ -255,8 +255,8 @@ impl Image {
         record: &BrokerRegistrationChangeRecord,
         delta: &mut Delta,
     ) -> Result<(), MetadataError> {
-        let kind = "BrokerRegistrationChangeRecord";
-        let broker = self.broker_in_epoch(kind, record.broker_id, record.broker_epoch)?;
+        let (kind, id) = ("BrokerRegistrationChangeRecord", BrokerId(record.broker_id));
+        let broker = self.broker_in_epoch(kind, id, record.broker_epoch)?;
         // 1 and -1 are yes and no, 0 is "as it was".
         match record.fenced {
             1 => broker.fenced = true,
@@ -272,7 +272,7 @@ impl Image {
         if let Some(cordoned) = &record.cordoned_log_dirs {
             broker.cordoned_log_dirs = Some(cordoned.clone());
         }
-        delta.brokers.insert(record.broker_id);
+        delta.brokers.insert(id);
         Ok(())
     }
 }

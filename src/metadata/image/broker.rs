@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 use ringlog_wire::messages::register_broker_record::{self, RegisterBrokerRecord};
 
 /// A registered broker (`BrokerRegistration`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
     /// Its `node.id`.
-    pub id: i32,
+    pub id: BrokerId,
     /// The offset of its registration: each start is another epoch.
     pub epoch: i64,
     /// Chosen anew at each start.
@@ -70,7 +70,7 @@ impl Broker {
             max_level: feature.max_supported_version,
         };
         Broker {
-            id: record.broker_id,
+            id: BrokerId(record.broker_id),
             epoch: record.broker_epoch,
             incarnation_id: record.incarnation_id,
             endpoints: record.end_points.iter().map(endpoint).collect(),
@@ -97,7 +97,7 @@ impl Broker {
             max_supported_version: feature.max_level,
         };
         RegisterBrokerRecord {
-            broker_id: self.id,
+            broker_id: self.id.0,
             is_migrating_zk_broker: self.is_migrating_zk_broker,
             incarnation_id: self.incarnation_id,
             broker_epoch: self.epoch,

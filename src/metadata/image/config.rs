@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ringlog_types::BrokerId;
+
 /// The kinds of resources; the numbers are Kafka's (`ConfigResource.Type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i8)]
@@ -59,7 +61,7 @@ impl ConfigResource {
     }
 
     /// One broker.
-    pub fn broker(id: i32) -> ConfigResource {
+    pub fn broker(id: BrokerId) -> ConfigResource {
         ConfigResource::new(ResourceType::Broker, id.to_string())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 
 use super::ConfigResource;
 
@@ -19,7 +19,7 @@ pub struct Delta {
     /// Whether a client quota changed.
     pub client_quotas: bool,
     /// Brokers registered, changed or gone.
-    pub brokers: BTreeSet<i32>,
+    pub brokers: BTreeSet<BrokerId>,
     /// Whether a feature's level changed.
     pub features: bool,
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 
 pub use broker::{Broker, BrokerEndpoint, BrokerFeature};
 pub use client_quotas::{QuotaEntity, QuotaValues};
@@ -40,7 +40,7 @@ pub struct Image {
     topic_ids: OrdMap<Arc<str>, Uuid>,
     configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
     client_quotas: OrdMap<QuotaEntity, Arc<QuotaValues>>,
-    brokers: OrdMap<i32, Arc<Broker>>,
+    brokers: OrdMap<BrokerId, Arc<Broker>>,
     next_producer_id: i64,
     kept: OrdMap<KeptKey, Bytes>,
     /// The newest control record of each type about the quorum itself (KIP-853): its protocol
@@ -159,7 +159,7 @@ impl Image {
     }
 
     /// A registered broker.
-    pub fn broker(&self, id: i32) -> Option<&Broker> {
+    pub fn broker(&self, id: BrokerId) -> Option<&Broker> {
         self.brokers.get(&id).map(|broker| &**broker)
     }
 

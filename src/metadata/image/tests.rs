@@ -1,6 +1,6 @@
 //! Records applied, and read back out of the image.
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 use ringlog_wire::messages as m;
 
 use super::{ConfigResource, Delta, Image};
@@ -196,18 +196,17 @@ fn a_change_of_a_partition_keeps_what_it_does_not_name() {
     assert_eq!(delta.unwrap().topics.len(), 1);
     let of = |image: &Image| image.topic("logs").unwrap().partitions[&1].clone();
     let partition = of(&image);
-    assert_eq!((partition.leader, partition.leader_epoch, partition.partition_epoch), (1, 0, 1));
-    assert_eq!(
-        (partition.isr.as_slice(), partition.replicas.as_slice()),
-        (&[1, 2][..], &[1, 2][..])
-    );
-    assert_eq!(partition.eligible_leader_replicas, [2]);
+    assert_eq!(partition.leader, BrokerId(1));
+    assert_eq!((partition.leader_epoch, partition.partition_epoch), (0, 1));
+    let both = [BrokerId(1), BrokerId(2)];
+    assert_eq!((&*partition.isr, &*partition.replicas), (&both[..], &both[..]));
+    assert_eq!(partition.eligible_leader_replicas, [BrokerId(2)]);
     apply(&mut image, &[change(PartitionChangeRecord { leader: 1, ..same.clone() })]).unwrap();
     assert_eq!(of(&image).leader_epoch, 1, "naming the same leader is a new leadership too");
     apply(&mut image, &[change(PartitionChangeRecord { leader: -1, ..same })]).unwrap();
     assert_eq!(
         (of(&image).leader, of(&image).leader_epoch, of(&image).partition_epoch),
-        (-1, 2, 3)
+        (BrokerId::NONE, 2, 3)
     );
     let clear = m::clear_elr_record::ClearElrRecord { topic_name: "".into() };
     apply(&mut image, &[R::ClearElr(clear)]).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 use ringlog_wire::messages::partition_change_record::PartitionChangeRecord;
 use ringlog_wire::messages::partition_record::PartitionRecord;
 
@@ -32,15 +32,15 @@ pub(crate) const NO_LEADER_CHANGE: i32 = -2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// The brokers that hold it, the preferred leader first.
-    pub replicas: Vec<i32>,
+    pub replicas: Vec<BrokerId>,
     /// Those of them that are in sync.
-    pub isr: Vec<i32>,
+    pub isr: Vec<BrokerId>,
     /// Replicas that a reassignment takes away.
-    pub removing_replicas: Vec<i32>,
+    pub removing_replicas: Vec<BrokerId>,
     /// Replicas that a reassignment brings in.
-    pub adding_replicas: Vec<i32>,
-    /// The leading broker; -1 for none.
-    pub leader: i32,
+    pub adding_replicas: Vec<BrokerId>,
+    /// The leading broker, or [`BrokerId::NONE`].
+    pub leader: BrokerId,
     /// 1 while an uncleanly elected leader recovers, else 0.
     pub leader_recovery_state: i8,
     /// Counts leaders.
@@ -50,38 +50,39 @@ pub struct Partition {
     /// The log directory of each replica; zero where it is not known. Empty before Kafka 3.7.
     pub directories: Vec<Uuid>,
     /// Replicas out of sync that may lead all the same (KIP-966).
-    pub eligible_leader_replicas: Vec<i32>,
+    pub eligible_leader_replicas: Vec<BrokerId>,
     /// The last replicas that were eligible.
-    pub last_known_elr: Vec<i32>,
+    pub last_known_elr: Vec<BrokerId>,
 }
 
 impl Partition {
     pub(crate) fn from_record(record: &PartitionRecord) -> Partition {
+        let ids = |ids: &Option<Vec<i32>>| BrokerId::all_of(ids.as_deref().unwrap_or_default());
         Partition {
-            replicas: record.replicas.clone(),
-            isr: record.isr.clone(),
-            removing_replicas: record.removing_replicas.clone(),
-            adding_replicas: record.adding_replicas.clone(),
-            leader: record.leader,
+            replicas: BrokerId::all_of(&record.replicas),
+            isr: BrokerId::all_of(&record.isr),
+            removing_replicas: BrokerId::all_of(&record.removing_replicas),
+            adding_replicas: BrokerId::all_of(&record.adding_replicas),
+            leader: BrokerId(record.leader),
             leader_recovery_state: record.leader_recovery_state,
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
             directories: record.directories.clone(),
-            eligible_leader_replicas: record.eligible_leader_replicas.clone().unwrap_or_default(),
-            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
+            eligible_leader_replicas: ids(&record.eligible_leader_replicas),
+            last_known_elr: ids(&record.last_known_elr),
         }
     }
 
     pub(crate) fn to_record(&self, topic_id: Uuid, partition_id: i32) -> PartitionRecord {
-        let some = |ids: &Vec<i32>| (!ids.is_empty()).then(|| ids.clone());
+        let some = |ids: &[BrokerId]| (!ids.is_empty()).then(|| BrokerId::numbers(ids));
         PartitionRecord {
             partition_id,
             topic_id,
-            replicas: self.replicas.clone(),
-            isr: self.isr.clone(),
-            removing_replicas: self.removing_replicas.clone(),
-            adding_replicas: self.adding_replicas.clone(),
-            leader: self.leader,
+            replicas: BrokerId::numbers(&self.replicas),
+            isr: BrokerId::numbers(&self.isr),
+            removing_replicas: BrokerId::numbers(&self.removing_replicas),
+            adding_replicas: BrokerId::numbers(&self.adding_replicas),
+            leader: self.leader.0,
             leader_recovery_state: self.leader_recovery_state,
             leader_epoch: self.leader_epoch,
             partition_epoch: self.partition_epoch,
@@ -94,14 +95,17 @@ impl Partition {
     /// This partition after a change (`PartitionRegistration.merge`): naming a leader, even the
     /// same one, begins a new leader epoch.
     pub(crate) fn merged(&self, change: &PartitionChangeRecord) -> Partition {
-        let or = |new: &Option<Vec<i32>>, old: &Vec<i32>| new.as_ref().unwrap_or(old).clone();
+        let or = |new: &Option<Vec<i32>>, old: &[BrokerId]| match new {
+            Some(new) => BrokerId::all_of(new),
+            None => old.to_vec(),
+        };
         let names_leader = change.leader != NO_LEADER_CHANGE;
         Partition {
             replicas: or(&change.replicas, &self.replicas),
             isr: or(&change.isr, &self.isr),
             removing_replicas: or(&change.removing_replicas, &self.removing_replicas),
             adding_replicas: or(&change.adding_replicas, &self.adding_replicas),
-            leader: if names_leader { change.leader } else { self.leader },
+            leader: if names_leader { BrokerId(change.leader) } else { self.leader },
             leader_recovery_state: match change.leader_recovery_state {
                 -1 => self.leader_recovery_state,
                 state => state,

@@ -12,6 +12,7 @@ use ringlog_runtime::sim::{
     DiskModel, NetworkModel, NodeId, PlantedBug, Prng, SimOptions, Simulation,
 };
 use ringlog_runtime::{Mesh, Runtime};
+use ringlog_types::BrokerId;
 
 use super::administrator;
 use super::consumer::Consumer;
@@ -94,7 +95,7 @@ impl Plan {
 
     fn broker_config(&self, host: String) -> BrokerConfig {
         let mut config = BrokerConfig {
-            node_id: 1,
+            node_id: BrokerId(1),
             shards: self.shards,
             log_dirs: (0..self.directories).map(|i| format!("/var/disk{i}").into()).collect(),
             disk_reserve_bytes: Some(1 << 20),

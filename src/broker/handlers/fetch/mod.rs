@@ -311,7 +311,7 @@ fn endpoints(shard: &Shard, news: &[News<'_>]) -> Vec<NodeEndpoint<'static>> {
     let brokers = shard.node.brokers().into_iter().filter(|broker| is_told(broker.id));
     brokers
         .map(|broker| NodeEndpoint {
-            node_id: broker.id,
+            node_id: broker.id.0,
             host: broker.host.into(),
             port: broker.port,
             rack: broker.rack.map(Into::into),
@@ -346,7 +346,7 @@ fn write(
         for News { partition, read, leader, .. } in news.by_ref().take(size) {
             let mut data = partition_data(partition, version, read, records);
             if let Some((leader_id, leader_epoch)) = leader {
-                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+                data.current_leader = LeaderIdAndEpoch { leader_id: leader_id.0, leader_epoch };
             }
             response.partition(&data)?;
         }

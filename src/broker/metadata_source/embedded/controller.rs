@@ -13,7 +13,7 @@ use ringlog_metadata::{Controller as Decisions, Decision, Delta, Image, Metadata
 use ringlog_metrics::NodeMetrics;
 use ringlog_runtime::sync::{Permit, Semaphore};
 use ringlog_storage::Log;
-use ringlog_types::{ErrorCode, LeaderEpoch};
+use ringlog_types::{BrokerId, ErrorCode, LeaderEpoch};
 
 use crate::metadata_source::embedded::log::MetadataLog;
 
@@ -53,7 +53,7 @@ impl Controller {
     }
 
     /// Whether the broker was registered before.
-    pub(crate) fn knows_broker(&self, id: i32) -> bool {
+    pub(crate) fn knows_broker(&self, id: BrokerId) -> bool {
         self.decisions.borrow().image().broker(id).is_some()
     }
 

@@ -22,7 +22,7 @@ use ringlog_runtime::Runtime;
 use ringlog_storage::{
     AppendOrigin, Appended, FoundLog, Log, LogDirs, OpenHint, ReadError, StorageError, StorageShard,
 };
-use ringlog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
+use ringlog_types::{BrokerId, LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 
 use crate::error::NodeError;
 use crate::metadata_source::embedded::snapshots::{self, Found, Snapshots};
@@ -40,7 +40,7 @@ pub(crate) struct MetadataLog {
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) snapshots: Snapshots,
     spare: SpareFile,
-    node_id: i32,
+    node_id: BrokerId,
     /// Whether the record that begins `leader_epoch` is written.
     epoch_begun: Cell<bool>,
     lacks_space: Cell<bool>,
@@ -308,7 +308,7 @@ impl MetadataLog {
         }
         self.make_room(LEADER_CHANGE_BYTES + bytes).await?;
         let now_ms = self.rt.wall_clock_ms();
-        let (batch, summary) = leader_change_batch(self.node_id, now_ms);
+        let (batch, summary) = leader_change_batch(self.node_id.0, now_ms);
         assert!(batch.len() <= LEADER_CHANGE_BYTES, "it has one record");
         self.append_batch(&batch, &summary, now_ms).await?;
         self.epoch_begun.set(true);

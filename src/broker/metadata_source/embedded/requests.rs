@@ -1,7 +1,7 @@
 //! The requests that the embedded controller answers: decoded, decided on, encoded.
 
 use ringlog_metadata::{Controller, Decision};
-use ringlog_types::ErrorCode;
+use ringlog_types::{BrokerId, ErrorCode};
 use ringlog_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use ringlog_wire::messages::allocate_producer_ids_response::AllocateProducerIdsResponse;
 use ringlog_wire::messages::alter_client_quotas_request::AlterClientQuotasRequest;
@@ -52,7 +52,7 @@ fn allocate_producer_ids(
     decisions: &Controller,
     asked: &AllocateProducerIdsRequest,
 ) -> Decision<AllocateProducerIdsResponse> {
-    match decisions.allocate_producer_ids(asked.broker_id, asked.broker_epoch) {
+    match decisions.allocate_producer_ids(BrokerId(asked.broker_id), asked.broker_epoch) {
         Ok(Decision { response: block, records }) => {
             let response = AllocateProducerIdsResponse {
                 producer_id_start: block.first,

@@ -1,6 +1,6 @@
 //! Where replicas are, and what becomes of those that are nowhere.
 
-use ringlog_types::Uuid;
+use ringlog_types::{BrokerId, Uuid};
 
 use super::{Node, topic};
 use crate::{DirectoriesAtStart, DirectoryAssignment};
@@ -13,16 +13,17 @@ fn a_directory_is_recorded_once_and_leads_to_no_new_epoch() {
     let assign = |partition, directory| DirectoryAssignment { topic_id, partition, directory };
     let moved = Some(Uuid::from_u128(4712));
     let assignments = [assign(0, moved), assign(1, None), assign(7, moved)];
-    let decision = node.controller.assign_directories(1, &assignments);
+    let decision = node.controller.assign_directories(BrokerId(1), &assignments);
     assert_eq!(decision.records.len(), 2, "there is no partition 7");
     node.commit(decision);
     let topic = node.controller.image().topic("a").unwrap();
     assert_eq!(topic.partitions[&0].directories, [Uuid::from_u128(4712)]);
-    assert_eq!(topic.partitions[&1].directory(1), Uuid::from_u128(1), "DirectoryId.LOST");
-    assert_eq!(topic.partitions[&0].directory(2), Uuid::ZERO, "no replica of broker 2");
-    assert_eq!((topic.partitions[&0].leader, topic.partitions[&0].leader_epoch), (1, 0));
-    assert!(node.controller.assign_directories(1, &assignments).records.is_empty());
-    assert!(node.controller.assign_directories(2, &assignments).records.is_empty());
+    assert_eq!(topic.partitions[&1].directory(BrokerId(1)), Uuid::from_u128(1), "DirectoryId.LOST");
+    assert_eq!(topic.partitions[&0].directory(BrokerId(2)), Uuid::ZERO, "no replica of broker 2");
+    let first = &topic.partitions[&0];
+    assert_eq!((first.leader, first.leader_epoch), (BrokerId(1), 0));
+    assert!(node.controller.assign_directories(BrokerId(1), &assignments).records.is_empty());
+    assert!(node.controller.assign_directories(BrokerId(2), &assignments).records.is_empty());
 }
 
 #[test]

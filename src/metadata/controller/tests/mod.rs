@@ -9,7 +9,7 @@ mod topics;
 use std::sync::Arc;
 
 use ringlog_config::{BrokerConfig, RawSettings};
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, Uuid};
 use ringlog_wire::messages::create_topics_request::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
@@ -39,7 +39,7 @@ impl Node {
         let bootstrap = node.controller.bootstrap();
         node.commit(bootstrap);
         let registration = Registration {
-            broker_id: 1,
+            broker_id: BrokerId(1),
             incarnation_id: Uuid::from_u128(77),
             endpoints: vec![BrokerEndpoint {
                 name: "PLAINTEXT".into(),

@@ -1,6 +1,6 @@
 //! Topics created, widened and deleted.
 
-use ringlog_types::{ErrorCode, Uuid};
+use ringlog_types::{BrokerId, ErrorCode, Uuid};
 use ringlog_wire::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -42,8 +42,12 @@ fn topics_are_created_as_kafka_writes_them() {
     let created = node.controller.image().topic("logs").unwrap();
     assert_eq!(created.id, result.topic_id);
     let partition = &created.partitions[&1];
-    assert_eq!((partition.leader, partition.leader_epoch, partition.partition_epoch), (1, 0, 0));
-    assert_eq!((&partition.replicas, &partition.isr), (&vec![1], &vec![1]));
+    assert_eq!((partition.leader_epoch, partition.partition_epoch), (0, 0));
+    let own = BrokerId(1);
+    assert_eq!(
+        (partition.leader, &*partition.replicas, &*partition.isr),
+        (own, &[own][..], &[own][..])
+    );
     assert_eq!(partition.directories, [Uuid::from_u128(4711)]);
     let configs = result.configs.as_ref().unwrap();
     let retention = configs.iter().find(|config| config.name == "retention.ms").unwrap();
