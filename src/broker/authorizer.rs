@@ -1,11 +1,11 @@
-//! Who may do what: the question every handler asks where Kafka does, and who answers it.
+//! Authorization: the question every handler asks where Kafka does, and who answers it.
 //!
 //! Each row of the table of APIs says what its handler may ask about, and [`Authorizer::allows`]
 //! is asked through [`Request::authorize`](crate::network::request::Request::authorize) alone, so
 //! that the table stays true. Until there are rules everybody may do everything, as in Kafka
 //! without an authorizer.
 
-/// What is to be done to a resource; the numbers are Kafka's (`AclOperation`).
+/// Operations on a resource; the numbers are Kafka's (`AclOperation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Operation {
@@ -31,7 +31,7 @@ pub(crate) enum ResourceKind {
     TransactionalId = 5,
 }
 
-/// What an operation is done to.
+/// The resource that an operation is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource<'a> {
     Topic(&'a str),
@@ -51,13 +51,13 @@ impl Resource<'_> {
     }
 }
 
-/// What changes of access control are refused with: Kafka's words.
+/// The words that changes of access control are refused with: Kafka's.
 pub(crate) const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 
 /// Something a handler may ask about.
 pub(crate) type Ask = (Operation, ResourceKind);
 
-/// Who answers: one for the whole node.
+/// The one who answers, for the whole node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Authorizer {
     /// As Kafka without `authorizer.class.name`.
@@ -86,7 +86,7 @@ impl Authorizer {
     }
 }
 
-/// Who speaks on a connection, as its login settled it (`KafkaPrincipal`).
+/// The speaker on a connection, as its login settled it (`KafkaPrincipal`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Principal {
     pub(crate) kind: &'static str,

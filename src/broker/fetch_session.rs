@@ -25,7 +25,7 @@ const INITIAL_EPOCH: i32 = 0;
 /// A session that was used within this time is not given up for a newcomer.
 const EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
 
-/// What a client wants of one partition.
+/// The wish of a client for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FetchTarget {
     pub(crate) topic: TopicRef,
@@ -39,7 +39,7 @@ pub(crate) struct FetchTarget {
     pub(crate) last_fetched_epoch: LeaderEpoch,
 }
 
-/// What a response last said of a partition; an incremental one repeats only what is new.
+/// The last that a response said of a partition; an incremental one repeats only what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LastSent {
     pub(crate) high_watermark: Offset,
@@ -71,7 +71,7 @@ impl SessionPartition {
     }
 }
 
-/// What a shared name takes besides its bytes: two counts.
+/// The bytes of a shared name besides its text: two counts.
 const ARC_BYTES: usize = 16;
 
 struct Session {
@@ -82,7 +82,7 @@ struct Session {
     /// Where the next response begins, so that the first partitions do not starve the others
     /// when a response is full.
     start: usize,
-    /// What its partitions take.
+    /// The bytes that its partitions take.
     bytes: usize,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct SessionRequest {
     pub(crate) forgotten: Vec<(TopicRef, i32)>,
 }
 
-/// What a fetch works on.
+/// The partitions that a fetch works on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FetchPlan {
     /// 0 when there is no session.
@@ -202,7 +202,7 @@ impl SessionCache {
         if now_bytes > before && !self.make_room(0, now_bytes) {
             self.remove(request.session_id);
         }
-        // It may have been the largest.
+        // The removed session may have been the largest.
         let session =
             self.sessions.get_mut(&request.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         let targets = session.partitions.iter_mut().map(|partition| &mut partition.target);

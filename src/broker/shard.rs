@@ -41,7 +41,7 @@ pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 pub(crate) struct Shard {
     pub(crate) rt: Runtime,
     pub(crate) mesh: Mesh<Job>,
-    /// What all shards of the process have in common.
+    /// The state that all shards of the process have in common.
     pub(crate) node: Arc<NodeState>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) network: Rc<Network>,
@@ -53,7 +53,7 @@ pub(crate) struct Shard {
     pub(crate) metadata_cache: MetadataCache,
     pub(crate) refused_topics: RefusedTopics,
     pub(crate) api_versions_cache: ApiVersionsCache,
-    /// What is left of this shard's block of producer ids.
+    /// The rest of this shard's block of producer ids.
     producer_ids: RefCell<Range<ProducerId>>,
     pub(crate) fetch_sessions: RefCell<SessionCache>,
     /// On shard 0: keeps other processes out of the directories, as long as the shard lives.

@@ -1,6 +1,8 @@
-//! What the shards of a node share: its settings, its identity, and what they count together.
+//! The state that the shards of a node share: its settings, its identity, and what they count
+//! together.
 //!
-//! It is made before the shards start; what startup learns later is set once, before anybody asks.
+//! The state is made before the shards start; what startup learns later is set once, before anybody
+//! asks.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +25,7 @@ pub(crate) const CONTROLLER_SHARD: ShardId = ShardId(0);
 /// How many clients the node counts apart that have a quota and are using it: 1 MiB of buckets.
 const QUOTA_BUCKETS: usize = 1 << 16;
 
-/// What clients are told of a broker.
+/// A broker as clients are told of it.
 pub(crate) struct BrokerEndpoint {
     pub(crate) id: BrokerId,
     pub(crate) host: String,
@@ -31,7 +33,7 @@ pub(crate) struct BrokerEndpoint {
     pub(crate) rack: Option<String>,
 }
 
-/// What the shards of a node share: settings, identity and counters. Immutable once set.
+/// The state that the shards of a node share: settings, identity and counters. Immutable once set.
 pub(crate) struct NodeState {
     pub(crate) config: BrokerConfig,
     pub(crate) metrics: Arc<NodeMetrics>,
@@ -47,7 +49,7 @@ pub(crate) struct NodeState {
     pub(crate) recovery_points_moved: AtomicBool,
     pub(crate) authorizer: Authorizer,
     halting: AtomicBool,
-    /// Who waits for the node, and hears that it stops by itself.
+    /// Tells the one who waits for the node that it stops by itself.
     on_halt: Option<OnHalt>,
     /// How long every client is told to hold back; zero outside of tests.
     pub(crate) throttle_time: Duration,

@@ -1,4 +1,4 @@
-//! What the cluster knows: KRaft records, the image they add up to, and the embedded controller
+//! The cluster's metadata: KRaft records, the image they add up to, and the embedded controller
 //! that decides on new ones. Pure: no clock, no chance, no files.
 //!
 //! Records are Kafka's own, in Kafka's framing, so that Apache Kafka reads a metadata log written

@@ -196,7 +196,7 @@ fn unsigned_varint(bytes: &mut &[u8]) -> Option<u32> {
     None
 }
 
-/// What a record that is kept as it came does to those that are kept already.
+/// The effect of a record that is kept as it came on those that are kept already.
 pub(crate) enum KeptRecord {
     Put((i16, Vec<u8>)),
     Remove((i16, Vec<u8>)),

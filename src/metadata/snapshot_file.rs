@@ -103,7 +103,7 @@ pub fn snapshot_timestamp_ms(beginning: &[u8]) -> Option<i64> {
     header_timestamp_ms(&BatchView::check(beginning).ok()?)
 }
 
-/// What of a snapshot file comes next.
+/// The rest of a snapshot file.
 enum Part {
     Header,
     Records,

@@ -1,4 +1,4 @@
-//! What a client may do, as it is told (KIP-430).
+//! The operations that a client may do, as it is told (KIP-430).
 //!
 //! The numbers are bit fields of `AclOperation` codes.
 

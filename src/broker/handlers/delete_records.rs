@@ -1,7 +1,7 @@
 //! DeleteRecords (key 21): moves the start of partitions forward (KIP-107). -1 means up to the
 //! high watermark.
 //!
-//! What was removed stays removed: the answer comes when the new start survives a crash.
+//! Removed records stay removed: the answer comes when the new start survives a crash.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use crate::shared::CONTROLLER_SHARD;
 
 /// "Up to the high watermark."
 const TO_HIGH_WATERMARK: Offset = -1;
-/// What a failed partition answers in place of its low watermark.
+/// The answer of a failed partition in place of its low watermark.
 const INVALID_LOW_WATERMARK: Offset = -1;
 
 struct Deleted {

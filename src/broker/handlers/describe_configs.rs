@@ -34,7 +34,7 @@ use crate::shard::Shard;
 
 /// The largest answer (in bytes) but for its last resource: 10,000 topics with all synonyms.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// What resources beyond that are refused with.
+/// The words that resources beyond that are refused with.
 const TOO_MUCH: &str = "The answer is larger than 64 MiB without this one; ask for fewer at once.";
 /// About what the value of a setting takes in an answer, or its synonyms, or its documentation.
 const ROW_BYTES: usize = 128;
@@ -45,13 +45,13 @@ const PAUSE_BYTES: usize = 32 << 10;
 /// From this version lengths are compact and there are tags.
 const VERSION_FLEXIBLE: i16 = 4;
 
-/// What is described, as it was when the request came.
+/// The settings that are described, as they were when the request came.
 struct Known {
     image: Image,
     config: Arc<BrokerConfig>,
 }
 
-/// What the client wants to know besides values.
+/// The columns that the client wants to know besides values.
 #[derive(Clone, Copy)]
 struct Detail {
     synonyms: bool,
@@ -207,7 +207,7 @@ fn without_repeats(
     distinct
 }
 
-/// What is asked for, of the keys that are asked for.
+/// The entries of a resource that are asked for.
 fn entries(
     known: &Known,
     resource: &DescribeConfigsResource<'_>,

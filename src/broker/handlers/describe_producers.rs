@@ -22,7 +22,7 @@ use crate::shard::Shard;
 
 /// The most producers in one answer: more than one partition can remember.
 const PRODUCERS_MAX: usize = 300_000;
-/// What partitions beyond that are refused with.
+/// The words that partitions beyond that are refused with.
 const TOO_MANY: &str = "The answer has more than 300000 producers; ask for fewer partitions.";
 /// About what a producer takes in an answer, decoded and encoded.
 const PRODUCER_BYTES: usize = 80;

@@ -25,7 +25,7 @@ use crate::shard::Shard;
 pub(crate) trait Forwarded {
     type Request<'a>: Message<'a>;
     type Response<'a>: Message<'a> + Default;
-    /// What one part is answered.
+    /// The answer to one part.
     type Outcome;
 
     /// Refuses what is not begun, whoever asks.
@@ -45,7 +45,7 @@ pub(crate) trait Forwarded {
         asked: &mut Self::Request<'_>,
     ) -> Vec<Self::Outcome>;
 
-    /// What every part is told when nothing could be changed.
+    /// The answer to every part when nothing could be changed.
     fn failed(asked: &Self::Request<'_>, error: ErrorCode) -> Vec<Self::Outcome>;
 
     fn add(response: &mut Self::Response<'_>, outcomes: Vec<Self::Outcome>);
@@ -156,7 +156,7 @@ pub(crate) async fn ask<'a, M: Message<'a>>(
     })
 }
 
-/// What the metadata source has said.
+/// The answer of the metadata source.
 pub(crate) fn said<'a, M: Message<'a>>(body: &'a Body, version: i16) -> M {
     let response = M::decode(&mut Reader::new(&body.bytes), version);
     response.expect("the source encodes in the version it is asked in")

@@ -37,7 +37,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let client_id = request.client_id().into_owned();
     let client_host = format!("/{}", request.peer.address.ip());
     let random = (u128::from(shard.rt.random_u64()) << 64) | u128::from(shard.rt.random_u64());
-    // It may wait for minutes, and holds nothing meanwhile.
+    // A JoinGroup may wait for minutes, and holds nothing meanwhile.
     request.held.release();
     let request = request.without_body();
     let joined = on_coordinator(&shard, &group_id, move |groups| {

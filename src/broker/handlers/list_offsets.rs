@@ -48,7 +48,7 @@ const READ_COMMITTED: i8 = 1;
 /// Partitions that are looked at in a turn of the shard.
 const TURN_PARTITIONS: u32 = 512;
 
-/// What is asked of one partition.
+/// The question to one partition.
 struct Query {
     topic_id: Uuid,
     partition: i32,
@@ -60,7 +60,7 @@ struct Query {
     work_owner: WorkOwner,
 }
 
-/// What was found: one offset, or those of segments, newest first.
+/// The offset that was found, or those of segments, newest first.
 enum Answered {
     One(Found),
     Segments(Vec<Offset>),
@@ -234,7 +234,7 @@ async fn segments_before(
         LATEST => log.offsets_before(TimestampMs::MAX, count_max, now_ms).await,
         timestamp => log.offsets_before(timestamp, count_max, now_ms).await,
     };
-    // What cannot be read yet is not told of.
+    // Records that cannot be read yet are not told of.
     let high_watermark = partition.high_watermark();
     let unreadable = offsets.iter().take_while(|offset| **offset > high_watermark).count();
     if unreadable > 0 {

@@ -44,7 +44,7 @@ const SHARED_BYTES_MAX: usize = 16 << 10;
 const VERSION_TOPIC_IDS: i16 = 12;
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
-    // What is kept is what those are told that may see everything.
+    // Answers are kept only as clients get them that may see everything.
     let is_cached = shard.node.authorizer.allows_all();
     if is_cached && let Some(body) = shard.metadata_cache.get(request.version, &request.body) {
         return respond(&request, &body);
@@ -160,7 +160,7 @@ async fn create(shard: &Rc<Shard>, topics: Vec<CreatableTopic<'_>>) {
     }
 }
 
-/// Who may create topics of every name need not be asked about one.
+/// A principal that may create topics of every name need not be asked about one.
 fn may_create(shard: &Shard, request: &Request, name: &str) -> bool {
     request.authorize(shard.node.authorizer, Operation::Create, Resource::Cluster)
         || authorized_topics::may(shard, request, Operation::Create, name)

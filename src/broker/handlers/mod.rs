@@ -74,9 +74,9 @@ pub(crate) struct ApiRow {
     pub(crate) version_min: i16,
     pub(crate) version_max: i16,
     handle: fn(&Rc<Shard>, Request) -> Work,
-    /// What a request claims before it is taken up.
+    /// The memory that a request claims before it is taken up.
     memory: MemoryNeed,
-    /// What the handler may ask the authorizer about.
+    /// Every question that the handler may ask the authorizer.
     asks: &'static [Ask],
 }
 
@@ -242,7 +242,8 @@ pub(crate) fn api_row(api: ApiKey) -> Option<&'static ApiRow> {
     APIS.iter().find(|row| row.api == api)
 }
 
-/// What a request of an API claims before it is taken up; one that is nobody's is hung up on.
+/// The memory that a request of an API claims before it is taken up. One of an API that nobody
+/// serves is hung up on.
 pub(crate) fn memory_need(api_key: i16) -> MemoryNeed {
     let row = APIS.iter().find(|row| row.api.number() == api_key);
     row.map_or(MemoryNeed::CONTROL, |row| row.memory)

@@ -22,7 +22,7 @@ use crate::shard::Shard;
 /// From this version on topics are named by id (KIP-848's follow-up, KAFKA-17510).
 const TOPIC_ID_VERSION: i16 = 10;
 
-/// What is known of a topic of the request.
+/// A topic of the request, as this node knows it.
 struct Checked {
     /// The name and id of the topic, if there is one.
     found: Option<(String, Uuid)>,

@@ -1,4 +1,4 @@
-//! What a connection meets when it asks for work: the table of APIs, and the other shards.
+//! The work that a connection asks for: the table of APIs, and the other shards.
 
 use std::rc::Rc;
 

@@ -24,7 +24,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         return request.respond(&failed(ErrorCode::GroupAuthorizationFailed));
     }
     let (body, version) = (request.body.clone(), request.version);
-    // It may wait for minutes, and holds nothing meanwhile.
+    // A SyncGroup may wait for minutes, and holds nothing meanwhile.
     request.held.release();
     let request = request.without_body();
     let synced = on_coordinator(&shard, &group_id, move |groups| {

@@ -1,6 +1,6 @@
 //! Where the stream of metadata records comes from, and who answers requests for changes.
 //!
-//! What is asked is one of Kafka's own requests, encoded, whoever the source is: a controller in
+//! A question is one of Kafka's own requests, encoded, whoever the source is: a controller in
 //! this process decides on it here, one elsewhere is sent it as it is.
 
 pub(crate) mod embedded;

@@ -21,7 +21,7 @@ use crate::network::request_memory::Claim;
 /// How many requests of one connection may be in work. Clients pipeline 1 to 100.
 pub(crate) const REQUESTS_IN_FLIGHT_MAX: usize = 128;
 
-/// What one request comes to.
+/// The answer to one request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A response frame with its length prefix.
@@ -91,14 +91,14 @@ struct Places {
     /// The number of the place at the front.
     front: u64,
     waiting: VecDeque<Option<(Answer, Option<Claim>)>>,
-    /// What the writer took last and is still at.
+    /// The answers that the writer took last and is still at.
     sending: Option<Sending>,
     /// How often it took something.
     sends: u64,
     closed: bool,
 }
 
-/// What is on its way to the peer.
+/// Answers on their way to the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sending {
     /// Each send of a connection has its own.
@@ -118,7 +118,7 @@ pub(crate) struct AnswerQueue {
 /// Memory that answers hold until they are sent.
 pub(crate) type Claims = SmallVec<[Claim; 2]>;
 
-/// What the writer has to do next.
+/// The next thing for the writer to do.
 pub(crate) enum Next {
     /// Send these pieces: one or more whole responses. The claims are theirs.
     Send(Vec<Piece>, Claims),
@@ -178,7 +178,7 @@ impl AnswerQueue {
         places.waiting.is_empty() && places.sending.is_none()
     }
 
-    /// What is on its way to the peer.
+    /// Answers on their way to the peer.
     pub(crate) fn sending(&self) -> Option<Sending> {
         self.places.borrow().sending
     }

@@ -35,10 +35,10 @@ use crate::network::throttle::{Client, Mute, Used};
 use crate::network::turn_metrics;
 use crate::network::work::{Luggage, Service, Work};
 
-/// What the handlers may know of the connection a request came from, and tell about it.
+/// The connection that a request came from, as far as handlers may know it and tell about it.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    /// What kind of listener it came through.
+    /// The kind of listener that it came through.
     pub(crate) listener: ListenerKind,
     pub(crate) principal: Principal,
     /// In whose name its long computations are made.
@@ -214,7 +214,7 @@ pub(crate) async fn serve(
         let frame = match next {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
-            // It was cut short by the stop.
+            // The frame was cut short by the stop.
             Err(_) if network.is_stopping() => break,
             Err(error) => {
                 answers.fill(answers.take_place(), Answer::Close(reason(&error)), None);
@@ -368,7 +368,7 @@ async fn take_up(
     }
 }
 
-/// What a frame begins with; -1 if it is too short for that.
+/// The API key that a frame begins with; -1 if it is too short for that.
 fn api_key(frame: &[u8]) -> i16 {
     frame.first_chunk().map_or(-1, |key| i16::from_be_bytes(*key))
 }
@@ -489,7 +489,7 @@ async fn write_answers(
     }
 }
 
-/// What to log when a connection ends in the middle; empty for a peer that just went away.
+/// The words for the log when a connection ends in the middle; empty for a peer that just left.
 fn reason(error: &FrameError) -> String {
     match error {
         FrameError::Io(_) => String::new(),

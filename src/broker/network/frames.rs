@@ -66,7 +66,7 @@ pub(crate) struct Frame {
 /// A frame of which little is known yet: its length, and what it is.
 pub(crate) struct Begun {
     length: usize,
-    /// What its API claims.
+    /// The claim of its API.
     pub(crate) need: MemoryNeed,
     /// The key's bytes, if they were taken out of the stream: the frame is not here whole.
     key: Option<[u8; 2]>,
@@ -91,7 +91,7 @@ pub(crate) struct FrameReader {
     unread: Option<Unread>,
     /// Of `unread`, so many were consumed.
     unread_at: usize,
-    /// What the next frame's buffer starts at, if the peer is known to move.
+    /// The first size of the next frame's buffer, if the peer is known to move.
     buffer_bytes_known: usize,
 }
 
@@ -132,7 +132,7 @@ impl FrameReader {
         }
     }
 
-    /// What the next frame is; `None` when the peer closed between frames.
+    /// The beginning of the next frame; `None` when the peer closed between frames.
     pub(crate) async fn begin(&mut self) -> Result<Option<Begun>, FrameError> {
         let Some(length) = self.length().await? else { return Ok(None) };
         let unread = self.unread_bytes();
@@ -328,7 +328,7 @@ impl Arrival {
 
     fn waited_for_us(&mut self, waited: Duration) {
         self.waited += waited;
-        // What came before says nothing of how it comes now.
+        // How bytes came before says nothing of how they come now.
         if waited >= LOOK_INTERVAL {
             self.first_look = None;
         }

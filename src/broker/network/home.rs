@@ -29,7 +29,7 @@ const BUSY_TO_GIVE_MIN: u8 = 95;
 /// changed.
 const GIVE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What the requests of one connection speak for.
+/// The shard that the requests of one connection speak for.
 #[derive(Debug, Default)]
 pub(crate) struct Home {
     towards: Option<ShardId>,
@@ -59,7 +59,7 @@ impl Home {
         self.towards.filter(|_| self.in_a_row >= MOVE_AFTER)
     }
 
-    /// It could not go, or not now.
+    /// The connection could not go, or not now.
     pub(crate) fn stay(&mut self) {
         *self = Home::default();
     }

@@ -48,7 +48,7 @@ pub(crate) struct ClaimId(usize);
 /// How a claim's holder stands with the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It has moved bytes in good time before.
+    /// The peer has moved bytes in good time before.
     Known,
     Other,
 }
@@ -56,7 +56,7 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     bytes: usize,
-    /// What it will hold in the end.
+    /// The bytes that the claim will hold in the end.
     need: usize,
 }
 
@@ -66,7 +66,7 @@ impl Held {
     }
 }
 
-/// Who waits until its claim may grow.
+/// A waiter until its claim may grow.
 struct Wait<T> {
     claim: ClaimId,
     to: usize,
@@ -151,7 +151,7 @@ impl<T> Lane<T> {
         self.held
     }
 
-    /// What a claim holds.
+    /// The bytes that a claim holds.
     pub(crate) fn bytes(&self, claim: ClaimId) -> usize {
         self.claims[claim.0].bytes
     }
@@ -244,7 +244,7 @@ impl<T> Lane<T> {
         let mut newcomers_wait = false;
         for standing in order {
             let wait = self.next_grower(standing).or_else(|| match newcomers_wait {
-                // What they wait for is not given to those behind them.
+                // The bytes that they wait for are not given to those behind them.
                 true => None,
                 false => self.next_newcomer(standing),
             });
@@ -303,16 +303,16 @@ impl<T> Lane<T> {
 
     fn fits(&self, claim: ClaimId, to: usize, bytes_max: usize) -> bool {
         let has = self.bytes(claim);
-        // What is larger than all there is, or was forced, must not keep the last holder waiting.
+        // A claim larger than all there is, or forced, must not keep the last holder waiting.
         self.held == has || self.held - has + to.max(has) <= bytes_max
     }
 
     /// Whether all arriving frames could be finished one after the other if this one held `to`.
-    /// What is in work ends by itself, so it counts as given back.
+    /// A request in work ends by itself, so it counts as given back.
     fn all_could_be_finished(&self, claim: ClaimId, to: usize) -> bool {
         let grown = Held { bytes: to, ..self.claims[claim.0] };
         if !grown.is_arriving() {
-            // It needs nothing more, and gives back all that it has.
+            // This claim needs nothing more, and gives back all that it has.
             return true;
         }
         let others = self.arriving.iter().filter(|other| **other != claim);

@@ -38,7 +38,7 @@ pub(crate) struct Network {
     pub(crate) connections: Connections,
     /// Of the whole node.
     pub(crate) limits: Arc<ConnectionLimits>,
-    /// What requests in work and their answers may take.
+    /// The memory that requests in work and their answers may take.
     pub(crate) memory: Rc<RequestMemory>,
     pub(crate) throttle: Throttle,
     last_given: RefCell<LastGiven>,

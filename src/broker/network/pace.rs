@@ -19,7 +19,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 /// However little it is: in bytes a second.
 const RATE_MIN: u64 = 16 << 10;
 
-/// What is moved within this time, and a second for each MiB, counts for a peer.
+/// A transfer within this time, and a second for each MiB, counts for a peer.
 const PROMPT_TIME: Duration = Duration::from_secs(1);
 /// So many bytes make a peer known to move.
 const KNOWN_BYTES: u64 = 64 << 10;
@@ -40,7 +40,7 @@ pub(crate) fn is_too_slow(
     held_for >= grace && u128::from(moved) * 1000 < u128::from(rate) * held_for.as_millis()
 }
 
-/// What is known of how a peer moves: lives as long as its connection.
+/// How a peer moves, as far as is known: lives as long as its connection.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Record {
     /// Bytes that moved promptly, one after the other.

@@ -25,7 +25,7 @@ struct HeldMemory {
     claim: Cell<Option<Claim>>,
     /// For an answer that is larger than the request stands for.
     answer_claim: Cell<Option<Claim>>,
-    /// What was encoded as its answer. Records are counted where their buffers come from, and a
+    /// Bytes encoded as its answer. Records are counted where their buffers come from, and a
     /// body that is kept for others is nobody's.
     answer_bytes: Cell<usize>,
     /// How its peer moves.
@@ -65,7 +65,7 @@ impl Held {
         }
     }
 
-    /// What the answer holds until it is sent; nothing if that is little.
+    /// The claim that the answer holds until it is sent; none if that is little.
     pub(crate) fn into_claim_of_answer(self, memory: &RequestMemory) -> Option<Claim> {
         let bytes = self.0.answer_bytes.get();
         let (claim, answer_claim) = (self.0.claim.take(), self.0.answer_claim.take());
@@ -96,11 +96,11 @@ pub(crate) struct Request {
     pub(crate) correlation_id: i32,
     /// The header's own bytes; empty once they are not needed any more.
     header: Bytes,
-    /// What follows the header.
+    /// The bytes that follow the header.
     pub(crate) body: Bytes,
     pub(crate) peer: Rc<Peer>,
     pub(crate) arrived: Instant,
-    /// What it holds of the shard's memory, until its answer is sent.
+    /// The part of the shard's memory that it holds, until its answer is sent.
     pub(crate) held: Held,
     asks: &'static [Ask],
 }
@@ -160,7 +160,7 @@ impl Request {
         move |topic| authorizer.allows(&principal, operation, Resource::Topic(topic))
     }
 
-    /// What the client calls itself; empty if it does not say. Not to be asked once the request is
+    /// The client's name for itself; empty if it does not say. Not to be asked once the request is
     /// [without its bytes](Request::without_body).
     pub(crate) fn client_id(&self) -> Cow<'_, str> {
         let header = RequestHeader::decode(&mut Reader::new(&self.header));

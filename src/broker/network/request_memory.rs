@@ -36,7 +36,7 @@ const SMALL_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 /// a few bytes is answered with a hundred.
 const ANSWER_FACTOR: usize = 16;
 
-/// What a request takes besides its bytes, about, while it is worked on.
+/// The memory that a request takes besides its bytes, about, while it is worked on.
 const REQUEST_BYTES: usize = 1 << 10;
 
 /// Answers up to this size (in bytes) are not counted: a connection has hardly more than a hundred.
@@ -46,7 +46,7 @@ pub(crate) const ANSWER_BYTES_UNCOUNTED: usize = 256;
 /// fetch of as many partitions.
 pub(crate) const CONTROL_BYTES_MAX: usize = 2 << 20;
 
-/// What requests and answers may take on one shard.
+/// The memory that requests and answers may take on one shard.
 pub(crate) struct RequestMemory {
     small: Share,
     large: Share,
@@ -100,12 +100,12 @@ impl Share {
     }
 }
 
-/// What a request claims before it is taken up: a column of the table of APIs.
+/// The memory that a request claims before it is taken up: a column of the table of APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryNeed {
-    /// It brings records, and claims their size.
+    /// The request brings records, and claims their size.
     Records,
-    /// It brings none, and claims so many times its size.
+    /// The request brings none, and claims so many times its size.
     Times(usize),
 }
 
@@ -117,7 +117,7 @@ impl MemoryNeed {
         self == MemoryNeed::Records
     }
 
-    /// What a frame of this size stands for, all in all.
+    /// The memory that a frame of this size stands for, all in all.
     fn bytes(self, frame_bytes: usize) -> usize {
         match self {
             MemoryNeed::Records => BufferPool::block_bytes(frame_bytes),
@@ -186,7 +186,7 @@ impl RequestMemory {
         standing: Standing,
     ) -> Claim {
         let bytes = match need {
-            // It was copied to memory of its own size.
+            // The frame was copied to memory of its own size.
             MemoryNeed::Records => frame_bytes + REQUEST_BYTES,
             MemoryNeed::Times(_) => need.bytes(frame_bytes),
         };
@@ -240,7 +240,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// What it holds. One that needs more than there is in all holds all of it.
+    /// The bytes that the claim holds. One that needs more than there is in all holds all of it.
     pub(crate) fn bytes(&self) -> usize {
         self.share.lane.borrow().bytes(self.id)
     }

@@ -104,7 +104,7 @@ impl Mutations {
 
 /// The quotas of one shard's connections.
 pub(crate) struct Throttle {
-    /// What every client is told; zero outside of tests.
+    /// The time that every client is told; zero outside of tests.
     always: Duration,
     quotas: RefCell<Rc<ClientQuotas>>,
     /// Of the whole node.

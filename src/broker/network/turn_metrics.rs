@@ -15,7 +15,7 @@ use ringlog_runtime::{Instant, Runtime, TurnWatch};
 /// How often a warning is given at most.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a task that works on requests of the API is tagged with.
+/// The tag of a task that works on requests of the API.
 pub(crate) fn tag(api_key: i16) -> u16 {
     api_key.checked_add(1).and_then(|tag| u16::try_from(tag).ok()).unwrap_or(0)
 }

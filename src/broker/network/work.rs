@@ -1,4 +1,5 @@
-//! What the network asks of the floors above it: work on a frame, and the way to other shards.
+//! The things that the network asks of the floors above it: work on a frame, and the way to other
+//! shards.
 
 use std::any::Any;
 use std::future::Future;
@@ -14,12 +15,12 @@ use crate::network::listener::Moving;
 use crate::network::request::Held;
 use crate::network::request_memory::MemoryNeed;
 
-/// What is kept about a connection above the network, while it moves to another shard.
+/// State of a connection that is kept above the network, while it moves to another shard.
 pub(crate) type Luggage = Box<dyn Any + Send>;
 
-/// Who works on what connections bring. Three virtual calls for each frame.
+/// The worker on what connections bring. Three virtual calls for each frame.
 pub(crate) trait Service {
-    /// What a request with this key claims before it is taken up.
+    /// The memory that a request with this key claims before it is taken up.
     fn memory_need(&self, api_key: i16) -> MemoryNeed;
 
     /// Begins the work on one request frame.
@@ -38,12 +39,12 @@ pub(crate) trait Service {
 
 /// The work on one request.
 pub(crate) enum Work {
-    /// It is done.
+    /// The work is done.
     Done(Answer),
-    /// It goes on.
+    /// The work goes on.
     Later(Pin<Box<dyn Future<Output = Answer>>>),
-    /// It begins later, and nothing else of the connection may begin before it. It is not `First`
-    /// again then.
+    /// The work begins later, and nothing else of the connection may begin before it. It is not
+    /// `First` again then.
     First(Pin<Box<dyn Future<Output = Work>>>),
 }
 

@@ -20,7 +20,7 @@ use crate::shard::Shard;
 /// How long a stop may take that nobody asked for: a clean one takes no longer, if disks answer.
 const HALT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// What the thread hears that waits for the node.
+/// The news that the thread which waits for the node hears.
 pub(crate) enum Event {
     /// The node has begun to stop, for this reason.
     Halting(String),

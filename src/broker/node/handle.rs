@@ -30,7 +30,7 @@ impl NodeHandle {
         NodeHandle(Arc::new(State { metrics, shards: OnceLock::new() }))
     }
 
-    /// What the node counts, and whether it is ready.
+    /// The counters of the node, and whether it is ready.
     pub fn metrics(&self) -> &Arc<NodeMetrics> {
         &self.0.metrics
     }

@@ -17,7 +17,7 @@ use crate::metadata_source::embedded::controller::Controller;
 use crate::publisher;
 use crate::shard::Shard;
 
-/// What the node has to look after its partitions with. To be asked before it registers: its last
+/// The directories that the node has for its partitions. To be asked before it registers: its last
 /// registration says which directories it had.
 pub(crate) fn at_start(
     directories: &LogDirs,

@@ -39,7 +39,7 @@ const ADDRESS_RETRY: Duration = Duration::from_millis(5);
 /// With fewer descriptors than this, clients may find no place.
 const OPEN_FILES_FEW: usize = 65_536;
 
-/// What a node is made of before its shards start, and each of them gets.
+/// The parts that a node is made of before its shards start, and each of them gets.
 #[derive(Clone)]
 pub(crate) struct NodeParts {
     shared: Arc<NodeState>,

@@ -29,7 +29,7 @@ pub struct SimulatedNode(Rc<State>);
 struct State {
     authorizer: Cell<Authorizer>,
     throttle_time: Cell<Duration>,
-    /// What the shards of the present life share. Shard 0 boots first and makes it.
+    /// The state that the shards of the present life share. Shard 0 boots first and makes it.
     parts: RefCell<Option<NodeParts>>,
     poster: RefCell<Option<Poster<Job>>>,
     serving: Cell<bool>,

@@ -141,7 +141,7 @@ async fn publish(shard: &Rc<Shard>, controller: &Controller, delta: Delta) {
     }
 }
 
-/// What groups committed of deleted topics goes with them.
+/// Offsets that groups committed of deleted topics go with them.
 async fn forget_committed_offsets(shard: &Rc<Shard>, delta: &Arc<Delta>) {
     if delta.removed_topics.is_empty() {
         return;

@@ -38,7 +38,7 @@ pub(crate) struct FoundPartition {
     pub(crate) hint: OpenHint,
 }
 
-/// What was on disk when the node started.
+/// The logs that were on disk when the node started.
 #[derive(Default)]
 pub(crate) struct Found {
     /// The partitions' directories, by topic and partition.
@@ -123,7 +123,7 @@ async fn put_topic(
     let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
     let (config, ignored) = TopicConfig::serve(&change.config.topic_defaults, &overrides);
     for error in ignored {
-        // What a newer Kafka accepted may mean nothing here; the topic is served all the same.
+        // A setting that a newer Kafka accepted may mean nothing here; the topic is served anyhow.
         tracing::warn!(topic = %topic.name, %error, "a setting is ignored");
     }
     let config = Arc::new(config);

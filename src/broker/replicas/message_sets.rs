@@ -33,7 +33,7 @@ pub(crate) const BYTES_ENOUGH: usize = 1 << 20;
 /// partition. A client that meets more would be stuck, but that is 64 MiB of them.
 const EMPTY_READS_MAX: usize = 64;
 
-/// What a client of an old version of Fetch can read.
+/// The formats that a client of an old version of Fetch can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OldReader {
     format: MessageFormat,
@@ -70,9 +70,9 @@ impl OldReader {
 /// How much a client takes of one partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
-    /// What it says for the partition.
+    /// The limit that the request has for the partition.
     pub(crate) partition_bytes_max: usize,
-    /// What the other partitions left of its limit for all.
+    /// The rest of the limit for all partitions that the others have left.
     pub(crate) left: usize,
     /// Whether the first message is sent whatever its size.
     pub(crate) whole_first: bool,

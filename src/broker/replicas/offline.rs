@@ -23,7 +23,7 @@ pub(crate) struct OfflinePartition {
     pub(crate) reason: Arc<str>,
 }
 
-/// What a shard knows of offline partitions: those of all shards.
+/// The offline partitions that a shard knows of: those of all shards.
 #[derive(Default)]
 pub(crate) struct Offline {
     known: RefCell<HashMap<TopicIdPartition, OfflinePartition>>,
@@ -76,7 +76,7 @@ impl Offline {
         self.followed.borrow_mut().extend(dir_indexes);
     }
 
-    /// What readiness probes are told: nothing while all partitions are served.
+    /// The reason that readiness probes are told: none while all partitions are served.
     pub(crate) fn said(&self) -> Option<String> {
         let known = self.known.borrow();
         let OfflinePartition { name, reason, .. } =

@@ -15,7 +15,7 @@ use crate::replicas::Replicas;
 use crate::replicas::message_sets::{self, Converter, OldReader, Room};
 use crate::replicas::partition::{FetchWaiter, Partition};
 
-/// What came of one partition of a fetch.
+/// The outcome of one partition of a fetch.
 pub(crate) struct PartitionRead {
     pub(crate) error: ErrorCode,
     pub(crate) high_watermark: Offset,
@@ -23,7 +23,7 @@ pub(crate) struct PartitionRead {
     pub(crate) log_start_offset: Offset,
     /// The epoch and end offset at which the reader's log parts from ours (KIP-595).
     pub(crate) diverging: Option<EpochEndOffset>,
-    /// What a reader of committed transactions has to leave out.
+    /// The transactions that a reader of committed ones has to leave out.
     pub(crate) aborted: Vec<AbortedTransaction>,
     pub(crate) pieces: Vec<Piece>,
     pub(crate) bytes: usize,
@@ -108,7 +108,7 @@ impl FetchLimits {
     }
 }
 
-/// What reading some partitions gave, each with its place in the request.
+/// The outcomes of reading some partitions, each with its place in the request.
 pub(crate) type Reads = Vec<(usize, PartitionRead)>;
 
 /// Partitions of a fetch, each with its place in the request.
@@ -312,7 +312,7 @@ async fn plan_one(
     (read, Some(plan))
 }
 
-/// What a read may take.
+/// The bytes that a read may take.
 pub(crate) struct Wanted {
     pub(crate) bytes_max: usize,
     pub(crate) up_to: Offset,
@@ -369,7 +369,7 @@ pub(crate) async fn read_planned(partition: &Partition, plan: ReadPlan, read: &m
             partition.metrics.fetched(records.bytes);
             read.pieces = records.pieces;
         }
-        // It was found by this read, and the next passes over it.
+        // The damage was found by this read, and the next passes over it.
         Err(ReadError::Corrupt { .. })
             if read.passes_damage && partition.log.pass_damage(offset).is_some() =>
         {
@@ -390,7 +390,7 @@ fn read_error_code(partition: &Partition, error: &ReadError) -> ErrorCode {
     code
 }
 
-/// What a fetch has seen of each partition it waits for.
+/// The end of each partition that a fetch waits for, as it has seen it.
 pub(crate) fn seen_items(
     items: &[(usize, ReadItem)],
     reads: &[(usize, PartitionRead)],

@@ -17,8 +17,8 @@ const NEW_CLUSTER: &[(&str, i16)] =
     &[(METADATA_VERSION, METADATA_VERSION_LEVEL), (GROUP_VERSION, GROUP_VERSION_CONSUMER)];
 
 impl Controller {
-    /// What must be written before anything else: the end of a transaction that a crash left
-    /// half written, and what a new log begins with. None for a log in good order.
+    /// The records that must be written before anything else: the end of a transaction that a crash
+    /// left half written, and what a new log begins with. None for a log in good order.
     ///
     /// Only features that work here are finalized; clients use what they see.
     pub fn bootstrap(&self) -> Decision<()> {

@@ -8,7 +8,7 @@ use ringlog_types::ErrorCode;
 use super::api_error::ApiError;
 use crate::image::ResourceType;
 
-/// What happens to one setting.
+/// The change of one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Set,

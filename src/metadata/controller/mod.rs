@@ -50,9 +50,9 @@ const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
 /// An answer, and the records that make it true.
 #[derive(Debug, Clone)]
 pub struct Decision<R> {
-    /// What to answer once the records are durable.
+    /// The answer once the records are durable.
     pub response: R,
-    /// What to write; empty when nothing changes. They count together or not at all.
+    /// The records to write; empty when nothing changes. They count together or not at all.
     pub records: Vec<MetadataRecord<'static>>,
 }
 
@@ -94,7 +94,7 @@ impl Controller {
         controller
     }
 
-    /// What the cluster knows.
+    /// The image of the cluster.
     pub fn image(&self) -> &Image {
         &self.image
     }
@@ -115,7 +115,7 @@ impl Controller {
         for (offset, record) in (base_offset..).zip(records) {
             self.image.apply(record, offset, epoch, &mut delta)?;
         }
-        // What an abort undoes is in no delta.
+        // Changes that an abort undoes are in no delta.
         let aborts = records.iter().any(|r| matches!(r, MetadataRecord::AbortTransaction(_)));
         match aborts {
             true => self.colliding = CollidingNames::of(&self.image),

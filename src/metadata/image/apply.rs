@@ -313,7 +313,7 @@ impl Image {
     }
 }
 
-/// What is kept as it came.
+/// Records that are kept as they came.
 impl Image {
     fn keep(&mut self, record: &MetadataRecord<'_>) -> Result<(), MetadataError> {
         match record.kept() {

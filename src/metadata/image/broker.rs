@@ -16,7 +16,7 @@ pub struct Broker {
     pub incarnation_id: Uuid,
     /// Where it listens.
     pub endpoints: Vec<BrokerEndpoint>,
-    /// What it supports.
+    /// The features that it supports.
     pub features: Vec<BrokerFeature>,
     /// Its rack.
     pub rack: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! What changed between two images, for those who serve from them.
+//! The changes between two images, for those who serve from them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -91,7 +91,7 @@ impl Image {
         self.epoch
     }
 
-    /// What the quorum's own control records say, by their types' numbers.
+    /// The quorum's own control records, by their types' numbers.
     pub(crate) fn quorum(&self) -> &OrdMap<i16, Bytes> {
         &self.quorum
     }
@@ -106,7 +106,7 @@ impl Image {
         self.before_transaction.is_some()
     }
 
-    /// What holds whether or not the transaction under way ends well.
+    /// The image that holds whether or not the transaction under way ends well.
     pub fn settled(&self) -> &Image {
         self.before_transaction.as_deref().unwrap_or(self)
     }
@@ -148,7 +148,7 @@ impl Image {
         self.topics.len()
     }
 
-    /// What was set for a resource; empty when nothing was.
+    /// The settings of a resource; empty when nothing was set.
     pub fn configs(&self, resource: &ConfigResource) -> Arc<BTreeMap<String, String>> {
         self.configs.get(resource).cloned().unwrap_or_default()
     }

@@ -17,7 +17,7 @@ use crate::replicas::read::{
 use crate::replicas::topics::{TopicEntry, check_leader_epoch};
 use crate::shard::Shard;
 
-/// What a fetch gave.
+/// The outcome of a fetch.
 pub(crate) struct Fetched {
     /// In the order of the targets.
     pub(crate) reads: Vec<PartitionRead>,
@@ -25,7 +25,7 @@ pub(crate) struct Fetched {
     pub(crate) owner: Option<ShardId>,
 }
 
-/// What a fetch is to read.
+/// The partitions that a fetch is to read, and how much.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) targets: &'a [FetchTarget],

@@ -49,7 +49,7 @@ const VERSION_CURRENT_LEADER: i16 = 16;
 
 /// A fetch of so many partitions holds hardly anything while it waits.
 const FEW_TARGETS: usize = 16;
-/// What a fetch takes for each of its partitions, about, while it waits.
+/// The memory that a fetch takes for each of its partitions, about, while it waits.
 const TARGET_BYTES: usize = 256;
 /// How often a fetch of many partitions looks whether others wait for memory.
 const SHORT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -81,7 +81,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
         drop(shard.fetch_sessions.borrow_mut().take(before));
     }
     let denied = denied(&shard, &request, &plan.targets, replica_id >= 0);
-    // What is left of the request is the plan; it may wait for long.
+    // The plan is all that is left of the request, which may wait for long.
     let request = request.without_body();
     match plan.targets.len() {
         ..=FEW_TARGETS => request.held.release(),
@@ -259,11 +259,11 @@ struct News<'p> {
     topic: &'p TopicRef,
     partition: i32,
     read: PartitionRead,
-    /// Who leads it, if the client should learn that.
+    /// The leader, if the client should learn that.
     leader: Option<(BrokerId, LeaderEpoch)>,
 }
 
-/// What the client is told: in a session only what is new to it.
+/// The partitions that the client is told of: in a session only those with news.
 fn news<'p>(
     shard: &Shard,
     plan: &'p FetchPlan,
@@ -361,7 +361,7 @@ fn partition_data(
     records: &mut Vec<Vec<Piece>>,
 ) -> PartitionData<'static> {
     let error = match read.error {
-        // What they know to do is the same: ask for the leader again.
+        // Older clients do the same at this error: ask for the leader again.
         ErrorCode::KafkaStorageError if version < VERSION_STORAGE_ERROR => {
             ErrorCode::NotLeaderOrFollower
         }

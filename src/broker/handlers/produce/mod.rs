@@ -55,7 +55,7 @@ struct Append {
     summary: BatchSummary,
 }
 
-/// What a partition is answered.
+/// The answer for one partition.
 #[derive(Clone)]
 struct Outcome {
     error: ErrorCode,
@@ -362,7 +362,7 @@ fn prepare(
     Ok(())
 }
 
-/// What became of a batch when its request was dispatched.
+/// The fate of a batch when its request was dispatched.
 enum Begun {
     Appended(Result<(Rc<Partition>, Appended), Outcome>),
     /// There is no room in memory: it is appended when its turn comes.

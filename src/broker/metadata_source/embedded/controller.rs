@@ -1,8 +1,8 @@
 //! The embedded controller: one change of the metadata at a time is decided on, its records are
 //! flushed to `__cluster_metadata-0`, and only then does anybody see it.
 //!
-//! It lives on shard 0. Decisions are `ringlog_metadata::Controller`'s (pure); this file makes
-//! their records durable. That all shards serve a change is `publisher`'s.
+//! The controller lives on shard 0. Decisions are `ringlog_metadata::Controller`'s (pure); this
+//! file makes their records durable. That all shards serve a change is `publisher`'s.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -57,7 +57,7 @@ impl Controller {
         self.decisions.borrow().image().broker(id).is_some()
     }
 
-    /// What decides; not to be held across a wait.
+    /// The decisions; not to be held across a wait.
     pub(crate) fn decisions(&self) -> Ref<'_, Decisions> {
         self.decisions.borrow()
     }
@@ -81,7 +81,7 @@ impl Controller {
         self.publishes.get()
     }
 
-    /// What the cluster knows.
+    /// The cluster's metadata.
     pub(crate) fn image(&self) -> Image {
         self.decisions().image().clone()
     }
@@ -161,7 +161,7 @@ impl Controller {
     }
 }
 
-/// What several batches touched together.
+/// Everything that several batches touched together.
 fn merged(deltas: Vec<Delta>) -> Delta {
     let mut merged = Delta::default();
     for delta in deltas {

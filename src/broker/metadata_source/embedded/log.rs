@@ -1,7 +1,7 @@
 //! The log of the metadata, `__cluster_metadata-0`: opened and read before anything else.
 //!
-//! It is a partition like any other, in Kafka's format, and always flushed before a change counts.
-//! Snapshots (`metadata_snapshots.rs`) stand for its beginning, which goes when they allow it. A
+//! The log is a partition like any other, in Kafka's format, and always flushed before a change
+//! counts. Snapshots (`snapshots.rs`) stand for its beginning, which goes when they allow it. A
 //! start reads the newest snapshot and the log behind it; a damaged snapshot is made up for by an
 //! older one or by the log, if it reaches back far enough, and nothing is removed to that end.
 //! Damage to what the log had on disk is never stepped over: a topic, or a block of producer ids,
@@ -168,7 +168,7 @@ fn check_reach(log: &Log, snapshots: &Found) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// What the log is opened with, given the snapshots.
+/// How the log is opened, given the snapshots.
 fn hint(found: OpenHint, snapshots: &Found) -> Result<OpenHint, NodeError> {
     let known_end = snapshots.image.last_offset() + 1;
     let hint = OpenHint { refuse_damage_from: Some(known_end), ..found };

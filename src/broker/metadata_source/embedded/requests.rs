@@ -14,7 +14,7 @@ use ringlog_wire::{ApiKey, Body, EncodeError, Message, Reader, Writer};
 
 use crate::metadata_source::Asked;
 
-/// What the source answers: the body of a response in the version of the request.
+/// The source's answer: the body of a response in the version of the request.
 pub(crate) type Answered = Result<Body, EncodeError>;
 
 /// Decides on a request.

@@ -42,10 +42,10 @@ struct Kept {
     timestamp_ms: TimestampMs,
 }
 
-/// What the directory of the metadata log has of snapshots.
+/// The snapshots that the directory of the metadata log has.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// What the newest snapshot that can be read says; empty if there is none.
+    /// The image of the newest snapshot that can be read; empty if there is none.
     pub(crate) image: Image,
     /// The end of the newest one by name, be it damaged or not; 0 if there is none.
     pub(crate) newest_end_offset: Offset,
