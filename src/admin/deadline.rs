@@ -98,15 +98,15 @@ impl axum::serve::Listener for BoundedListener {
 }
 
 /// How far a connection has come.
-struct Progress {
+struct HeadProgress {
     /// Since when the head of a request is being received.
     head_since: Option<Instant>,
     moved_at: Instant,
 }
 
-impl Progress {
-    fn begun(now: Instant) -> Progress {
-        Progress { head_since: Some(now), moved_at: now }
+impl HeadProgress {
+    fn begun(now: Instant) -> HeadProgress {
+        HeadProgress { head_since: Some(now), moved_at: now }
     }
 
     fn received(&mut self, now: Instant) {
@@ -131,7 +131,7 @@ impl Progress {
 pub(crate) struct BoundedStream {
     stream: TcpStream,
     limits: Limits,
-    progress: Progress,
+    progress: HeadProgress,
     deadline: Pin<Box<Sleep>>,
     /// Told when another connection takes the place.
     ended: oneshot::Receiver<()>,
@@ -145,12 +145,12 @@ impl BoundedStream {
         ended: oneshot::Receiver<()>,
         place: OwnedSemaphorePermit,
     ) -> BoundedStream {
-        let progress = Progress::begun(Instant::now());
+        let progress = HeadProgress::begun(Instant::now());
         let deadline = Box::pin(sleep_until(progress.deadline(&limits)));
         BoundedStream { stream, limits, progress, deadline, ended, _place: place }
     }
 
-    fn note(&mut self, what: impl FnOnce(&mut Progress, Instant)) {
+    fn note(&mut self, what: impl FnOnce(&mut HeadProgress, Instant)) {
         what(&mut self.progress, Instant::now());
         let deadline = self.progress.deadline(&self.limits);
         self.deadline.as_mut().reset(deadline);
@@ -181,7 +181,7 @@ impl AsyncRead for BoundedStream {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.note(Progress::received);
+            self.note(HeadProgress::received);
         }
         polled
     }
@@ -195,7 +195,7 @@ impl AsyncWrite for BoundedStream {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if polled.is_ready() {
-            self.note(Progress::sent);
+            self.note(HeadProgress::sent);
             return polled;
         }
         if self.is_over(cx) { timed_out() } else { Poll::Pending }
@@ -219,7 +219,7 @@ mod tests {
         let limits = Limits::default();
         let begun = Instant::now();
         let after = |seconds: u64| begun + Duration::from_secs(seconds);
-        let mut progress = Progress::begun(begun);
+        let mut progress = HeadProgress::begun(begun);
         for seconds in [1, 5, 9] {
             progress.received(after(seconds));
             assert_eq!(progress.deadline(&limits), begun + limits.head_time_max);

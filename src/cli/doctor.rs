@@ -31,7 +31,7 @@ pub(crate) struct DoctorArgs {
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum Finding {
     Good,
     /// It works, and could be better.
     Note,
@@ -42,7 +42,7 @@ enum Verdict {
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
-    verdict: Verdict,
+    verdict: Finding,
     found: String,
     /// What to do; empty when nothing is to be done.
     remedy: String,
@@ -50,12 +50,12 @@ struct Check {
 
 impl Check {
     fn good(name: &'static str, found: impl Into<String>) -> Check {
-        Check { name, verdict: Verdict::Good, found: found.into(), remedy: String::new() }
+        Check { name, verdict: Finding::Good, found: found.into(), remedy: String::new() }
     }
 
     fn new(
         name: &'static str,
-        verdict: Verdict,
+        verdict: Finding,
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Check {
@@ -73,9 +73,9 @@ pub(crate) fn run(args: &DoctorArgs, output: &mut Output) -> Result<(), Failure>
         let mut rows = table(&["check", "verdict", "found"]);
         for check in checks {
             let verdict = match check.verdict {
-                Verdict::Good => "good",
-                Verdict::Note => "note",
-                Verdict::Problem => "PROBLEM",
+                Finding::Good => "good",
+                Finding::Note => "note",
+                Finding::Problem => "PROBLEM",
             };
             rows.add_row([check.name, verdict, check.found.as_str()]);
         }
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &DoctorArgs, output: &mut Output) -> Result<(), Failure>
         }
         text
     })?;
-    match checks.iter().any(|check| check.verdict == Verdict::Problem) {
+    match checks.iter().any(|check| check.verdict == Finding::Problem) {
         true => Err(Failure::silent(FOUND)),
         false => Ok(()),
     }
@@ -107,7 +107,7 @@ fn machine() -> Vec<Check> {
         None => Check::good("io_uring", "usable"),
         Some(why) => {
             let remedy = "the server falls back to threads and epoll, at more CPU per request";
-            Check::new("io_uring", Verdict::Note, why.clone(), remedy)
+            Check::new("io_uring", Finding::Note, why.clone(), remedy)
         }
     });
     let limit = |limit: Option<u64>| limit.map_or("unlimited".into(), sizes::grouped);
@@ -117,7 +117,7 @@ fn machine() -> Vec<Check> {
         // The refusal of io_uring has a line above.
         if probe.uring_refusal.as_ref() != Some(&finding.problem) {
             let remedy = format!("{}; {}", finding.effect, finding.remedy);
-            checks.push(Check::new("limit", Verdict::Note, finding.problem.clone(), remedy));
+            checks.push(Check::new("limit", Finding::Note, finding.problem.clone(), remedy));
         }
     }
     checks
@@ -135,7 +135,7 @@ fn disk(directory: &Path) -> Vec<Check> {
         Err(error) => {
             let found = format!("{shown}: {error}");
             let remedy = "name a directory that exists and can be written";
-            return vec![Check::new("disk", Verdict::Problem, found, remedy)];
+            return vec![Check::new("disk", Finding::Problem, found, remedy)];
         }
     };
     let mut checks = Vec::new();
@@ -143,7 +143,7 @@ fn disk(directory: &Path) -> Vec<Check> {
         true => Check::good("direct I/O", "usable"),
         false => Check::new(
             "direct I/O",
-            Verdict::Note,
+            Finding::Note,
             format!("the file system of {shown} refuses O_DIRECT"),
             "keep the data on ext4 or XFS; writes go through the page cache here",
         ),
@@ -154,13 +154,13 @@ fn disk(directory: &Path) -> Vec<Check> {
     checks.push(match p50 {
         0..2 => Check::new(
             "commit",
-            Verdict::Note,
+            Finding::Note,
             format!("{found}: too fast for a disk"),
             "the directory seems to be in memory (tmpfs): nothing in it survives a reboot",
         ),
         _ if p50 > COMMIT_SLOW_US => Check::new(
             "commit",
-            Verdict::Note,
+            Finding::Note,
             found,
             "every acknowledgement waits for this; use a disk with power-loss protection, or \
              flush=async for topics that may lose their last records",
@@ -171,7 +171,7 @@ fn disk(directory: &Path) -> Vec<Check> {
     checks.push(match reading.free_bytes {
         ..FREE_LOW_BYTES => Check::new(
             "free space",
-            Verdict::Note,
+            Finding::Note,
             free,
             "make room, or lower retention.bytes and retention.ms: a full disk makes partitions \
              read-only",
@@ -203,7 +203,7 @@ fn read_ahead(kb: u64) -> Check {
         ..=READ_AHEAD_HIGH_KB => Check::good(NAME, found),
         _ => Check::new(
             NAME,
-            Verdict::Note,
+            Finding::Note,
             found,
             "one consumer that catches up makes producers wait at the disk; \
              echo 1024 > /sys/block/DISK/queue/read_ahead_kb",
@@ -216,12 +216,12 @@ fn congestion_control(name: &str) -> Check {
     match name {
         "bbr" => Check::new(
             NAME,
-            Verdict::Note,
+            Finding::Note,
             "bbr",
             "on loopback and in one rack it halves the speed of large sends; \
              sysctl net.ipv4.tcp_congestion_control=cubic",
         ),
-        "" => Check::new(NAME, Verdict::Note, "unknown", "/proc/sys is not readable"),
+        "" => Check::new(NAME, Finding::Note, "unknown", "/proc/sys is not readable"),
         other => Check::good(NAME, other),
     }
 }
@@ -233,10 +233,10 @@ fn listen_queue(text: &str) -> Check {
     const NAME: &str = "listen queue";
     match text.parse::<u64>() {
         Ok(length) if length < LISTEN_QUEUE_LOW => {
-            Check::new(NAME, Verdict::Note, text, "sysctl net.core.somaxconn=4096")
+            Check::new(NAME, Finding::Note, text, "sysctl net.core.somaxconn=4096")
         }
         Ok(_) => Check::good(NAME, text),
-        Err(_) => Check::new(NAME, Verdict::Note, "unknown", "/proc/sys is not readable"),
+        Err(_) => Check::new(NAME, Finding::Note, "unknown", "/proc/sys is not readable"),
     }
 }
 
@@ -249,12 +249,12 @@ fn clock(source: &str) -> Check {
         let found = format!("it is {} here", crate::times::format(crate::times::now_ms()));
         let remedy = "set the clock (chrony, systemd-timesyncd): records would be stamped wrong, \
                       and retention goes by their times";
-        return Check::new(NAME, Verdict::Problem, found, remedy);
+        return Check::new(NAME, Finding::Problem, found, remedy);
     }
     match source {
         "hpet" | "acpi_pm" => Check::new(
             NAME,
-            Verdict::Note,
+            Finding::Note,
             source,
             "reading this clock is slow; boot with clocksource=tsc if the machine allows it",
         ),
@@ -269,16 +269,16 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        assert_eq!(congestion_control("cubic").verdict, Verdict::Good);
-        assert_eq!(congestion_control("bbr").verdict, Verdict::Note);
-        assert_eq!(listen_queue("128").verdict, Verdict::Note);
-        assert_eq!(listen_queue("4096").verdict, Verdict::Good);
-        assert_eq!(clock("hpet").verdict, Verdict::Note);
-        assert_eq!(clock("tsc").verdict, Verdict::Good);
-        assert_eq!(read_ahead(128).verdict, Verdict::Good);
-        assert_eq!(read_ahead(8192).verdict, Verdict::Note);
+        assert_eq!(congestion_control("cubic").verdict, Finding::Good);
+        assert_eq!(congestion_control("bbr").verdict, Finding::Note);
+        assert_eq!(listen_queue("128").verdict, Finding::Note);
+        assert_eq!(listen_queue("4096").verdict, Finding::Good);
+        assert_eq!(clock("hpet").verdict, Finding::Note);
+        assert_eq!(clock("tsc").verdict, Finding::Good);
+        assert_eq!(read_ahead(128).verdict, Finding::Good);
+        assert_eq!(read_ahead(8192).verdict, Finding::Note);
         let none = disk(Path::new("/nowhere/at/all"));
-        assert_eq!(none[0].verdict, Verdict::Problem);
+        assert_eq!(none[0].verdict, Finding::Problem);
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         checks.extend(disk(Path::new(".")));
         checks.extend([congestion_control(""), listen_queue(""), clock("")]);
         for check in checks {
-            let is_good = check.verdict == Verdict::Good;
+            let is_good = check.verdict == Finding::Good;
             assert_eq!(is_good, check.remedy.is_empty(), "{check:?}");
         }
     }

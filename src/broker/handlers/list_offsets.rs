@@ -62,19 +62,19 @@ struct Query {
 
 /// The offset that was found, or those of segments, newest first.
 enum Answered {
-    One(Found),
+    One(FoundOffset),
     Segments(Vec<Offset>),
 }
 
 /// A position in a log.
 #[derive(Clone, Copy)]
-struct Found {
+struct FoundOffset {
     offset: Offset,
     timestamp: TimestampMs,
     leader_epoch: LeaderEpoch,
 }
 
-const NOT_FOUND: Found = Found { offset: -1, timestamp: -1, leader_epoch: -1 };
+const NOT_FOUND: FoundOffset = FoundOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     let asked = match request.decode::<ListOffsetsRequest>() {
@@ -243,9 +243,10 @@ async fn segments_before(
     offsets
 }
 
-async fn find(partition: &Partition, query: &Query) -> Result<Found, ErrorCode> {
+async fn find(partition: &Partition, query: &Query) -> Result<FoundOffset, ErrorCode> {
     let log = &partition.log;
-    let at = |offset: Offset| Found { offset, timestamp: -1, leader_epoch: epoch_at(log, offset) };
+    let at =
+        |offset: Offset| FoundOffset { offset, timestamp: -1, leader_epoch: epoch_at(log, offset) };
     let end = match query.read_committed {
         true => partition.last_stable_offset(),
         false => partition.high_watermark(),
@@ -253,7 +254,7 @@ async fn find(partition: &Partition, query: &Query) -> Result<Found, ErrorCode> 
     let searched = match query.timestamp {
         LATEST => {
             let leader_epoch = log.latest_epoch().unwrap_or(-1);
-            return Ok(Found { leader_epoch, ..at(end) });
+            return Ok(FoundOffset { leader_epoch, ..at(end) });
         }
         EARLIEST | EARLIEST_LOCAL => return Ok(at(log.log_start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOT_FOUND),
@@ -261,7 +262,7 @@ async fn find(partition: &Partition, query: &Query) -> Result<Found, ErrorCode> 
         timestamp => log.offset_for_timestamp(timestamp, query.work_owner).await,
     };
     match searched {
-        Ok(Some(found)) if found.offset < end => Ok(Found {
+        Ok(Some(found)) if found.offset < end => Ok(FoundOffset {
             offset: found.offset,
             timestamp: found.timestamp,
             leader_epoch: found.leader_epoch,

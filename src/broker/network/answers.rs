@@ -119,7 +119,7 @@ pub(crate) struct AnswerQueue {
 pub(crate) type Claims = SmallVec<[Claim; 2]>;
 
 /// The next thing for the writer to do.
-pub(crate) enum Next {
+pub(crate) enum NextAnswers {
     /// Send these pieces: one or more whole responses. The claims are theirs.
     Send(Vec<Piece>, Claims),
     /// Everything asked was answered and nothing more will come.
@@ -184,7 +184,7 @@ impl AnswerQueue {
     }
 
     /// Waits until the answer at the front is there, and takes it with those ready behind it.
-    pub(crate) async fn next(&self) -> Next {
+    pub(crate) async fn next(&self) -> NextAnswers {
         self.places.borrow_mut().sending = None;
         loop {
             if let Some(next) = self.take_ready() {
@@ -194,7 +194,7 @@ impl AnswerQueue {
         }
     }
 
-    fn take_ready(&self) -> Option<Next> {
+    fn take_ready(&self) -> Option<NextAnswers> {
         let mut places = self.places.borrow_mut();
         let (mut pieces, mut claims) = (Vec::new(), Claims::new());
         while let Some(Some(_)) = places.waiting.front() {
@@ -209,7 +209,7 @@ impl AnswerQueue {
                 Answer::Frame(frame) if pieces.is_empty() => pieces = frame.pieces,
                 Answer::Frame(frame) => pieces.extend(frame.pieces),
                 Answer::Silent => {}
-                Answer::Close(reason) => return Some(Next::Close(reason)),
+                Answer::Close(reason) => return Some(NextAnswers::Close(reason)),
             }
         }
         self.room.notify_one();
@@ -221,9 +221,9 @@ impl AnswerQueue {
             let (number, bytes) = (places.sends, in_memory.sum());
             places.sending = Some(Sending { number, bytes });
             places.sends += 1;
-            return Some(Next::Send(pieces, claims));
+            return Some(NextAnswers::Send(pieces, claims));
         }
-        (places.closed && places.waiting.is_empty()).then_some(Next::Finished)
+        (places.closed && places.waiting.is_empty()).then_some(NextAnswers::Finished)
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
 
     fn sent(queue: &AnswerQueue) -> Option<Vec<u8>> {
         match queue.take_ready()? {
-            Next::Send(pieces, _) => Some(
+            NextAnswers::Send(pieces, _) => Some(
                 pieces
                     .iter()
                     .map(|piece| match piece {
@@ -258,8 +258,8 @@ mod tests {
                     })
                     .collect(),
             ),
-            Next::Finished => Some(vec![]),
-            Next::Close(_) => Some(vec![0xff]),
+            NextAnswers::Finished => Some(vec![]),
+            NextAnswers::Close(_) => Some(vec![0xff]),
         }
     }
 
@@ -325,7 +325,7 @@ mod tests {
         assert!(!queue.is_idle() && queue.sending().is_none());
         queue.fill(place, frame(1), Some(memory.force(10)));
         let next = poll_now(queue.next());
-        assert!(matches!(&next, Some(Next::Send(_, claims)) if claims.len() == 1));
+        assert!(matches!(&next, Some(NextAnswers::Send(_, claims)) if claims.len() == 1));
         assert!(!queue.is_idle() && held() == 10);
         assert_eq!(queue.sending(), Some(Sending { number: 0, bytes: 1 }));
         assert!(poll_now(queue.wait_until_idle()).is_none());

@@ -25,7 +25,7 @@ use ringlog_wire::{ListenerKind, Reader, RequestHeader};
 
 use crate::authorizer::Principal;
 use crate::network::Network;
-use crate::network::answers::{Answer, AnswerQueue, Next};
+use crate::network::answers::{Answer, AnswerQueue, NextAnswers};
 use crate::network::frames::{Frame, FrameError, FrameReader};
 use crate::network::home::Home;
 use crate::network::pace::Record;
@@ -459,8 +459,8 @@ async fn write_answers(
     let mut broken = false;
     loop {
         match answers.next().await {
-            Next::Send(..) if broken => {}
-            Next::Send(pieces, _claims) => {
+            NextAnswers::Send(..) if broken => {}
+            NextAnswers::Send(pieces, _claims) => {
                 let bytes = pieces.iter().map(Piece::len).sum();
                 let begun = network.rt.now();
                 match stream.send(pieces).await {
@@ -476,7 +476,7 @@ async fn write_answers(
                     }
                 }
             }
-            Next::Close(reason) => {
+            NextAnswers::Close(reason) => {
                 if !reason.is_empty() {
                     network.metrics.protocol_error();
                     tracing::warn!(peer = %address, reason, "connection closed");
@@ -484,7 +484,7 @@ async fn write_answers(
                 broken = true;
                 stream.shutdown();
             }
-            Next::Finished => return,
+            NextAnswers::Finished => return,
         }
     }
 }

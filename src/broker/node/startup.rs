@@ -28,7 +28,7 @@ use crate::network::listener;
 use crate::node::housekeeping;
 use crate::node::log_directories;
 use crate::publisher;
-use crate::replicas::apply::{Found, FoundPartition};
+use crate::replicas::apply::{FoundLogs, FoundPartition};
 use crate::shard::Shard;
 
 /// How often a node that found no space for its registration tries again.
@@ -278,7 +278,7 @@ fn match_directories(
 
 /// Makes room for the partitions of the image: strays are set aside, and the checkpoints forget
 /// what they know of others.
-async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> Found {
+async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> FoundLogs {
     directories.set_aside(&shard.rt, &matched.strays).await;
     let mut names: HashSet<(usize, &TopicPartition)> = HashSet::new();
     for log in matched.logs.values() {
@@ -294,5 +294,9 @@ async fn settle(shard: &Rc<Shard>, directories: &LogDirs, matched: Matched) -> F
         let dir = directories.get(log.dir_index).expect("found in a directory in use").clone();
         (named, FoundPartition { dir, hint: log.hint })
     };
-    Found { logs: matched.logs.into_iter().map(with_dir).collect(), doubt, away: HashMap::new() }
+    FoundLogs {
+        logs: matched.logs.into_iter().map(with_dir).collect(),
+        doubt,
+        away: HashMap::new(),
+    }
 }

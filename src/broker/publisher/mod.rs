@@ -29,7 +29,7 @@ use crate::metadata_source::embedded::controller::Controller;
 use crate::metadata_source::embedded::requests::{Answered, decide};
 use crate::metadata_source::{AskError, Asked};
 use crate::network::connection_limits::Refusal;
-use crate::replicas::apply::{self, Change, Found};
+use crate::replicas::apply::{self, Change, FoundLogs};
 use crate::shard::Shard;
 use crate::shared::CONTROLLER_SHARD;
 
@@ -158,7 +158,7 @@ async fn forget_committed_offsets(shard: &Rc<Shard>, delta: &Arc<Delta>) {
 
 /// Gives every shard the first image and the directories of the partitions it owns. From now on
 /// they get every change.
-pub(crate) async fn install(shard: &Rc<Shard>, controller: &Controller, found: Found) {
+pub(crate) async fn install(shard: &Rc<Shard>, controller: &Controller, found: FoundLogs) {
     let (image, config) = controller.first_image();
     let change = Change { image, config, delta: Arc::default() };
     let found = Arc::new(found);

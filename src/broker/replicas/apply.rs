@@ -40,7 +40,7 @@ pub(crate) struct FoundPartition {
 
 /// The logs that were on disk when the node started.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundLogs {
     /// The partitions' directories, by topic and partition.
     pub(crate) logs: HashMap<TopicIdPartition, FoundPartition>,
     /// Why a partition may have a log although none was found, so that none is created.
@@ -54,7 +54,7 @@ pub(crate) struct Found {
 pub(crate) async fn install(
     replicas: &Rc<Replicas>,
     change: &Change,
-    found: &Found,
+    found: &FoundLogs,
 ) -> Vec<OfflinePartition> {
     let topics: Vec<Topic> = change.image.topics().cloned().collect();
     let mut offline = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) async fn apply(replicas: &Rc<Replicas>, change: &Change) -> Vec<Offli
     for (_, id) in &change.delta.removed_topics {
         remove_topic(replicas, id).await;
     }
-    let nothing_found = Found::default();
+    let nothing_found = FoundLogs::default();
     let mut offline = Vec::new();
     for topic in topics_to_update(change) {
         put_topic(replicas, change, &topic, &nothing_found, &mut offline).await;
@@ -117,7 +117,7 @@ async fn put_topic(
     replicas: &Rc<Replicas>,
     change: &Change,
     topic: &Topic,
-    found: &Found,
+    found: &FoundLogs,
     offline: &mut Vec<OfflinePartition>,
 ) {
     let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
@@ -180,7 +180,7 @@ async fn open_partition(
     topic: &Topic,
     index: i32,
     config: &Arc<TopicConfig>,
-    found: &Found,
+    found: &FoundLogs,
 ) -> Result<Rc<Partition>, Unopened> {
     let name = TopicPartition::new(topic.name.clone(), index);
     let named = TopicIdPartition::new(topic.id, index);

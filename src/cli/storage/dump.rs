@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::DumpArgs;
 use super::files::{self, Kind};
-use super::log_file::{LogFile, Next};
+use super::log_file::{LogFile, NextBatch};
 use super::small_files;
 use crate::exit::{Failure, at_path};
 use crate::output::Output;
@@ -224,8 +224,8 @@ fn dump_log(path: &Path, with_records: bool, sink: &mut Sink<'_>) -> Result<(), 
     let mut log = LogFile::open(path).map_err(at_path(path))?;
     loop {
         match log.next().map_err(at_path(path))? {
-            Next::End => return Ok(()),
-            Next::Padding { position, bytes } => {
+            NextBatch::End => return Ok(()),
+            NextBatch::Padding { position, bytes } => {
                 #[derive(Serialize)]
                 struct Padding {
                     position: u64,
@@ -235,10 +235,10 @@ fn dump_log(path: &Path, with_records: bool, sink: &mut Sink<'_>) -> Result<(), 
                 return sink
                     .print(padding, |p| format!("@{} {} zeros", p.position, p.padding_bytes));
             }
-            Next::Broken { position, reason } => {
+            NextBatch::Broken { position, reason } => {
                 return sink.broken(&format!("@{position} {reason}"));
             }
-            Next::Batch { position, batch } => {
+            NextBatch::Batch { position, batch } => {
                 if !sink.take() {
                     return Ok(());
                 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use ringlog_record::{BatchError, BatchView};
 
 /// The next thing in a log.
-pub(crate) enum Next<'a> {
+pub(crate) enum NextBatch<'a> {
     /// A whole batch; its checksum is not looked at.
     Batch { position: u64, batch: BatchView<'a> },
     /// Zeros up to the end: blocks prepared for what was not written yet.
@@ -48,11 +48,11 @@ impl LogFile {
     }
 
     /// Reads the next batch. After anything else there is no more.
-    pub(crate) fn next(&mut self) -> io::Result<Next<'_>> {
+    pub(crate) fn next(&mut self) -> io::Result<NextBatch<'_>> {
         let position = self.position;
         let left = self.length - position;
         if left == 0 {
-            return Ok(Next::End);
+            return Ok(NextBatch::End);
         }
         let prefix = (left as usize).min(PREFIX_BYTES);
         self.batch.resize(prefix, 0);
@@ -82,15 +82,15 @@ impl LogFile {
             Err(error) => return Ok(self.broken(position, error.to_string())),
         }
         let batch = BatchView::parse(&self.batch).expect("just parsed");
-        Ok(Next::Batch { position, batch })
+        Ok(NextBatch::Batch { position, batch })
     }
 
-    fn broken(&mut self, position: u64, reason: String) -> Next<'_> {
+    fn broken(&mut self, position: u64, reason: String) -> NextBatch<'_> {
         self.position = self.length;
-        Next::Broken { position, reason }
+        NextBatch::Broken { position, reason }
     }
 
-    fn padding(&mut self, position: u64) -> io::Result<Next<'_>> {
+    fn padding(&mut self, position: u64) -> io::Result<NextBatch<'_>> {
         self.batch.resize(64 << 10, 0);
         loop {
             let count = self.input.read(&mut self.batch)?;
@@ -102,6 +102,6 @@ impl LogFile {
             }
         }
         self.position = self.length;
-        Ok(Next::Padding { position, bytes: self.length - position })
+        Ok(NextBatch::Padding { position, bytes: self.length - position })
     }
 }

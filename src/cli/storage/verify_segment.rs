@@ -8,7 +8,7 @@ use ringlog_record::{
 };
 use ringlog_types::{Offset, TimestampMs};
 
-use super::log_file::{LogFile, Next};
+use super::log_file::{LogFile, NextBatch};
 use super::small_files;
 use super::verify_relations::SegmentEnds;
 
@@ -61,8 +61,8 @@ pub(super) fn check_log(
     loop {
         let before = log.position();
         match log.next()? {
-            Next::End => return Ok(segment),
-            Next::Padding { position, bytes } => {
+            NextBatch::End => return Ok(segment),
+            NextBatch::Padding { position, bytes } => {
                 segment.padding_bytes = bytes;
                 if !depth.may_be_active {
                     let text = format!("@{position}: {bytes} zeros at the end of a sealed segment");
@@ -71,11 +71,11 @@ pub(super) fn check_log(
                 progress(bytes);
                 return Ok(segment);
             }
-            Next::Broken { position, reason } => {
+            NextBatch::Broken { position, reason } => {
                 segment.problems.push(format!("@{position}: {reason}; nothing after it is read"));
                 return Ok(segment);
             }
-            Next::Batch { position, batch } => {
+            NextBatch::Batch { position, batch } => {
                 let span_end = batch.last_offset();
                 if let Err(reason) = check_batch(&batch, next_offset, depth.records) {
                     let (first, last) = (batch.base_offset(), batch.last_offset());

@@ -81,7 +81,7 @@ struct Turn {
 
 /// What becomes of a batch after an attempt.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum BatchFate {
     Acknowledged(Option<Offset>),
     Again,
     /// The broker misses what came before: again, with a new identity.
@@ -334,14 +334,14 @@ impl Sender {
         let is_old = batch.created.elapsed() >= age_max;
         let verdict = verdict(&result, batch.is_sequenced, has_earlier, is_old);
         match verdict {
-            Verdict::Acknowledged(offset) => {
+            BatchFate::Acknowledged(offset) => {
                 self.is_told = false;
                 self.accumulator.complete(batch, Ok(offset));
             }
-            Verdict::Again | Verdict::AgainAnew => {
+            BatchFate::Again | BatchFate::AgainAnew => {
                 let pause = self.pause(batch.attempts);
                 let error = result.expect_err("what succeeded is not repeated");
-                if verdict == Verdict::AgainAnew {
+                if verdict == BatchFate::AgainAnew {
                     tracing::info!(partition = %batch.partition, %error, "a new producer id");
                     self.identity = IdentityState::Wanted;
                     self.accumulator.renew(&batch.partition);
@@ -352,7 +352,7 @@ impl Sender {
                 batch.last_error = Some(error);
                 self.accumulator.retry(batch, Instant::now() + pause);
             }
-            Verdict::GivenUp => {
+            BatchFate::GivenUp => {
                 if batch.is_sequenced {
                     self.identity = IdentityState::Wanted;
                     self.accumulator.renew(&batch.partition);
@@ -371,27 +371,27 @@ fn verdict(
     is_sequenced: bool,
     has_earlier: bool,
     is_old: bool,
-) -> Verdict {
+) -> BatchFate {
     let error = match result {
-        Ok(offset) => return Verdict::Acknowledged(*offset),
+        Ok(offset) => return BatchFate::Acknowledged(*offset),
         Err(error) => error,
     };
     match error.code() {
         // An earlier attempt was taken, and so long ago that its offset is forgotten.
-        Some(ErrorCode::DuplicateSequenceNumber) => Verdict::Acknowledged(None),
+        Some(ErrorCode::DuplicateSequenceNumber) => BatchFate::Acknowledged(None),
         // Where no earlier one is missing, the broker has lost what it had acknowledged, or an
         // earlier one was refused (KIP-360).
         Some(ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId)
             if is_sequenced && !is_old =>
         {
             if has_earlier {
-                Verdict::Again
+                BatchFate::Again
             } else {
-                Verdict::AgainAnew
+                BatchFate::AgainAnew
             }
         }
-        _ if error.is_retriable() && !is_old => Verdict::Again,
-        _ => Verdict::GivenUp,
+        _ if error.is_retriable() && !is_old => BatchFate::Again,
+        _ => BatchFate::GivenUp,
     }
 }
 
@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        use Verdict::{Acknowledged, Again, AgainAnew, GivenUp};
+        use BatchFate::{Acknowledged, Again, AgainAnew, GivenUp};
         let gone = || Err(ClientError::connection("h:1", "reset"));
         let no_leader = || failed(ErrorCode::NotLeaderOrFollower);
         let out_of_order = || failed(ErrorCode::OutOfOrderSequenceNumber);

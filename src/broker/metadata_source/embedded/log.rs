@@ -25,7 +25,7 @@ use ringlog_storage::{
 use ringlog_types::{BrokerId, LeaderEpoch, Offset, TimestampMs, TopicPartition, Uuid};
 
 use crate::error::NodeError;
-use crate::metadata_source::embedded::snapshots::{self, Found, Snapshots};
+use crate::metadata_source::embedded::snapshots::{self, FoundSnapshots, Snapshots};
 use crate::metadata_source::embedded::spare_file::{SPARE_BYTES, SpareFile};
 
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -65,7 +65,7 @@ pub(crate) async fn open(
     let rt = storage.runtime();
     let topic_config = Arc::new(topic_config(config));
     let at = found.iter().position(|found| found.topic_partition == name);
-    let mut snapshots = Found::default();
+    let mut snapshots = FoundSnapshots::default();
     let log = match at.map(|at| found.remove(at)) {
         Some(found) => {
             let dir = directories.get(found.dir_index).expect("found in a directory in use");
@@ -142,7 +142,7 @@ fn topic_config(config: &BrokerConfig) -> TopicConfig {
 
 /// Whether snapshot and log meet. If they do not, somebody has to look: nothing is guessed, and
 /// nothing is removed.
-fn check_reach(log: &Log, snapshots: &Found) -> Result<(), NodeError> {
+fn check_reach(log: &Log, snapshots: &FoundSnapshots) -> Result<(), NodeError> {
     let (start, end) = (log.log_start_offset(), log.log_end_offset());
     let known_end = snapshots.image.last_offset() + 1;
     let directory = log.topic_partition();
@@ -169,7 +169,7 @@ fn check_reach(log: &Log, snapshots: &Found) -> Result<(), NodeError> {
 }
 
 /// How the log is opened, given the snapshots.
-fn hint(found: OpenHint, snapshots: &Found) -> Result<OpenHint, NodeError> {
+fn hint(found: OpenHint, snapshots: &FoundSnapshots) -> Result<OpenHint, NodeError> {
     let known_end = snapshots.image.last_offset() + 1;
     let hint = OpenHint { refuse_damage_from: Some(known_end), ..found };
     match (snapshots.has_log, known_end) {
@@ -189,7 +189,7 @@ fn hint(found: OpenHint, snapshots: &Found) -> Result<OpenHint, NodeError> {
 }
 
 /// Why the node does not start with a damaged log, and what can be done.
-fn damaged(what: &dyn std::fmt::Display, snapshots: &Found) -> NodeError {
+fn damaged(what: &dyn std::fmt::Display, snapshots: &FoundSnapshots) -> NodeError {
     let directory = format!("{METADATA_TOPIC}-0");
     let from_snapshot = match snapshots.newest_end_offset {
         0 => String::new(),

@@ -44,7 +44,7 @@ struct Kept {
 
 /// The snapshots that the directory of the metadata log has.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundSnapshots {
     /// The image of the newest snapshot that can be read; empty if there is none.
     pub(crate) image: Image,
     /// The end of the newest one by name, be it damaged or not; 0 if there is none.
@@ -58,10 +58,10 @@ pub(crate) struct Found {
 }
 
 /// Reads the newest snapshot that is whole. Changes nothing.
-pub(crate) async fn find(rt: &Runtime, directory: &Path) -> Result<Found, NodeError> {
+pub(crate) async fn find(rt: &Runtime, directory: &Path) -> Result<FoundSnapshots, NodeError> {
     let unreadable = |error| NodeError::Io(format!("cannot list {}", directory.display()), error);
     let entries = rt.read_dir(directory).await.map_err(unreadable)?;
-    let mut found = Found::default();
+    let mut found = FoundSnapshots::default();
     let mut snapshots = BTreeMap::new();
     for entry in entries {
         if let Some(id) = parse_snapshot_name(&entry.name) {
@@ -166,7 +166,7 @@ impl Snapshots {
         rt: &Runtime,
         log: &Rc<Log>,
         config: &BrokerConfig,
-        found: Found,
+        found: FoundSnapshots,
     ) -> Snapshots {
         for path in found.leftovers {
             if let Err(error) = rt.remove_file(&path).await {
