@@ -131,7 +131,9 @@ impl Shard {
             .collect();
         let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
         for (indexes, group) in started {
-            for (index, result) in indexes.into_iter().zip(group.await) {
+            let group = group.await;
+            assert_eq!(group.len(), indexes.len(), "a result for every item");
+            for (index, result) in indexes.into_iter().zip(group) {
                 results[index] = Some(result);
             }
         }

@@ -132,6 +132,8 @@ impl AnswerQueue {
     /// Takes the next place. The caller has waited for [`AnswerQueue::wait_for_room`].
     pub(crate) fn take_place(&self) -> Place {
         let mut places = self.places.borrow_mut();
+        assert!(places.waiting.len() < REQUESTS_IN_FLIGHT_MAX, "the queue is bounded");
+        assert!(!places.closed, "the last request has been taken up");
         places.waiting.push_back(None);
         Place(places.front + places.waiting.len() as u64 - 1)
     }

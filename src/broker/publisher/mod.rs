@@ -112,6 +112,7 @@ async fn carry_out<R>(
     controller: &Controller,
     decision: Decision<R>,
 ) -> Result<R, ErrorCode> {
+    assert_eq!(shard.id(), CONTROLLER_SHARD, "changes are made where the controller is");
     let created = checkpoints::created_topics(&decision.records);
     Box::pin(checkpoints::forget_topics(shard, &created)).await.map_err(|error| {
         tracing::error!(%error, "checkpoints may know topics of these names: none is created");

@@ -132,6 +132,10 @@ async fn put_topic(
     for (&index, registered) in &topic.partitions {
         let owner = owner_of(topic.id, index, replicas.shards);
         let known = before.as_ref().and_then(|before| before.partition(index));
+        if let Some(known) = known {
+            let (from, to) = (known.leader_epoch, registered.leader_epoch);
+            assert!(from <= to, "{}-{index} goes from epoch {from} back to {to}", topic.name);
+        }
         let mut local = known.and_then(|entry| entry.local.clone());
         let mut unopened_in = known.and_then(|entry| entry.unopened_in);
         match &local {

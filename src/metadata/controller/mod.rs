@@ -111,6 +111,8 @@ impl Controller {
         base_offset: i64,
         epoch: i32,
     ) -> Result<Delta, MetadataError> {
+        let last = self.image.last_offset();
+        assert!(base_offset > last, "records at {base_offset} come after one at {last}");
         let mut delta = Delta::default();
         for (offset, record) in (base_offset..).zip(records) {
             self.image.apply(record, offset, epoch, &mut delta)?;
