@@ -286,7 +286,7 @@ impl Log {
     /// The last thing that each producer wrote which may write again.
     fn last_of_producers(&self) -> HashMap<ProducerId, LastOfProducer> {
         let producers = self.producers.borrow();
-        let last = producers.iter().map(|(id, entry)| match entry.last_batch() {
+        let last = producers.entries().iter().map(|(id, entry)| match entry.last_batch() {
             Some(last) => (id, LastOfProducer::Data(last.last_offset)),
             None => (id, LastOfProducer::Marker(entry.epoch)),
         });

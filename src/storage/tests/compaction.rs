@@ -207,7 +207,7 @@ async fn life(runtime: Runtime, seed: u64, model: Shared) {
             }
         }
         let end = log.log_end_offset();
-        if log.wait_durable(end).await.is_err() || log.wait_sealed().await.is_err() {
+        if log.wait_durable(log.end()).await.is_err() || log.wait_sealed().await.is_err() {
             return;
         }
         lock(&model).acknowledged_end = end;

@@ -63,7 +63,7 @@ async fn roll(log: &Log, seed: u8) {
     while log.segment_count() == segments {
         put(log, 0, 0, &format!("filler-{seed}"), &"x".repeat(300));
     }
-    log.wait_durable(log.log_end_offset()).await.expect("written");
+    log.wait_durable(log.end()).await.expect("written");
     log.wait_sealed().await.expect("sealed");
 }
 
