@@ -10,6 +10,7 @@
 //! `RINGLOG_SIM_SEED=<seed> cargo test --test sim -- --nocapture broker::one_history`.
 
 mod administrator;
+mod asker;
 mod consumer;
 mod deny_all;
 mod history;

@@ -16,23 +16,21 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringlog_broker::SimulatedNode;
 use ringlog_config::{BrokerConfig, Listener};
 use ringlog_metrics::{BuildInfo, NodeMetrics};
 use ringlog_runtime::sim::{SimOptions, Simulation};
-use ringlog_runtime::{Mesh, Piece, Runtime, Stream};
+use ringlog_runtime::{Mesh, Runtime};
 use ringlog_types::{ErrorCode, Uuid};
+use ringlog_wire::ApiKey;
 use ringlog_wire::messages::api_versions_request::ApiVersionsRequest;
 use ringlog_wire::messages::api_versions_response::ApiVersionsResponse;
 use ringlog_wire::messages::metadata_request::MetadataRequest;
 use ringlog_wire::messages::metadata_response::MetadataResponse;
-use ringlog_wire::{ApiKey, Message, frame};
-use ringlog_wire_client::Dialogue;
+
+use super::asker::{Asker, PATIENCE};
 
 const PORT: u16 = 9092;
-/// Far more virtual time than any of it takes.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long everybody is told to hold back, in every answer that has a place for it.
 const THROTTLE_TIME_MS: i32 = 1234;
@@ -91,59 +89,6 @@ const EXPECTED: &[(ApiKey, &str)] = &[
     (ApiKey::DescribeDelegationToken, "61"),
 ];
 
-/// A client's connection.
-struct Asker {
-    rt: Runtime,
-    stream: Stream,
-    dialogue: Dialogue,
-    topic_id: Uuid,
-}
-
-impl Asker {
-    async fn connect(rt: &Runtime, server: (std::net::IpAddr, u16)) -> Asker {
-        let stream = loop {
-            match rt.connect(server.into()).await {
-                Ok(stream) => break stream,
-                Err(_) => rt.sleep(Duration::from_millis(10)).await,
-            }
-        };
-        let dialogue = Dialogue::new(Some("sim"), 0);
-        Asker { rt: rt.clone(), stream, dialogue, topic_id: Uuid::ZERO }
-    }
-
-    async fn ask<'a, M: Message<'a>>(&mut self, version: i16, request: &M) -> Told {
-        let request = self.dialogue.request(version, request);
-        self.stream.send(vec![Piece::Bytes(request)]).await.expect("it is sent");
-        loop {
-            if let Some(frame) = self.dialogue.answer().expect("it is due") {
-                return Told { version, frame };
-            }
-            let bytes = self.rt.timeout(PATIENCE, self.stream.recv()).await;
-            let bytes = bytes.expect("an answer").expect("the connection stands");
-            assert!(!bytes.is_empty(), "{} {version}: the node hangs up", M::NAME);
-            self.dialogue.receive(&bytes);
-        }
-    }
-}
-
-/// An answer.
-struct Told {
-    version: i16,
-    frame: Bytes,
-}
-
-impl Told {
-    fn decode<'a, M: Message<'a>>(&'a self) -> M {
-        let api = ApiKey::from_number(M::API_KEY).expect("an answer's");
-        let answer = frame::decode_response::<M>(&self.frame, api, self.version);
-        let answer = answer.expect("well formed").1;
-        if api.has_throttle_time(self.version) {
-            assert_eq!(answer.throttle_time_ms(), Some(THROTTLE_TIME_MS), "{api:?}");
-        }
-        answer
-    }
-}
-
 fn listed(items: impl IntoIterator<Item = String>, between: &str) -> String {
     items.into_iter().collect::<Vec<_>>().join(between)
 }
@@ -171,6 +116,7 @@ async fn told_again(asker: &mut Asker) {
 
 async fn run_client(rt: Runtime, server: (std::net::IpAddr, u16), progress: Rc<RefCell<Progress>>) {
     let mut asker = Asker::connect(&rt, server).await;
+    asker.throttle_time_ms = Some(THROTTLE_TIME_MS);
     let known = progress.borrow().topic_id;
     let Some(topic_id) = known else {
         let id = topics::create(&mut asker).await;
