@@ -85,7 +85,7 @@ async fn coordinators(shard: Rc<Shard>) {
             continue;
         };
         let open = topic.partitions.iter().filter_map(|entry| {
-            let partition = entry.local.clone().filter(|partition| !partition.is_offline())?;
+            let partition = entry.local().cloned().filter(|partition| !partition.is_offline())?;
             Some((partition, entry.leader_epoch))
         });
         if !shard.network.is_stopping() {

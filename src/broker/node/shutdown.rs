@@ -18,6 +18,8 @@ const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);
 /// disk none of them ends by itself. The metadata log has as long once more: together that is
 /// less than the 30 s after which a service manager kills.
 const WRITES_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether the logs are open that were being opened.
+const OPENINGS_INTERVAL: Duration = Duration::from_millis(5);
 /// How often connections are looked at.
 const CONNECTIONS_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -67,6 +69,10 @@ async fn drain_connections(shard: Rc<Shard>) {
 /// close cleanly, or were never open: they have to be recovered.
 async fn close_logs(shard: Rc<Shard>) -> HashSet<usize> {
     let deadline = shard.rt.now() + WRITES_TIME_MAX;
+    shard.replicas.openings.stop();
+    while shard.replicas.topics.are_being_opened() && shard.rt.now() < deadline {
+        shard.rt.sleep(OPENINGS_INTERVAL).await;
+    }
     // The next start must not believe files that this one has not looked at.
     let mut unclean = shard.replicas.topics.unopened_directories();
     for partition in shard.replicas.topics.local_partitions() {

@@ -3,9 +3,10 @@
 //! 1. The source's turn is taken: one change at a time.
 //! 2. The source decides, and the checkpoints forget topics whose names are created anew.
 //! 3. The records are made durable.
-//! 4. Every shard takes over the image: it opens, updates and closes logs, and forgets answers
-//!    that were encoded from an older one.
-//! 5. The checkpoints forget deleted topics, and the directories of new logs are recorded.
+//! 4. Every shard takes over the image: it updates and closes logs, and forgets answers that were
+//!    encoded from an older one. The checkpoints forget deleted topics. The turn ends.
+//! 5. The shards create the logs of new partitions, however long that takes.
+//! 6. In a turn of its own, the directories of new logs are recorded.
 //!
 //! The one who asked is answered after that, so that its next request sees the change on any
 //! connection.
@@ -23,6 +24,7 @@ use ringlog_runtime::Runtime;
 use ringlog_runtime::sync::Permit;
 use ringlog_types::{ErrorCode, Uuid};
 use ringlog_wire::Body;
+use tokio::sync::oneshot;
 
 use crate::checkpoints;
 use crate::metadata_source::embedded::controller::Controller;
@@ -30,6 +32,7 @@ use crate::metadata_source::embedded::requests::{Answered, decide};
 use crate::metadata_source::{AskError, Asked};
 use crate::network::connection_limits::Refusal;
 use crate::replicas::apply::{self, Change, FoundLogs};
+use crate::replicas::opening::{self, Opening};
 use crate::shard::Shard;
 use crate::shared::CONTROLLER_SHARD;
 
@@ -68,9 +71,9 @@ async fn answer_heavy(
     }
     // By the time of its turn the image may be another.
     drop(tried);
-    let _turn = begin_change(controller).await?;
+    let turn = begin_change(controller).await?;
     let decision = decide_beside(shard, controller, &asked).await;
-    carry_out(shard, controller, decision).await
+    carry_out(shard, controller, turn, decision).await
 }
 
 async fn decide_beside(
@@ -101,15 +104,16 @@ pub(crate) async fn make<R>(
     controller: &Controller,
     decide: impl FnOnce(&Decisions, u128) -> Decision<R>,
 ) -> Result<R, ErrorCode> {
-    let _turn = begin_change(controller).await?;
+    let turn = begin_change(controller).await?;
     let decision = decide(&controller.decisions(), random(&shard.rt));
-    carry_out(shard, controller, decision).await
+    carry_out(shard, controller, turn, decision).await
 }
 
-/// Writes what was decided on and has it served. Its caller holds the turn.
+/// Writes what was decided on, in this turn, and has it served.
 async fn carry_out<R>(
     shard: &Rc<Shard>,
     controller: &Controller,
+    turn: Permit,
     decision: Decision<R>,
 ) -> Result<R, ErrorCode> {
     assert_eq!(shard.id(), CONTROLLER_SHARD, "changes are made where the controller is");
@@ -123,23 +127,45 @@ async fn carry_out<R>(
     controller.count(&shard.node.metrics);
     if !delta.is_empty() && controller.publishes() {
         let topics = delta.topics.clone();
-        Box::pin(publish(shard, controller, delta)).await;
-        Box::pin(record_directories(shard, controller, topics)).await;
+        let openings = Box::pin(publish(shard, controller, delta)).await;
+        drop(turn);
+        if openings.wait().await {
+            Box::pin(record_directories(shard, controller, topics)).await;
+        }
     }
     Ok(decision.response)
 }
 
-/// Hands the image to all shards and waits until they serve it.
-async fn publish(shard: &Rc<Shard>, controller: &Controller, delta: Delta) {
+/// What shards still open of a change that they have taken over.
+struct Openings(Vec<oneshot::Receiver<()>>);
+
+impl Openings {
+    /// Waits until everything is open that can be. Returns whether there was anything to open.
+    async fn wait(self) -> bool {
+        let is_any = !self.0.is_empty();
+        for opened in self.0 {
+            if opened.await.is_err() {
+                // That shard stopped, as this one is about to: nobody is to be told of success.
+                std::future::pending::<()>().await;
+            }
+        }
+        is_any
+    }
+}
+
+/// Hands the image to all shards and waits until they serve it, but for the logs of new
+/// partitions.
+async fn publish(shard: &Rc<Shard>, controller: &Controller, delta: Delta) -> Openings {
     let (image, config) = controller.newest();
     let delta = Arc::new(delta);
     let change = Change { image, config, delta: delta.clone() };
-    shard.on_every_shard(move |shard| take_over(shard.clone(), change)).await;
+    let opening = shard.on_every_shard(move |shard| take_over(shard.clone(), change)).await;
     forget_committed_offsets(shard, &delta).await;
     let removed = delta.removed_topics.iter().map(|(name, _)| &**name).collect();
     if let Err(error) = checkpoints::forget_topics(shard, &removed).await {
         tracing::error!(%error, "checkpoints still know deleted topics");
     }
+    Openings(opening.into_iter().flatten().collect())
 }
 
 /// Offsets that groups committed of deleted topics go with them.
@@ -167,21 +193,37 @@ pub(crate) async fn install(shard: &Rc<Shard>, controller: &Controller, found: F
         let shard = shard.clone();
         async move {
             begin(&shard, &change.image, &change.config).await;
-            let offline = apply::install(&shard.replicas, &change, &found).await;
-            offline::tell(&shard, offline).await;
+            let openings = apply::install(&shard.replicas, &change, &found);
+            open_all(&shard, openings).await;
             end(&shard, &change, true);
         }
     };
     shard.on_every_shard(install).await;
 }
 
-/// Applies a change to one shard.
-async fn take_over(shard: Rc<Shard>, change: Change) {
+/// Applies a change to one shard. If there are logs to be created, their end is told by what is
+/// returned.
+async fn take_over(shard: Rc<Shard>, change: Change) -> Option<oneshot::Receiver<()>> {
     begin(&shard, &change.image, &change.config).await;
-    let offline = apply::apply(&shard.replicas, &change).await;
-    offline::tell(&shard, offline).await;
+    let openings = apply::apply(&shard.replicas, &change).await;
     let has_topics = !change.delta.topics.is_empty() || !change.delta.removed_topics.is_empty();
     end(&shard, &change, has_topics);
+    if openings.is_empty() {
+        return None;
+    }
+    let (tell, told) = oneshot::channel();
+    shard.rt.clone().spawn(async move {
+        open_all(&shard, openings).await;
+        // Whoever asked may be gone.
+        let _ = tell.send(());
+    });
+    Some(told)
+}
+
+async fn open_all(shard: &Rc<Shard>, openings: Vec<Opening>) {
+    let offline = opening::open_all(&shard.replicas, openings).await;
+    offline::tell(shard, offline).await;
+    show(shard);
 }
 
 async fn begin(shard: &Shard, image: &Image, config: &Arc<BrokerConfig>) {
@@ -201,12 +243,17 @@ async fn update_limits(shard: &Shard, config: &BrokerConfig) {
     }
 }
 
-/// Everything of the change is served now.
+/// Everything of the change is served now, but for the logs that are opened yet.
 fn end(shard: &Shard, change: &Change, has_topics: bool) {
+    show(shard);
+    shard.coordinators.changed(&change.image, &change.config, has_topics);
+}
+
+/// Shows what is served by now. Other changes may have come since logs began to be opened.
+fn show(shard: &Shard) {
     // Answers given while logs were being opened and closed are of what was before.
     shard.forget_cached_answers();
     apply::count_partitions(&shard.replicas);
-    shard.coordinators.changed(&change.image, &change.config, has_topics);
     offline::report(shard);
 }
 
@@ -216,13 +263,15 @@ async fn record_directories(shard: &Rc<Shard>, controller: &Controller, topics: 
     if topics.is_empty() || shard.node.directories().iter().nth(1).is_none() {
         return;
     }
+    let Ok(_turn) = begin_change(controller).await else { return };
     let assignments = directories_of(shard, topics).await;
     let node_id = shard.node.config.node_id;
     let decision = controller.decisions().assign_directories(node_id, &assignments);
     if let Ok(delta) = controller.write_all(&decision).await
         && !delta.is_empty()
     {
-        publish(shard, controller, delta).await;
+        let openings = publish(shard, controller, delta).await;
+        assert!(openings.0.is_empty(), "a directory is no new partition");
     }
 }
 
@@ -233,7 +282,7 @@ async fn directories_of(shard: &Rc<Shard>, topics: BTreeSet<Uuid>) -> Vec<Direct
         let mut assignments = Vec::new();
         for topic in topics {
             for (index, entry) in topic.partitions.iter().enumerate() {
-                let Some(local) = &entry.local else { continue };
+                let Some(local) = entry.local() else { continue };
                 assignments.push(DirectoryAssignment {
                     topic_id: topic.id,
                     partition: index as i32,

@@ -2,8 +2,9 @@
 //! partitions that this shard owns.
 //!
 //! Every shard applies every change, in the order in which the controller publishes them; the
-//! controller waits for all of them before the next. A log that cannot be opened or created
-//! leaves its partition offline (`KAFKA_STORAGE_ERROR`) and everything else served.
+//! controller waits for all of them before the next, but not for the logs of new partitions
+//! (`opening.rs`). A log that cannot be opened or created leaves its partition offline
+//! (`KAFKA_STORAGE_ERROR`) and everything else served.
 //!
 //! A log is created once: when its partition is, or at the next start if the node was killed before
 //! it was. A partition whose log could not be opened is never given an empty one in its place.
@@ -14,12 +15,11 @@ use std::sync::Arc;
 
 use ringlog_config::{BrokerConfig, TopicConfig};
 use ringlog_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
-use ringlog_storage::{Log, LogDir, OpenHint};
+use ringlog_storage::{LogDir, OpenHint};
 use ringlog_types::{TopicIdPartition, TopicPartition, Uuid};
 
 use crate::replicas::Replicas;
-use crate::replicas::offline::OfflinePartition;
-use crate::replicas::partition::Partition;
+use crate::replicas::opening::{LocalReplica, NO_DIRECTORY, Opening, Place};
 use crate::replicas::topics::{PartitionEntry, TopicEntry, owner_of};
 
 /// A published change.
@@ -49,32 +49,32 @@ pub(crate) struct FoundLogs {
     pub(crate) away: HashMap<TopicIdPartition, String>,
 }
 
-/// Serves everything in the image, with the logs that were found on disk. Run once, at start.
-/// Returns what of it cannot be served.
-pub(crate) async fn install(
-    replicas: &Rc<Replicas>,
-    change: &Change,
-    found: &FoundLogs,
-) -> Vec<OfflinePartition> {
+/// Puts everything of the image in its place, with the logs that were found on disk. Run once, at
+/// start. Returns the logs to be opened.
+pub(crate) fn install(replicas: &Rc<Replicas>, change: &Change, found: &FoundLogs) -> Vec<Opening> {
     let topics: Vec<Topic> = change.image.topics().cloned().collect();
-    let mut offline = Vec::new();
-    for topic in topics {
-        put_topic(replicas, change, &topic, found, &mut offline).await;
-    }
-    offline
+    put_topics(replicas, change, &topics, found)
 }
 
-/// Applies a change to this shard's partitions. Returns what cannot be served from now on.
-pub(crate) async fn apply(replicas: &Rc<Replicas>, change: &Change) -> Vec<OfflinePartition> {
+/// Applies a change to this shard's partitions. Returns the logs to be created.
+pub(crate) async fn apply(replicas: &Rc<Replicas>, change: &Change) -> Vec<Opening> {
     for (_, id) in &change.delta.removed_topics {
         remove_topic(replicas, id).await;
     }
-    let nothing_found = FoundLogs::default();
-    let mut offline = Vec::new();
-    for topic in topics_to_update(change) {
-        put_topic(replicas, change, &topic, &nothing_found, &mut offline).await;
+    put_topics(replicas, change, &topics_to_update(change), &FoundLogs::default())
+}
+
+fn put_topics(
+    replicas: &Rc<Replicas>,
+    change: &Change,
+    topics: &[Topic],
+    found: &FoundLogs,
+) -> Vec<Opening> {
+    let mut openings = Vec::new();
+    for topic in topics {
+        put_topic(replicas, change, topic, found, &mut openings);
     }
-    offline
+    openings
 }
 
 /// Counts the shard's partitions anew: they come, go, and fail to open.
@@ -83,8 +83,9 @@ pub(crate) fn count_partitions(replicas: &Replicas) {
     for topic in replicas.topics.all() {
         for entry in topic.partitions.iter().filter(|entry| entry.owner == replicas.id()) {
             partitions += 1;
-            let is_online = entry.local.as_ref().is_some_and(|local| !local.is_offline());
-            offline += i64::from(!is_online);
+            let is_opening = entry.replica.as_ref().is_some_and(|replica| replica.is_opening());
+            let is_online = entry.local().is_some_and(|local| !local.is_offline());
+            offline += i64::from(!is_online && !is_opening);
         }
     }
     replicas.metrics.partitions.set(partitions);
@@ -112,13 +113,13 @@ fn topics_to_update(change: &Change) -> Vec<Topic> {
     topics
 }
 
-/// Brings one topic up to date. Adds to `offline` what of it cannot be served from now on.
-async fn put_topic(
+/// Brings one topic up to date. Adds to `openings` the logs of partitions that are new here.
+fn put_topic(
     replicas: &Rc<Replicas>,
     change: &Change,
     topic: &Topic,
     found: &FoundLogs,
-    offline: &mut Vec<OfflinePartition>,
+    openings: &mut Vec<Opening>,
 ) {
     let overrides = change.image.configs(&ConfigResource::topic(topic.name.clone()));
     let (config, ignored) = TopicConfig::serve(&change.config.topic_defaults, &overrides);
@@ -136,28 +137,18 @@ async fn put_topic(
             let (from, to) = (known.leader_epoch, registered.leader_epoch);
             assert!(from <= to, "{}-{index} goes from epoch {from} back to {to}", topic.name);
         }
-        let mut local = known.and_then(|entry| entry.local.clone());
-        let mut unopened_in = known.and_then(|entry| entry.unopened_in);
-        match &local {
-            Some(partition) => partition.log.update_config(config.clone()),
+        let mut replica = known.and_then(|entry| entry.replica.clone());
+        match replica.as_ref().and_then(|replica| replica.partition()) {
+            Some(partition) => {
+                partition.log.update_config(config.clone());
+                partition.log.begin_epoch(registered.leader_epoch);
+            }
             None if owner == replicas.id() && known.is_none() => {
-                match open_partition(replicas, topic, index, &config, found).await {
-                    Ok(partition) => local = Some(partition),
-                    Err(failed) => {
-                        let name = TopicPartition::new(topic.name.clone(), index);
-                        let (topic_id, reason) = (topic.id, failed.reason.into());
-                        tracing::error!(partition = %name, %reason, "partition is offline");
-                        offline.push(OfflinePartition { name, topic_id, reason });
-                        unopened_in = failed.dir_index;
-                    }
-                }
+                let opening = opening(replicas, topic, index, found);
+                replica = Some(opening.replica.clone());
+                openings.push(opening);
             }
             None => {}
-        }
-        if let Some(partition) = &local {
-            // From here on the log knows where the epoch begins, records or none, so that a reader
-            // of an older one learns where that ended (`Partition.makeLeader`).
-            partition.log.begin_epoch(registered.leader_epoch);
         }
         partitions.push(PartitionEntry {
             owner,
@@ -165,68 +156,42 @@ async fn put_topic(
             leader_epoch: registered.leader_epoch,
             replicas: registered.replicas.clone(),
             isr: registered.isr.clone(),
-            local,
-            unopened_in,
+            replica,
         });
     }
     replicas.topics.put(TopicEntry { name: topic.name.clone(), id: topic.id, config, partitions });
 }
 
-/// Why a partition is not served, and in which log directory its log is, if in any.
-struct Unopened {
-    reason: String,
-    dir_index: Option<usize>,
-}
-
-/// Opens the log that was found, or creates one.
-async fn open_partition(
-    replicas: &Rc<Replicas>,
-    topic: &Topic,
-    index: i32,
-    config: &Arc<TopicConfig>,
-    found: &FoundLogs,
-) -> Result<Rc<Partition>, Unopened> {
+/// What to open a partition's log with, or where to create it.
+fn opening(replicas: &Replicas, topic: &Topic, index: i32, found: &FoundLogs) -> Opening {
     let name = TopicPartition::new(topic.name.clone(), index);
     let named = TopicIdPartition::new(topic.id, index);
-    let (opened, dir) = match found.logs.get(&named) {
-        Some(found) => {
-            let FoundPartition { dir, hint } = found.clone();
-            let id = Some(topic.id);
-            let opened = Log::open(&replicas.storage, &dir, name.clone(), id, config.clone(), hint);
-            (opened.await.map(|(log, _)| log), dir)
-        }
-        None => {
-            let doubt = found.away.get(&named).or(found.doubt.as_ref());
-            if let Some(reason) = doubt.cloned() {
-                return Err(Unopened { reason, dir_index: None });
-            }
-            let Some(dir) = replicas.shared.pick_directory() else {
-                let reason = "no log directory is online".to_owned();
-                return Err(Unopened { reason, dir_index: None });
-            };
-            let (id, config) = (topic.id, config.clone());
-            let created = Log::create(&replicas.storage, &dir, name.clone(), id, config).await;
-            (created, dir)
-        }
+    let doubt = || found.away.get(&named).or(found.doubt.as_ref()).cloned();
+    let place = match found.logs.get(&named) {
+        Some(found) => Place::Found(found.dir.clone(), found.hint),
+        None => match doubt() {
+            Some(reason) => Place::Nowhere(reason),
+            None => replicas
+                .shared
+                .pick_directory()
+                .map_or_else(|| Place::Nowhere(NO_DIRECTORY.into()), Place::New),
+        },
     };
-    match opened {
-        Ok(log) => Ok(Partition::new(name, log, replicas.metrics.topic(&topic.name), replicas)),
-        Err(error) => {
-            let dir_index = Some(dir.index());
-            Err(Unopened { reason: error.to_string(), dir_index })
-        }
-    }
+    let found_in = found.logs.get(&named).map(|found| found.dir.index());
+    Opening { name, named, place, replica: LocalReplica::opening(found_in) }
 }
 
 async fn remove_topic(replicas: &Rc<Replicas>, id: &Uuid) {
     let Some(topic) = replicas.topics.remove(id) else { return };
     replicas.offline.forget(id);
-    replicas.metrics.remove_topic(&topic.name);
-    let owned =
-        topic.partitions.iter().enumerate().filter(|(_, entry)| entry.owner == replicas.id());
-    for (index, entry) in owned {
-        let Some(partition) = &entry.local else {
-            set_aside(replicas, &TopicPartition::new(topic.name.clone(), index as i32)).await;
+    for (index, entry) in topic.partitions.iter().enumerate() {
+        let Some(replica) = &entry.replica else { continue };
+        let is_on_disk = replica.give_up().await;
+        let Some(partition) = replica.partition() else {
+            let name = TopicPartition::new(topic.name.clone(), index as i32);
+            if is_on_disk {
+                set_aside(replicas, &name).await;
+            }
             continue;
         };
         let name = &partition.topic_partition;
@@ -240,6 +205,7 @@ async fn remove_topic(replicas: &Rc<Replicas>, id: &Uuid) {
             Err(error) => tracing::error!(partition = %name, %error, "not deleted"),
         }
     }
+    replicas.metrics.remove_topic(&topic.name);
 }
 
 /// What is there of a partition that could not be opened, and whose topic is deleted, makes room

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod message_sets;
 pub(crate) mod offline;
+pub(crate) mod opening;
 pub(crate) mod partition;
 pub(crate) mod read;
 pub(crate) mod storage_metrics;
@@ -15,6 +16,7 @@ use ringlog_runtime::{Runtime, ShardId};
 use ringlog_storage::StorageShard;
 
 use crate::replicas::offline::Offline;
+use crate::replicas::opening::Openings;
 use crate::replicas::topics::Topics;
 use crate::shared::NodeState;
 
@@ -29,6 +31,7 @@ pub(crate) struct Replicas {
     pub(crate) storage: StorageShard,
     pub(crate) topics: Topics,
     pub(crate) offline: Offline,
+    pub(crate) openings: Openings,
 }
 
 impl Replicas {
@@ -40,7 +43,8 @@ impl Replicas {
         storage: StorageShard,
     ) -> Replicas {
         let (topics, offline) = (Topics::default(), Offline::default());
-        Replicas { rt, shards, shared, metrics, storage, topics, offline }
+        let openings = Openings::default();
+        Replicas { rt, shards, shared, metrics, storage, topics, offline, openings }
     }
 
     pub(crate) fn id(&self) -> ShardId {

@@ -12,6 +12,7 @@ use ringlog_metadata::is_internal_topic;
 use ringlog_runtime::ShardId;
 use ringlog_types::{BrokerId, ErrorCode, LeaderEpoch, TopicPartition, Uuid};
 
+use crate::replicas::opening::LocalReplica;
 use crate::replicas::partition::Partition;
 
 /// The shard that owns a partition: neighbours go to different shards. It is decided anew at
@@ -36,10 +37,20 @@ pub(crate) struct PartitionEntry {
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) replicas: Vec<BrokerId>,
     pub(crate) isr: Vec<BrokerId>,
-    /// The partition itself, on the shard that owns it; none where its log could not be opened.
-    pub(crate) local: Option<Rc<Partition>>,
-    /// The place of the log directory with its log that could not be opened, on the same shard.
-    pub(crate) unopened_in: Option<usize>,
+    /// What this shard has of it, if it owns it.
+    pub(crate) replica: Option<Rc<LocalReplica>>,
+}
+
+impl PartitionEntry {
+    /// The partition itself, on the shard that owns it; none where its log is not open.
+    pub(crate) fn local(&self) -> Option<&Rc<Partition>> {
+        self.replica.as_ref()?.partition()
+    }
+
+    /// Whether this shard owns it and still opens its log.
+    fn is_opening(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.is_opening())
+    }
 }
 
 /// One topic.
@@ -98,8 +109,10 @@ impl Topics {
     /// Why [`Topics::local_partition`] has none on the shard that owns it. Where the topic is not
     /// known, it was deleted a moment ago, or will be known in one.
     pub(crate) fn why_not_local(&self, topic_id: &Uuid, partition: i32) -> ErrorCode {
-        match self.by_id(topic_id).and_then(|topic| topic.partition(partition).map(|_| ())) {
-            Some(()) => ErrorCode::KafkaStorageError,
+        let topic = self.by_id(topic_id);
+        match topic.as_ref().and_then(|topic| topic.partition(partition)) {
+            Some(entry) if entry.is_opening() => ErrorCode::NotLeaderOrFollower,
+            Some(_) => ErrorCode::KafkaStorageError,
             None => ErrorCode::UnknownTopicOrPartition,
         }
     }
@@ -119,7 +132,7 @@ impl Topics {
 
     /// The partition, if this shard owns it and its log is open.
     pub(crate) fn local_partition(&self, topic_id: &Uuid, partition: i32) -> Option<Rc<Partition>> {
-        self.by_id(topic_id)?.partition(partition)?.local.clone()
+        self.by_id(topic_id)?.partition(partition)?.local().cloned()
     }
 
     /// All topics, by name.
@@ -151,7 +164,7 @@ impl Topics {
     pub(crate) fn local_partitions(&self) -> Vec<Rc<Partition>> {
         let by_id = self.by_id.borrow();
         let entries = by_id.values().flat_map(|topic| &topic.partitions);
-        entries.filter_map(|partition| partition.local.clone()).collect()
+        entries.filter_map(|partition| partition.local().cloned()).collect()
     }
 
     /// The partitions that `shard` owns and whose logs could not be opened, in no order.
@@ -159,7 +172,7 @@ impl Topics {
         let mut unopened = Vec::new();
         for topic in self.by_id.borrow().values() {
             let is_unopened =
-                |entry: &PartitionEntry| entry.owner == shard && entry.local.is_none();
+                |entry: &PartitionEntry| entry.owner == shard && entry.local().is_none();
             let entries = topic.partitions.iter().enumerate();
             let here = entries.filter(|(_, entry)| is_unopened(entry));
             unopened.extend(here.map(|(at, _)| TopicPartition::new(topic.name.clone(), at as i32)));
@@ -167,11 +180,18 @@ impl Topics {
         unopened
     }
 
-    /// The places of the log directories with logs of this shard that could not be opened.
+    /// The places of the log directories with logs of this shard that are not open.
     pub(crate) fn unopened_directories(&self) -> HashSet<usize> {
         let by_id = self.by_id.borrow();
         let entries = by_id.values().flat_map(|topic| &topic.partitions);
-        entries.filter_map(|partition| partition.unopened_in).collect()
+        entries.filter_map(|entry| entry.replica.as_ref()?.unopened_in()).collect()
+    }
+
+    /// Whether logs of this shard are being opened at this moment.
+    pub(crate) fn are_being_opened(&self) -> bool {
+        let by_id = self.by_id.borrow();
+        let mut entries = by_id.values().flat_map(|topic| &topic.partitions);
+        entries.any(|entry| entry.replica.as_ref().is_some_and(|replica| replica.is_running()))
     }
 }
 

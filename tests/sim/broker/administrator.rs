@@ -95,6 +95,39 @@ async fn find(
     }
 }
 
+/// Sees that every partition is served. If the topic was there, an earlier attempt may still have
+/// its logs made.
+async fn see_open(
+    bench: &Bench,
+    connection: &mut Connection,
+    name: &'static str,
+    partitions: usize,
+    was_there: bool,
+) -> Result<(), Lost> {
+    let partition = |partition_index| ListOffsetsPartition {
+        partition_index,
+        current_leader_epoch: -1,
+        timestamp: -1,
+        ..Default::default()
+    };
+    let partitions = (0..partitions as i32).map(partition).collect();
+    let topics = vec![ListOffsetsTopic { name: name.into(), partitions }];
+    let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+    loop {
+        let answer = connection.ask(LIST_OFFSETS_VERSION, &request).await?;
+        let answer: ListOffsetsResponse<'_> = bench.decode(&answer, LIST_OFFSETS_VERSION)?;
+        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        let errors = partitions.filter(|partition| partition.error_code != 0);
+        let errors: Vec<_> =
+            errors.filter_map(|partition| ErrorCode::from_code(partition.error_code)).collect();
+        match errors.as_slice() {
+            [] => return Ok(()),
+            [ErrorCode::NotLeaderOrFollower, ..] if was_there => bench.pause(10_000).await,
+            errors => return bench.wrong(format!("{name} is made and not served: {errors:?}")),
+        }
+    }
+}
+
 /// Makes a topic. An attempt whose answer was lost may have made it.
 pub(super) async fn create(
     bench: &Bench,
@@ -102,7 +135,7 @@ pub(super) async fn create(
     partitions: usize,
 ) -> Result<Rc<Topic>, Lost> {
     let version = bench.pick(&[5, 7]);
-    insist(bench, async |connection, tried| {
+    let was_there = insist(bench, async |connection, tried| {
         let topic = CreatableTopic {
             name: name.into(),
             num_partitions: partitions as i32,
@@ -115,8 +148,8 @@ pub(super) async fn create(
         let answer: CreateTopicsResponse<'_> = bench.decode(&answer, version)?;
         let error = answer.topics.first().and_then(|topic| ErrorCode::from_code(topic.error_code));
         match error {
-            Some(ErrorCode::None) => Ok(()),
-            Some(ErrorCode::TopicAlreadyExists) if tried > 0 => Ok(()),
+            Some(ErrorCode::None) => Ok(false),
+            Some(ErrorCode::TopicAlreadyExists) if tried > 0 => Ok(true),
             error => bench.wrong(format!("{name} is not made: {error:?}, tried {tried} times")),
         }
     })
@@ -126,6 +159,10 @@ pub(super) async fn create(
             Some(id) => Ok(id),
             None => bench.wrong(format!("lost: {name} was made and is gone")),
         }
+    })
+    .await?;
+    insist(bench, async |connection, _| {
+        see_open(bench, connection, name, partitions, was_there).await
     })
     .await?;
     bench.ledger.made_topic(id);
