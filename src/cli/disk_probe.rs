@@ -22,8 +22,12 @@ const COMMITS: u64 = 200;
 pub(crate) struct DiskReading {
     /// Whether the file system takes `O_DIRECT`.
     pub(crate) direct_io: bool,
-    /// Whether it takes `RWF_DSYNC`; without, `fdatasync` was timed.
+    /// Whether it takes `RWF_DSYNC` and is known to honour it; if not, `fdatasync` was timed.
     pub(crate) dsync_writes: bool,
+    /// The kind of file system.
+    pub(crate) file_system: String,
+    /// Why it does not make the names in a directory durable, if it refuses to.
+    pub(crate) dir_flush_refusal: Option<String>,
     /// A 4 KiB durable write, in microseconds.
     pub(crate) commit_p50_us: u64,
     /// The slowest but one in a hundred.
@@ -40,6 +44,9 @@ pub(crate) fn measure(directory: &Path) -> io::Result<DiskReading> {
     std::fs::remove_file(&path).ok();
     let space = rustix::fs::statvfs(directory)?;
     let mut reading = reading?;
+    let flushed = rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+        .and_then(rustix::fs::fsync);
+    reading.dir_flush_refusal = flushed.err().map(|error| error.to_string());
     reading.free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
     Ok(reading)
 }
@@ -60,7 +67,9 @@ fn measure_in(path: &Path) -> io::Result<DiskReading> {
         write(&fd, block, number, ReadWriteFlags::empty())?;
     }
     rustix::fs::fsync(&fd)?;
-    let dsync_writes = write(&fd, block, 0, ReadWriteFlags::DSYNC).is_ok();
+    let file_system = ringlog_runtime::FileSystem::of_file(&fd)?;
+    let dsync_writes =
+        write(&fd, block, 0, ReadWriteFlags::DSYNC).is_ok() && file_system.honours_dsync;
     let mut times = Vec::new();
     for number in 0..COMMITS {
         let begun = Instant::now();
@@ -76,7 +85,15 @@ fn measure_in(path: &Path) -> io::Result<DiskReading> {
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let (commit_p50_us, commit_p99_us) = (us(at(50)), us(at(99)));
-    Ok(DiskReading { direct_io, dsync_writes, commit_p50_us, commit_p99_us, free_bytes: 0 })
+    Ok(DiskReading {
+        direct_io,
+        dsync_writes,
+        file_system: file_system.name.into_owned(),
+        dir_flush_refusal: None,
+        commit_p50_us,
+        commit_p99_us,
+        free_bytes: 0,
+    })
 }
 
 fn write(fd: &OwnedFd, block: &[u8], number: u64, flags: ReadWriteFlags) -> io::Result<()> {

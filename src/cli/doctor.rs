@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::fs::{major, minor};
 use serde::Serialize;
 
-use crate::disk_probe;
+use crate::disk_probe::{self, DiskReading};
 use crate::exit::{FOUND, Failure};
 use crate::output::{Output, table};
 use crate::sizes;
@@ -148,6 +148,7 @@ fn disk(directory: &Path) -> Vec<Check> {
             "keep the data on ext4 or XFS; writes go through the page cache here",
         ),
     });
+    checks.push(file_system(&reading));
     let (p50, p99) = (reading.commit_p50_us, reading.commit_p99_us);
     let kind = if reading.dsync_writes { "RWF_DSYNC" } else { "write and fdatasync" };
     let found = format!("4 KiB {kind}: p50 {p50} us, p99 {p99} us");
@@ -180,6 +181,28 @@ fn disk(directory: &Path) -> Vec<Check> {
     });
     checks.extend(read_ahead_kb(directory).map(read_ahead));
     checks
+}
+
+fn file_system(reading: &DiskReading) -> Check {
+    const NAME: &str = "file system";
+    let name = &reading.file_system;
+    match &reading.dir_flush_refusal {
+        Some(why) => Check::new(
+            NAME,
+            Finding::Problem,
+            format!("{name}: a directory cannot be flushed: {why}"),
+            "what is created may be gone after a loss of power, and the server refuses to start \
+             here; keep the data on ext4 or XFS",
+        ),
+        None if !reading.dsync_writes => Check::new(
+            NAME,
+            Finding::Note,
+            format!("{name}: durable writes are not known to be durable"),
+            "every write is followed by a flush, which takes a second turn of the disk; keep the \
+             data on ext4 or XFS",
+        ),
+        None => Check::good(NAME, name.clone()),
+    }
 }
 
 /// How far the kernel reads ahead on the disk below a directory, in KiB; `None` where it does not
@@ -277,6 +300,16 @@ mod tests {
         assert_eq!(clock("tsc").verdict, Finding::Good);
         assert_eq!(read_ahead(128).verdict, Finding::Good);
         assert_eq!(read_ahead(8192).verdict, Finding::Note);
+        let mut reading = disk_probe::measure(Path::new(".")).unwrap();
+        for (refusal, dsync_writes, verdict) in [
+            (None, true, Finding::Good),
+            (None, false, Finding::Note),
+            (Some("Invalid argument"), true, Finding::Problem),
+        ] {
+            reading.dsync_writes = dsync_writes;
+            reading.dir_flush_refusal = refusal.map(str::to_owned);
+            assert_eq!(file_system(&reading).verdict, verdict);
+        }
         let none = disk(Path::new("/nowhere/at/all"));
         assert_eq!(none[0].verdict, Finding::Problem);
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 use crate::driver::Driver;
 use crate::file::Unwritten;
 use crate::{
-    DirEntry, DiskSpace, Durability, File, FileLock, FileStat, IoBuf, OpenOptions, Runtime,
-    WriteBufs,
+    DirEntry, DiskSpace, Durability, File, FileLock, FileStat, FileSystem, IoBuf, OpenOptions,
+    Runtime, WriteBufs,
 };
 use crate::{folios, shortage};
 
@@ -269,6 +269,19 @@ impl Runtime {
             Driver::Uring(d) => d.disk_space(path).await,
             Driver::Fallback(d) => d.disk_space(path).await,
             Driver::Sim(d) => d.disk_space(path).await,
+        })
+        .await
+    }
+
+    /// The kind of file system that a path is on.
+    ///
+    /// # Errors
+    /// As `statfs(2)`.
+    pub async fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
+        self.outlast(async || match self.driver() {
+            Driver::Uring(d) => d.file_system(path).await,
+            Driver::Fallback(d) => d.file_system(path).await,
+            Driver::Sim(d) => Ok(d.file_system()),
         })
         .await
     }

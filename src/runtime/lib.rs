@@ -28,6 +28,7 @@ mod executor;
 mod fallback;
 mod file;
 mod file_ops;
+mod file_systems;
 mod folios;
 mod launch;
 mod mesh;
@@ -55,6 +56,7 @@ pub use self::executor::{Elapsed, JoinHandle, Sleep, Timeout};
 pub use self::file::{
     DirEntry, DiskSpace, Durability, File, FileLock, FileStat, OpenOptions, WriteBufs,
 };
+pub use self::file_systems::FileSystem;
 pub use self::launch::{Backend, IoChoice, Launch, Node, ShardId, launch};
 pub use self::mesh::{Mesh, Poster};
 pub use self::net::{HandedOver, Listener, Piece, Progress, RecvBuf, Stream};

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::{Instant, Runtime};
+use crate::{FileSystem, Instant, Runtime};
 
 /// How long an operation waits before it is made again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -57,6 +57,18 @@ pub(crate) fn of_flush(error: io::Error) -> io::Error {
     match passes(&error) && !was_not_begun(&error) {
         true => io::Error::new(error.kind(), format!("the flush failed: {error}")),
         false => error,
+    }
+}
+
+/// The error of a flush that the ring was asked for, of a file on this file system, if that is
+/// known. Of `ECANCELED` only those are taken for the kernel's that have no other source: a daemon
+/// behind a file system may answer a flush with it, and has begun it then.
+pub(crate) fn of_ring_flush(error: io::Error, file_system: Option<FileSystem>) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ECANCELED) if !file_system.is_some_and(|known| known.honours_dsync) => {
+            io::Error::other("the flush failed: it was cancelled")
+        }
+        _ => of_flush(error),
     }
 }
 
@@ -108,6 +120,14 @@ mod tests {
         for code in [libc::EIO, libc::ENOSPC, libc::ENOENT, libc::EROFS] {
             assert!(!passes(&of(code)) && !passes(&of_flush(of(code))), "{code}");
             assert_eq!(of_flush(of(code)).raw_os_error(), Some(code));
+        }
+        let fuse = FileSystem { name: "FUSE".into(), honours_dsync: false };
+        let ext4 = FileSystem { name: "ext4".into(), honours_dsync: true };
+        for (file_system, is_made_again) in [(Some(ext4), true), (Some(fuse), false), (None, false)]
+        {
+            let error = of_ring_flush(of(libc::ECANCELED), file_system.clone());
+            assert_eq!(passes(&error), is_made_again, "{file_system:?}");
+            assert!(!passes(&of_ring_flush(of(libc::ENOMEM), file_system)), "it was begun");
         }
         let not_made = no_thread(of(libc::EAGAIN));
         assert!(passes(&not_made) && passes(&of_flush(not_made)));

@@ -9,10 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use ringlog_runtime::FileSystem;
 use ringlog_types::Uuid;
 
 use crate::background_rate::BackgroundRate;
 use crate::error::StorageError;
+
+/// What a start finds of the process that used a log directory before.
+pub(crate) struct DirPast {
+    /// It stopped cleanly.
+    pub(crate) clean: bool,
+    /// It came so far as to serve from it.
+    pub(crate) used: bool,
+}
 
 /// A log directory. Made by [`crate::LogDirs::open`].
 #[derive(Debug)]
@@ -22,6 +31,7 @@ pub struct LogDir {
     id: Uuid,
     clean: bool,
     used: bool,
+    file_system: FileSystem,
     failure: OnceLock<Arc<str>>,
     offline: AtomicBool,
     /// Less than the reserve is free.
@@ -36,13 +46,21 @@ pub struct LogDir {
 }
 
 impl LogDir {
-    pub(crate) fn new(index: usize, path: PathBuf, id: Uuid, clean: bool, used: bool) -> LogDir {
+    pub(crate) fn new(
+        index: usize,
+        path: PathBuf,
+        id: Uuid,
+        past: DirPast,
+        file_system: FileSystem,
+    ) -> LogDir {
+        let DirPast { clean, used } = past;
         LogDir {
             index,
             path,
             id,
             clean,
             used,
+            file_system,
             failure: OnceLock::new(),
             offline: AtomicBool::new(false),
             below_reserve: AtomicBool::new(false),
@@ -66,6 +84,11 @@ impl LogDir {
     /// Its place in the setting `log.dirs`, from 0.
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// Whether a durable write there needs no flush of its own.
+    pub(crate) fn honours_dsync(&self) -> bool {
+        self.file_system.honours_dsync
     }
 
     /// Where it is.

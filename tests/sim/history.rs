@@ -57,6 +57,7 @@ pub(crate) struct Plan {
     pub durable_write_flushes_file: bool,
     pub direct_alignment: u64,
     pub lying_disk: bool,
+    pub ignores_dsync: bool,
     pub planted: Option<PlantedBug>,
     /// Payloads hold batches, as those of a mirror do.
     pub nested_batches: bool,
@@ -97,6 +98,7 @@ impl Plan {
             durable_write_flushes_file: p.chance(0.3),
             direct_alignment: *p.pick(&[512, 4096]),
             lying_disk: false,
+            ignores_dsync: false,
             planted: None,
             nested_batches: seed % 4 == 3,
             directories: 1 + p.index(2),
@@ -145,6 +147,8 @@ impl Plan {
             direct_alignment: self.direct_alignment,
             durable_write_flushes_file: self.durable_write_flushes_file,
             lying: self.lying_disk,
+            ignores_dsync: self.ignores_dsync,
+            refuses_dir_sync: false,
         };
         SimOptions { disk, ..SimOptions::default() }
     }

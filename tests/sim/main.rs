@@ -137,3 +137,23 @@ fn a_disk_that_lies_is_found() {
     let (seed, why) = find_planted(|plan| plan.lying_disk = true);
     println!("the lying disk is found by seed {seed}: {why}");
 }
+
+/// A file system that takes durable writes and makes none of them, as FUSE does with direct ones,
+/// and says what it is.
+#[test]
+fn a_disk_that_ignores_durable_writes_is_flushed() {
+    runner::run_all(seeds(50), ONE_SEED, |seed| {
+        history::run(seed, &Plan { ignores_dsync: true, ..Plan::from_seed(seed) })
+    });
+}
+
+/// A bug in the storage code: it trusts the durable writes of such a disk.
+#[test]
+fn trusting_a_disk_that_ignores_durable_writes_is_found() {
+    let (seed, why) = find_planted(|plan| {
+        plan.ignores_dsync = true;
+        plan.planted = Some(PlantedBug::TrustDurableWrites);
+    });
+    println!("the planted bug is found by seed {seed}: {why}");
+    assert!(why.contains("lost: the log ends at"), "seed {seed}: {why}");
+}

@@ -10,7 +10,9 @@ use rustix::fs::{FlockOperation, OFlags};
 use super::Fallback;
 use super::file_calls::{self, retry};
 use crate::file::{FileLock, Unwritten};
-use crate::{DirEntry, DiskSpace, Durability, File, FileStat, IoBuf, OpenOptions};
+use crate::{
+    DirEntry, DiskSpace, Durability, File, FileStat, FileSystem, IoBuf, OpenOptions, file_systems,
+};
 
 impl Fallback {
     async fn at_path<T: Send + 'static>(
@@ -131,6 +133,10 @@ impl Fallback {
             Ok(DiskSpace { total: bytes(stat.f_blocks), available: bytes(stat.f_bavail) })
         })
         .await
+    }
+
+    pub(crate) async fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
+        self.at_path(path, |path| Ok(file_systems::of(rustix::fs::statfs(path)?.f_type))).await
     }
 
     pub(crate) async fn lock_file(&self, path: &Path) -> io::Result<FileLock> {

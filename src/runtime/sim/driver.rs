@@ -71,6 +71,10 @@ impl SimDriver {
         self.world.borrow_mut().submit(self.node, at, op, durable, work);
     }
 
+    pub(super) fn disk_ignores_dsync(&self) -> bool {
+        self.world.borrow().nodes[self.node].disk.model.ignores_dsync
+    }
+
     pub(super) fn trouble_at(&self, at: &Path) -> Option<DirTrouble> {
         self.world.borrow().nodes[self.node].trouble_at(at)
     }

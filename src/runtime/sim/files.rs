@@ -13,7 +13,7 @@ use super::faults::{DirTrouble, DiskOp};
 use super::reply::{Reply, reply};
 use super::world::Work;
 use crate::file::Unwritten;
-use crate::{DirEntry, DiskSpace, Durability, FileStat, IoBuf, OpenOptions, shortage};
+use crate::{DirEntry, DiskSpace, Durability, FileStat, FileSystem, IoBuf, OpenOptions, shortage};
 
 impl SimDriver {
     pub(crate) async fn open(&self, path: &Path, o: &OpenOptions) -> io::Result<Arc<OpenFile>> {
@@ -134,6 +134,10 @@ impl SimDriver {
             .await?;
         let is_full = self.trouble_at(path) == Some(DirTrouble::Full);
         Ok(DiskSpace { total, available: if is_full { 0 } else { available } })
+    }
+
+    pub(crate) fn file_system(&self) -> FileSystem {
+        FileSystem { name: "simulated".into(), honours_dsync: !self.disk_ignores_dsync() }
     }
 
     pub(crate) async fn lock_file(&self, path: &Path) -> io::Result<Arc<()>> {

@@ -12,6 +12,8 @@ pub enum PlantedBug {
     AcknowledgeBeforeWritten,
     /// The storage cuts off the end of a log without lowering the recovery point on disk first.
     KeepRecoveryPoint,
+    /// The storage trusts durable writes on a file system that ignores them.
+    TrustDurableWrites,
     /// Recovery takes the next bytes that look like a batch for one of the log, also in the payload
     /// of a damaged one.
     SearchPayloads,

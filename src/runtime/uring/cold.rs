@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::Uring;
-use crate::{DirEntry, DiskSpace, FileLock};
+use crate::{DirEntry, DiskSpace, FileLock, FileSystem, file_systems};
 
 impl Uring {
     async fn at_path<T: Send + 'static>(
@@ -37,6 +37,10 @@ impl Uring {
             Ok(DiskSpace { total: bytes(stat.f_blocks), available: bytes(stat.f_bavail) })
         })
         .await
+    }
+
+    pub(crate) async fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
+        self.at_path(path, |path| Ok(file_systems::of(rustix::fs::statfs(path)?.f_type))).await
     }
 
     pub(crate) async fn lock_file(&self, path: &Path) -> io::Result<FileLock> {

@@ -12,12 +12,14 @@ use bytes::{Buf, Bytes};
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::{Fd, FsyncFlags};
+use rustix::fs::StatFs;
+use rustix::io::Errno;
 
 use super::Uring;
 use super::payload::{Payload, StatOf};
 use super::setup;
 use crate::file::Unwritten;
-use crate::{Durability, File, FileStat, IoBuf, OpenOptions, WriteBufs, shortage};
+use crate::{Durability, File, FileStat, IoBuf, OpenOptions, WriteBufs, file_systems, shortage};
 
 /// The most one transfer moves: below the kernel's limit, and a whole number of blocks.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
@@ -124,7 +126,26 @@ impl Uring {
     pub(crate) async fn sync_data(&self, file: &File) -> io::Result<()> {
         let fd = Fd(file.fd().as_raw_fd());
         let entry = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build();
-        self.on_file(file, entry).await.map_err(shortage::of_flush)
+        match self.on_file(file, entry).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let file = file.clone();
+                Err(self.of_flush(error, move || rustix::fs::fstatfs(file.fd())).await)
+            }
+        }
+    }
+
+    /// The error of a flush, by the kind of file system that `look` sees.
+    async fn of_flush(
+        &self,
+        error: io::Error,
+        look: impl FnOnce() -> Result<StatFs, Errno> + Send + 'static,
+    ) -> io::Error {
+        if error.raw_os_error() != Some(libc::ECANCELED) {
+            return shortage::of_flush(error);
+        }
+        let number = self.blocking.call(move || Ok(look()?.f_type)).await;
+        shortage::of_ring_flush(error, number.ok().map(file_systems::of))
     }
 
     pub(crate) async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -132,7 +153,13 @@ impl Uring {
         let fd = self.open_fd(dir, flags).await?;
         let entry = opcode::Fsync::new(Fd(fd.as_raw_fd())).build();
         let synced = self.ring.start(Payload::Descriptor { _fd: fd }, |_| entry).await;
-        synced.result.map(|_| ()).map_err(shortage::of_flush)
+        match synced.result {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let dir = dir.to_owned();
+                Err(self.of_flush(error, move || rustix::fs::statfs(&dir)).await)
+            }
+        }
     }
 
     pub(crate) async fn allocate(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {

@@ -2,15 +2,16 @@
 //! the names of the partitions' directories in it.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use ringlog_runtime::{FileLock, Runtime};
+use ringlog_runtime::{FileLock, FileSystem, Runtime};
 use ringlog_types::{Offset, TopicPartition, Uuid};
 
 use crate::directories::checkpoint::{self, MetaProperties};
 use crate::directories::{CheckpointFile, FoundLog, Identity, LogCheckpoint};
 use crate::error::StorageError;
-use crate::log_dir::LogDir;
+use crate::log_dir::{DirPast, LogDir};
 use crate::names::{self, Directory};
 use crate::recovery::open::OpenHint;
 
@@ -39,7 +40,7 @@ pub(crate) async fn prepare(
     let lock_path = path.join(LOCK);
     let lock = match runtime.lock_file(&lock_path).await {
         Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
             let reason = "another process uses it; stop that one, or give this one another \
                 directory";
             return Err(StorageError::unusable(path, reason));
@@ -49,7 +50,7 @@ pub(crate) async fn prepare(
     let meta_path = path.join(META_PROPERTIES);
     let bytes = match runtime.read_file(&meta_path, CHECKPOINT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             refuse_ownerless(runtime, path, node_id).await?;
             return Ok((lock, None));
         }
@@ -106,15 +107,15 @@ async fn create_durably(runtime: &Runtime, path: &Path) -> Result<(), StorageErr
     }
     runtime.create_dir_all(path).await.map_err(StorageError::io("create", path))?;
     for parent in named_in {
-        match runtime.sync_dir(parent).await {
-            Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
-                return Err(StorageError::io("flush", parent)(error));
-            }
+        match flush_names(runtime, parent).await {
             // What may not be read was not made by us.
-            _ => {}
+            Err(StorageError::Io { source, .. })
+                if source.kind() == ErrorKind::PermissionDenied => {}
+            flushed => flushed?,
         }
     }
-    Ok(())
+    // Nothing is made in it before it is known to keep that.
+    flush_names(runtime, path).await
 }
 
 /// Who the node is, if its directories and the configuration agree.
@@ -184,7 +185,43 @@ pub(crate) async fn take_over(
     for name in CHECKPOINTS {
         used |= runtime.stat(&path.join(name)).await.is_ok();
     }
-    Ok((LogDir::new(index, path.to_owned(), id, clean, used), found))
+    let file_system = file_system(runtime, path).await;
+    Ok((LogDir::new(index, path.to_owned(), id, DirPast { clean, used }, file_system), found))
+}
+
+/// The kind of file system, which is not trusted if it cannot be told.
+async fn file_system(runtime: &Runtime, path: &Path) -> FileSystem {
+    let unknown = |_| FileSystem { name: "of unknown kind".into(), honours_dsync: false };
+    let file_system = runtime.file_system(path).await.unwrap_or_else(unknown);
+    if !file_system.honours_dsync {
+        tracing::warn!(
+            directory = %path.display(),
+            file_system = %file_system.name,
+            "durable writes are not known to be durable here: each is followed by a flush"
+        );
+    }
+    file_system
+}
+
+/// Makes the names in a directory durable. A file system that cannot is named: files that are
+/// whole would be gone after a loss of power.
+async fn flush_names(runtime: &Runtime, directory: &Path) -> Result<(), StorageError> {
+    let Err(error) = runtime.sync_dir(directory).await else { return Ok(()) };
+    match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::Unsupported => {
+            let file_system = runtime.file_system(directory).await;
+            let name = file_system.map_or("unknown".into(), |known| known.name);
+            Err(StorageError::unusable(
+                directory,
+                format!(
+                    "its file system ({name}) refuses to flush directories ({error}), so that what \
+                     is created there may be gone after a loss of power; give a directory on \
+                     ext4 or XFS"
+                ),
+            ))
+        }
+        _ => Err(StorageError::io("flush", directory)(error)),
+    }
 }
 
 /// Makes a fresh directory ours, and gives an old one without an id its id.
@@ -233,7 +270,7 @@ async fn take_marker(runtime: &Runtime, path: &Path) -> Result<bool, StorageErro
             runtime.sync_dir(path).await.map_err(StorageError::io("flush", path))?;
             Ok(true)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StorageError::io("remove", &marker)(error)),
     }
 }
@@ -302,7 +339,7 @@ async fn read_offsets(
 ) -> Result<HashMap<TopicPartition, Offset>, StorageError> {
     let bytes = match runtime.read_file(path, CHECKPOINT_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(error) => return Err(StorageError::io("read", path)(error)),
     };
     checkpoint::decode_offsets(&String::from_utf8_lossy(&bytes)).map_err(|malformed| {

@@ -167,7 +167,9 @@ impl Log {
         self.prepare_blocks(segment, &file, end_aligned).await?;
         self.wait_for_zeroing(segment, end_aligned).await;
         let sync = self.flush() == Flush::Sync;
-        let durability = if sync { Durability::Durable } else { Durability::Buffered };
+        // Where it is not, a flush makes up for it below.
+        let through = sync && self.writes_are_durable();
+        let durability = if through { Durability::Durable } else { Durability::Buffered };
         let (start, end, batch_end) = (plan.start, plan.end, plan.batch_end);
         let bufs = self.gather(plan);
         let path = || segment.path(names::LOG);
@@ -190,7 +192,7 @@ impl Log {
         let bytes = end - written;
         self.shard.tell(|observer| {
             observer.written(end_aligned - start);
-            if sync {
+            if through {
                 observer.flushed(bytes, runtime.now() - begun);
             }
         });
@@ -201,7 +203,7 @@ impl Log {
                 write.written_end = position;
                 write.written_offset = end_offset;
             }
-            if !sync {
+            if !through {
                 write.unflushed = true;
                 write.unflushed_bytes += bytes;
             }
@@ -215,7 +217,8 @@ impl Log {
             self.advance_written(end_offset);
         }
         if sync && was_unflushed {
-            // Written earlier under flush=async; one durable write says nothing of those.
+            // Written earlier under flush=async, of which one durable write says nothing; or just
+            // now, where no write is durable.
             self.flush_segment(segment).await?;
         } else if sync && let Some((_, end_offset)) = batch_end {
             self.advance_settled(end_offset);
@@ -225,6 +228,11 @@ impl Log {
         self.kick_keeper();
         self.set_flush_timer();
         Ok(())
+    }
+
+    /// Whether a durable write that has returned is on the disk.
+    fn writes_are_durable(&self) -> bool {
+        self.dir.honours_dsync() || self.shard.runtime().planted(PlantedBug::TrustDurableWrites)
     }
 
     /// Whole blocks as they are, the last one as a copy with zeros behind.

@@ -16,8 +16,8 @@ use ringlog_runtime::sim::{DiskFaults, SimOptions, Simulation};
 use ringlog_runtime::{Mesh, Runtime};
 use ringlog_types::Offset;
 
-use crate::Log;
 use crate::testing::{BatchSpec, Bench, Opened, append, bytes_of, read_all};
+use crate::{Log, LogDirs};
 
 /// How often a run crashes, and how many batches it appends between two starts.
 const LIVES: usize = 5;
@@ -212,7 +212,7 @@ async fn live(runtime: Runtime, seed: u64, model: Shared) {
     let bench = Bench::new(runtime, &PathBuf::from("/data"), config(seed));
     let opened = match bench.try_open().await {
         Ok(opened) => opened,
-        Err(crate::StorageError::Io { .. }) => {
+        Err(crate::StorageError::Io { .. } | crate::StorageError::NoDirectory(_)) => {
             // An error of the disk; the next life tries again.
             lock(&model).finished = true;
             return;
@@ -531,4 +531,28 @@ fn nothing_acknowledged_is_lost() {
 fn a_disk_that_lies_is_found_out() {
     let found = (0..100).find(|seed| !run(*seed, true).is_empty());
     assert!(found.is_some(), "acknowledging before the flush goes unnoticed");
+}
+
+/// On CIFS, 9p or vboxsf a directory cannot be flushed, and all that was said was "Invalid
+/// argument".
+#[test]
+fn a_directory_that_cannot_be_flushed_is_named_with_its_file_system() {
+    let mut options = SimOptions::default();
+    options.disk.refuses_dir_sync = true;
+    let mut sim = Simulation::new(1, options);
+    let node = sim.add_node("node");
+    let said: Arc<Mutex<Option<String>>> = Arc::default();
+    let told = said.clone();
+    sim.start(node, 1, move |runtime: Runtime, _: Mesh<()>| {
+        let told = told.clone();
+        async move {
+            let opened = LogDirs::open(&runtime, &["/data".into()], 1, None).await;
+            let refused = opened.err().map(|error| error.to_string());
+            *told.lock().unwrap() = Some(refused.unwrap_or_default());
+        }
+    });
+    assert!(sim.run_until(|| said.lock().unwrap().is_some(), LIFE));
+    let said = said.lock().unwrap().clone().unwrap();
+    assert!(said.starts_with("/ cannot be used: its file system (simulated)"), "{said}");
+    assert!(said.contains("Invalid argument") && said.ends_with("ext4 or XFS"), "{said}");
 }

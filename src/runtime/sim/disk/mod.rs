@@ -43,6 +43,11 @@ pub struct DiskModel {
     /// A bug of the disk: durable writes and syncs complete without making anything durable,
     /// which is what acknowledging before the flush amounts to.
     pub lying: bool,
+    /// Durable writes are taken and are no safer than others, as on FUSE. The system says what
+    /// kind of file system it is.
+    pub ignores_dsync: bool,
+    /// Directories cannot be flushed, as on CIFS.
+    pub refuses_dir_sync: bool,
 }
 
 impl Default for DiskModel {
@@ -52,6 +57,8 @@ impl Default for DiskModel {
             direct_alignment: 4096,
             durable_write_flushes_file: false,
             lying: false,
+            ignores_dsync: false,
+            refuses_dir_sync: false,
         }
     }
 }
@@ -238,7 +245,7 @@ impl Disk {
         let missing = self.content(file)?.current().missing_pages(w.pos, len);
         self.reserve(missing)?;
         let flush_all = self.model.durable_write_flushes_file;
-        let durable = w.durable && !self.model.lying;
+        let durable = w.durable && !self.model.lying && !self.model.ignores_dsync;
         let mut pos = w.pos;
         for bytes in w.parts {
             let change = Change::Write { pos, bytes: bytes.clone() };

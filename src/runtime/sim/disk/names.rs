@@ -136,6 +136,9 @@ impl Disk {
 
     pub(crate) fn sync_dir(&mut self, path: &Path, submitted: u64) -> io::Result<()> {
         let id = self.lookup(path)?;
+        if self.model.refuses_dir_sync {
+            return Err(Errno::INVAL.into());
+        }
         let lying = self.model.lying;
         let dir = self.dir_mut(id)?;
         if !lying {
