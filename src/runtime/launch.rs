@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::cores::{self, ClaimedCore};
 use crate::driver::Driver;
 use crate::executor::{Executor, Shared};
 use crate::fallback::Fallback;
@@ -47,7 +48,7 @@ pub struct Launch {
     pub shards: usize,
     /// The backend.
     pub io: IoChoice,
-    /// Bind each shard to a core, if there are enough.
+    /// Bind each shard to a core that no other node has, if there are enough.
     pub pin: bool,
     /// What the threads are called, before `-0`, `-1` and so on.
     pub name: String,
@@ -100,7 +101,7 @@ impl<M> Node<M> {
 struct Start<M, F> {
     shard: ShardId,
     backend: Backend,
-    core: Option<core_affinity::CoreId>,
+    core: Option<ClaimedCore>,
     name: String,
     spin: Duration,
     descriptors: Descriptors,
@@ -132,8 +133,15 @@ where
     let (backend, fallback_reason) = choose(c.io)?;
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let pin = c.pin && cores.len() >= c.shards;
-    // Spinning on a core that another shard waits for helps nobody.
-    let spin = if c.shards <= cores.len().max(1) { SPIN_MAX } else { Duration::ZERO };
+    let claimed = if pin { cores::claim(&cores, c.shards) } else { Vec::new() };
+    let unbound = if pin { c.shards - claimed.len() } else { 0 };
+    if unbound > 0 {
+        tracing::info!(unbound, "other nodes have the cores; so many shards are bound to none");
+    }
+    let mut claimed = claimed.into_iter();
+    // Spinning on a core that another shard waits for, of this node or another, helps nobody.
+    let has_cores = c.shards <= cores.len().max(1) && unbound == 0;
+    let spin = if has_cores { SPIN_MAX } else { Duration::ZERO };
     let (parts, senders) = parts(c.shards);
     let main = Arc::new(main);
     let (ready, readiness) = mpsc::channel();
@@ -146,7 +154,7 @@ where
         let start = Start {
             shard: ShardId(index as u16),
             backend,
-            core: if pin { Some(cores[index]) } else { None },
+            core: claimed.next(),
             name: name.clone(),
             spin,
             descriptors,
@@ -203,8 +211,9 @@ where
     Fut: Future<Output = ()> + 'static,
 {
     let _abort = AbortOnPanic;
-    if let Some(core) = start.core
-        && !core_affinity::set_for_current(core)
+    // Kept as long as the shard runs.
+    if let Some(ClaimedCore { core, .. }) = &start.core
+        && !core_affinity::set_for_current(*core)
     {
         tracing::warn!(shard = start.shard.0, core = core.id, "cannot bind the shard to a core");
     }

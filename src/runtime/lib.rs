@@ -22,6 +22,7 @@ mod behaviour;
 mod blocking;
 mod buffer;
 mod clock;
+mod cores;
 mod descriptors;
 mod driver;
 mod executor;
