@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use rustix::fs::{AtFlags, StatxFlags};
 use smallvec::SmallVec;
 
 use crate::blocking::Closer;
@@ -88,6 +89,8 @@ struct Shared {
     handle: Handle,
     /// A send could not read what it was to send.
     unreadable: AtomicBool,
+    /// See [`File::disk`]; known when it was asked for.
+    disk: OnceLock<u64>,
 }
 
 enum Handle {
@@ -118,7 +121,7 @@ impl File {
     }
 
     fn new(handle: Handle) -> File {
-        File(Arc::new(Shared { handle, unreadable: AtomicBool::new(false) }))
+        File(Arc::new(Shared { handle, unreadable: AtomicBool::new(false), disk: OnceLock::new() }))
     }
 
     /// Whether a send met a part of it that could not be read. The send's error cannot tell: by
@@ -129,6 +132,18 @@ impl File {
 
     pub(crate) fn note_unreadable(&self) {
         self.0.unreadable.store(true, Ordering::Relaxed);
+    }
+
+    /// A number for the file system that a real file is on; 0 where it cannot be told.
+    pub(crate) fn disk(&self) -> u64 {
+        *self.0.disk.get_or_init(|| {
+            // What is known here: a server, or a daemon, is not asked, and cannot hold this up.
+            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+            let known = rustix::fs::statx(self.fd(), c"", flags, StatxFlags::empty());
+            known.map_or(0, |known| {
+                u64::from(known.stx_dev_major) << 32 | u64::from(known.stx_dev_minor)
+            })
+        })
     }
 
     /// The descriptor of a real file.

@@ -2,6 +2,7 @@
 
 mod cold;
 mod files;
+mod fill_turns;
 mod lent;
 mod operation;
 mod payload;

@@ -13,6 +13,7 @@ use super::pipes::Pipe;
 use super::ring::Ring;
 use super::send::Sending;
 use super::sockets::Socket;
+use crate::sync::Permit;
 use crate::{File, IoBuf, WriteBufs};
 
 pub(super) enum Payload {
@@ -28,7 +29,7 @@ pub(super) enum Payload {
     Recv { _socket: Rc<Socket> },
     RecvInto { socket: Rc<Socket>, buf: IoBuf },
     Send { socket: Rc<Socket>, sending: Box<Sending> },
-    FileToPipe { file: File, pipe: Pipe },
+    FileToPipe { file: File, pipe: Pipe, turn: Option<Permit> },
     PollSocket { _socket: Rc<Socket> },
     Pause(Box<Timespec>),
 }
@@ -50,6 +51,13 @@ impl Payload {
                 | Payload::Send { .. }
                 | Payload::PollSocket { .. }
         )
+    }
+
+    /// The operation has completed: what it did not let others do, they may.
+    pub(super) fn end_turn(&mut self) {
+        if let Payload::FileToPipe { turn, .. } = self {
+            turn.take();
+        }
     }
 
     /// Throws away what came out of the operation.

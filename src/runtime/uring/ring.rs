@@ -20,13 +20,15 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use slab::Slab;
 
+use super::fill_turns::FillTurns;
 use super::lent::LentBuffers;
 use super::operation::{Operation, Slot, State};
 use super::payload::Payload;
 use super::pipes::Pipes;
 use super::setup;
 use super::wake::{UringUnparker, Wake};
-use crate::BufferPool;
+use crate::sync::Semaphore;
+use crate::{BufferPool, File};
 
 /// What a completion is for: the upper half of its user data.
 const KIND_OPERATION: u64 = 0;
@@ -53,6 +55,7 @@ pub(crate) struct Ring {
     closing: Cell<bool>,
     pub(super) lent: LentBuffers,
     pub(super) pipes: Pipes,
+    fill_turns: FillTurns,
     pub(super) buffers: BufferPool,
 }
 
@@ -79,10 +82,17 @@ impl Ring {
             closing: Cell::new(false),
             lent,
             pipes: Pipes::new(pipes_max),
+            fill_turns: FillTurns::default(),
             buffers,
         });
         ring.listen_for_wakes();
         Ok(ring)
+    }
+
+    /// The turns to fill pipes from the disk of this file.
+    pub(super) fn fill_turns_of(&self, file: &File) -> Semaphore {
+        let grown = |disks| setup::limit_pipe_workers(&self.ring.borrow(), disks);
+        self.fill_turns.of(file.disk(), grown)
     }
 
     pub(super) fn unparker(&self) -> UringUnparker {
@@ -232,6 +242,8 @@ impl Ring {
 
     fn complete_operation(&self, key: usize, result: i32, flags: u32) {
         let mut slots = self.slots.borrow_mut();
+        // Whoever waits for the turn is woken, and runs later.
+        slots[key].payload.end_turn();
         match std::mem::replace(&mut slots[key].state, State::Done { result, flags }) {
             State::Waiting(waker) => {
                 drop(slots);

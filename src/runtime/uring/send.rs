@@ -21,6 +21,7 @@ use super::operation::Operation;
 use super::payload::Payload;
 use super::pipes::Pipe;
 use super::sockets::{ShutdownOnDrop, UringStream};
+use crate::sync::Permit;
 use crate::{File, Piece, shortage};
 
 /// Slices handed over in one call: importing them costs, and the socket takes no more bytes at
@@ -58,7 +59,7 @@ impl Filling {
     /// short of a thread to fill it ([`shortage::passes`]).
     async fn done(self) -> io::Result<(usize, Pipe)> {
         let spliced = self.0.await;
-        let Payload::FileToPipe { file, pipe } = spliced.payload else {
+        let Payload::FileToPipe { file, pipe, .. } = spliced.payload else {
             unreachable!("an operation keeps its payload")
         };
         match spliced.result {
@@ -150,14 +151,14 @@ impl UringStream {
                 Next::Nothing => return Ok(()),
                 Next::Bytes => {
                     if ahead.is_none() {
-                        ahead = self.fill_next(&sending, sending.index, 0)?;
+                        ahead = self.fill_ahead(&sending, sending.index, 0)?;
                     }
                     sending = self.send_gathered(sending).await?;
                 }
                 Next::File => {
                     let filling = match ahead.take() {
                         Some(filling) => Some(filling),
-                        None => self.fill_next(&sending, sending.index, sending.offset)?,
+                        None => self.fill_now(&sending).await?,
                     };
                     let Some(filling) = filling else {
                         self.send_copied(&mut sending).await?;
@@ -171,8 +172,9 @@ impl UringStream {
                         filled => filled?,
                     };
                     sending.offset += filled;
-                    ahead = self.fill_next(&sending, sending.index, sending.offset)?;
-                    let more = ahead.is_some() || sending.index + 1 < sending.pieces.len();
+                    ahead = self.fill_ahead(&sending, sending.index, sending.offset)?;
+                    let is_last = sending.index + 1 == sending.pieces.len();
+                    let more = !is_last || sending.offset < sending.pieces[sending.index].len();
                     self.empty_pipe(pipe, filled, more).await?;
                 }
             }
@@ -180,25 +182,43 @@ impl UringStream {
     }
 
     /// Starts to fill a pipe with what is left of the first part of a file at or behind a place
-    /// in the pieces. `None` if there is none, or no pipe for it.
-    fn fill_next(
+    /// in the pieces. `None` if there is none, or no pipe for it, or others have all the turns.
+    fn fill_ahead(
         &self,
         sending: &Sending,
         mut index: usize,
         mut offset: usize,
     ) -> io::Result<Option<Filling>> {
         while let Some(piece) = sending.pieces.get(index) {
-            if let Piece::File { file, pos, len } = piece
+            if let Piece::File { file, len, .. } = piece
                 && *len > offset
             {
-                let Some(pipe) = self.ring.pipes.get()? else { return Ok(None) };
-                let wanted = (len - offset).min(pipe.capacity);
-                return Ok(Some(self.fill(file, pos + offset as u64, wanted, pipe)));
+                let turn = self.ring.fill_turns_of(file).try_acquire(1);
+                let filling = turn.map(|turn| self.fill_from(piece, offset, turn));
+                return filling.transpose().map(Option::flatten);
             }
             index += 1;
             offset = 0;
         }
         Ok(None)
+    }
+
+    /// Starts to fill a pipe with what is left of the part of a file where it is, when it has a
+    /// turn. `None` if there is no pipe for it.
+    async fn fill_now(&self, sending: &Sending) -> io::Result<Option<Filling>> {
+        let piece = &sending.pieces[sending.index];
+        let Piece::File { file, .. } = piece else { unreachable!("it is at a part of a file") };
+        let turn = self.ring.fill_turns_of(file).acquire(1).await;
+        self.fill_from(piece, sending.offset, turn)
+    }
+
+    fn fill_from(&self, piece: &Piece, offset: usize, turn: Permit) -> io::Result<Option<Filling>> {
+        let Piece::File { file, pos, len } = piece else {
+            unreachable!("it is at a part of a file")
+        };
+        let Some(pipe) = self.ring.pipes.get()? else { return Ok(None) };
+        let wanted = (len - offset).min(pipe.capacity);
+        Ok(Some(self.fill(file, pos + offset as u64, wanted, pipe, turn)))
     }
 
     /// Sends a part of the file where it is through memory.
@@ -257,10 +277,12 @@ impl UringStream {
     }
 
     /// Starts to fill a pipe from a file.
-    fn fill(&self, file: &File, pos: u64, len: usize, pipe: Pipe) -> Filling {
-        let payload = Payload::FileToPipe { file: file.clone(), pipe };
+    fn fill(&self, file: &File, pos: u64, len: usize, pipe: Pipe, turn: Permit) -> Filling {
+        let payload = Payload::FileToPipe { file: file.clone(), pipe, turn: Some(turn) };
         Filling(self.ring.start(payload, |payload| {
-            let Payload::FileToPipe { file, pipe } = payload else { unreachable!("made above") };
+            let Payload::FileToPipe { file, pipe, .. } = payload else {
+                unreachable!("made above")
+            };
             let (from, to) = (Fd(file.fd().as_raw_fd()), Fd(pipe.write.as_raw_fd()));
             opcode::Splice::new(from, pos as i64, to, -1, len as u32).build()
         }))

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use io_uring::{IoUring, Probe, opcode};
 
+use super::fill_turns::TURNS_OF_DISK;
 use super::lent::LentBuffers;
 
 /// Entries of the submission queue.
@@ -12,10 +13,6 @@ pub(super) const ENTRIES: u32 = 1024;
 
 /// Entries of the completion queue: many small receives complete in one go.
 const COMPLETIONS: u32 = 8192;
-
-/// Threads of the kernel that fill pipes for one shard, each waiting for the disk: what more
-/// readers want of it comes after. Untold, every such wait would have a thread of its own.
-const PIPE_WORKERS_MAX: u32 = 32;
 
 /// Every operation the backend cannot do without.
 const NEEDED: [(u8, &str); 18] = [
@@ -72,9 +69,15 @@ fn build_with(entries: u32, flags: Flags) -> io::Result<IoUring> {
         builder.setup_no_sqarray();
     }
     let ring = builder.build(entries)?;
-    // Zero leaves a limit as it is. Kernels before 5.15 have none to set.
-    let _ = ring.submitter().register_iowq_max_workers(&mut [0, PIPE_WORKERS_MAX]);
+    limit_pipe_workers(&ring, 1);
     Ok(ring)
+}
+
+/// Has so many threads of the kernel fill pipes as there are turns for them.
+pub(super) fn limit_pipe_workers(ring: &IoUring, disks: usize) {
+    let workers = u32::try_from(disks * TURNS_OF_DISK).unwrap_or(u32::MAX);
+    // Zero leaves a limit as it is. Kernels before 5.15 have none to set.
+    let _ = ring.submitter().register_iowq_max_workers(&mut [0, workers]);
 }
 
 /// The needed operations that this kernel does not have.
