@@ -198,10 +198,6 @@ pub(crate) async fn serve(
             frames.keep_unread();
             unread(&peer, answers.wait_for_room()).await;
         }
-        if peer.mute.is_muted(network.rt.now()) {
-            frames.keep_unread();
-            unread(&peer, peer.mute.wait(&network.rt, &peer.ended)).await;
-        }
         // Bytes that have arrived can still be received; a client that goes on sending would
         // otherwise be served on.
         if network.is_stopping() {
@@ -209,7 +205,7 @@ pub(crate) async fn serve(
         }
         let next = match frame_before.take() {
             Some(bytes) => Ok(Some(Frame { bytes, claim: None })),
-            None => next_frame(&mut frames, &answers, &peer).await,
+            None => next_frame(&network, &mut frames, &answers, &peer).await,
         };
         let frame = match next {
             Ok(Some(frame)) => frame,
@@ -266,9 +262,10 @@ fn frames_of(
     FrameReader::new(rt, stream.clone(), service.clone(), memory, record, frame_bytes_max)
 }
 
-/// The next frame. One that has to wait for the answers before it is not received meanwhile: it
-/// would hold memory for as long as they take.
+/// The next frame. One that has to wait, for the answers before it or because its client used more
+/// than a quota, is not received meanwhile: it would hold memory for as long as that takes.
 async fn next_frame(
+    network: &Network,
     frames: &mut FrameReader,
     answers: &AnswerQueue,
     peer: &Peer,
@@ -277,6 +274,10 @@ async fn next_frame(
     if !begun.need.brings_records() && !answers.is_idle() {
         frames.keep_unread();
         unread(peer, answers.wait_until_idle()).await;
+    }
+    if peer.mute.is_muted(network.rt.now()) {
+        frames.keep_unread();
+        unread(peer, peer.mute.wait(&network.rt, &peer.ended)).await;
     }
     frames.finish(begun).await.map(Some)
 }

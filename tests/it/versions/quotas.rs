@@ -102,7 +102,7 @@ pub(super) fn describe_client_quotas(world: &mut World, version: i16) {
         ask(&[("client-id", 0, Some("c")), ("user", 1, None)], true),
         Ok(vec![default_c.clone()])
     );
-    assert_eq!(ask(&[("client-id", 0, Some("c"))], false), Ok(vec![ann_c, default_c]));
+    assert_eq!(ask(&[("client-id", 0, Some("c"))], false), Ok(vec![default_c, ann_c]));
     assert_eq!(ask(&[("ip", 2, None)], true), Ok(vec![address]));
     assert_eq!(ask(&[], true), Ok(vec![]));
     assert!(ask(&[], false).unwrap().len() >= 4);
