@@ -187,15 +187,6 @@ impl TopicConfig {
         Ok(config.finish())
     }
 
-    /// After how long a segment is closed that is not full (`LogConfig.maxSegmentMs`): what is in
-    /// an open segment is not compacted.
-    pub fn roll_ms(&self) -> i64 {
-        match self.cleanup_policy.compact {
-            true => self.segment_ms.min(self.max_compaction_lag_ms),
-            false => self.segment_ms,
-        }
-    }
-
     /// Whether the settings agree with each other (`LogConfig.validateValues`).
     fn check(&self, overrides: &RawSettings) -> Result<(), ConfigError> {
         if self.min_compaction_lag_ms > self.max_compaction_lag_ms {

@@ -220,6 +220,15 @@ fn check_size(size: usize, origin: AppendOrigin, config: &TopicConfig) -> Result
     Ok(())
 }
 
+/// After how long a segment is closed that is not full (`LogConfig.maxSegmentMs`): what is in an
+/// open segment is not compacted.
+pub(crate) fn roll_ms(config: &TopicConfig) -> i64 {
+    match config.cleanup_policy.compact {
+        true => config.segment_ms.min(config.max_compaction_lag_ms),
+        false => config.segment_ms,
+    }
+}
+
 /// Kafka's rule for a new segment (`LogSegment.shouldRoll`), but for offsets too far apart.
 fn must_roll(
     segment: &Segment,
@@ -236,6 +245,6 @@ fn must_roll(
         _ => now_ms.saturating_sub(segment.created_ms.get()),
     };
     size + header.size as u64 > config.segment_bytes.max(0) as u64
-        || age_ms > config.roll_ms().saturating_sub(segment.jitter_ms.get())
+        || age_ms > roll_ms(config).saturating_sub(segment.jitter_ms.get())
         || segment.index_is_full(config.segment_index_bytes.max(0) as usize)
 }

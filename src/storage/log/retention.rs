@@ -12,6 +12,7 @@ use ringlog_types::{Offset, TimestampMs};
 
 use crate::error::{ReadError, StorageError};
 use crate::log::Log;
+use crate::log::append::roll_ms;
 use crate::names;
 use crate::segment::{Segment, Stage};
 
@@ -102,7 +103,7 @@ impl Log {
     pub fn roll_if_old(&self, now_ms: TimestampMs) {
         let segment = self.open_segment();
         let age_ms = now_ms.saturating_sub(segment.created_ms.get());
-        let limit_ms = self.config.borrow().roll_ms().saturating_sub(segment.jitter_ms.get());
+        let limit_ms = roll_ms(&self.config.borrow()).saturating_sub(segment.jitter_ms.get());
         if segment.size.get() > 0 && age_ms > limit_ms && self.may_roll() {
             self.open_next_segment(&segment, self.offsets.log_end(), now_ms);
             self.kick_writer();
