@@ -426,6 +426,14 @@ fn is_topic_default(broker_key: &str) -> bool {
     TOPIC_SETTINGS.iter().filter(|topic| topic.status == Status::Honoured).any(is_synonym)
 }
 
+/// The broker's defaults of groups' settings, and what bounds those, are read as the times of a
+/// group (`consumer_group_times`).
+fn is_group_default(broker_key: &str) -> bool {
+    let times = ["session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms"];
+    let of_groups = broker_key.strip_prefix("group.consumer.");
+    of_groups.is_some_and(|key| times.iter().any(|time| key.ends_with(time)))
+}
+
 #[test]
 fn honoured_settings_are_read() {
     let mut files = sources("rs");
@@ -433,7 +441,8 @@ fn honoured_settings_are_read() {
         let is_config = file.path.starts_with("src/config/");
         file.path.starts_with("src/") && !is_config && !is_test(&file.path)
     });
-    let brokers = broker_settings().filter(|setting| !is_topic_default(setting.name));
+    let is_default = |name| is_topic_default(name) || is_group_default(name);
+    let brokers = broker_settings().filter(|setting| !is_default(setting.name));
     let all = brokers.chain(TOPIC_SETTINGS).filter(|setting| setting.status == Status::Honoured);
     refuse(without_reader(all, &files).into_iter());
 }

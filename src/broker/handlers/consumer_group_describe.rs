@@ -13,8 +13,7 @@ use ringlog_wire::messages::consumer_group_describe_response::{
 
 use crate::authorizer::{Operation, Resource};
 use crate::handlers::authorized_operations;
-use crate::handlers::consumer_group_heartbeat::is_served;
-use crate::handlers::group_routing::on_coordinator;
+use crate::handlers::group_routing::{on_coordinator, serves_consumer_groups};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
@@ -48,7 +47,7 @@ async fn describe(
     request: &Request,
     group_id: &str,
 ) -> Result<DescribedGroup<'static>, ErrorCode> {
-    if !is_served(shard) {
+    if !serves_consumer_groups(shard) {
         return Err(ErrorCode::UnsupportedVersion);
     }
     let authorizer = shard.node.authorizer;

@@ -5,13 +5,12 @@
 use std::rc::Rc;
 
 use ringlog_coordinator::group::{Beater, Viewer};
-use ringlog_metadata::{GROUP_VERSION, GROUP_VERSION_CONSUMER};
 use ringlog_types::ErrorCode;
 use ringlog_wire::messages::consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest;
 use ringlog_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
 
 use crate::authorizer::{Operation, Resource};
-use crate::handlers::group_routing::{decode_again, on_coordinator};
+use crate::handlers::group_routing::{decode_again, on_coordinator, serves_consumer_groups};
 use crate::network::answers::Answer;
 use crate::network::request::Request;
 use crate::shard::Shard;
@@ -47,19 +46,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Answer {
     }
 }
 
-/// Whether this node coordinates consumer groups: its setting and the cluster's feature say so.
-pub(super) fn is_served(shard: &Shard) -> bool {
-    let level = shard.image().feature_level(GROUP_VERSION).unwrap_or(0);
-    let protocols = &shard.node.config.group_coordinator_rebalance_protocols;
-    level >= GROUP_VERSION_CONSUMER && protocols.iter().any(|protocol| protocol == "consumer")
-}
-
 fn check(
     shard: &Shard,
     request: &Request,
     asked: &ConsumerGroupHeartbeatRequest<'_>,
 ) -> Result<(), ErrorCode> {
-    if !is_served(shard) {
+    if !serves_consumer_groups(shard) {
         return Err(ErrorCode::UnsupportedVersion);
     }
     let authorizer = shard.node.authorizer;

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use ringlog_metadata::{GROUP_VERSION, GROUP_VERSION_CONSUMER};
 use ringlog_runtime::ShardId;
 use ringlog_types::{ErrorCode, LeaderEpoch, Uuid};
 use ringlog_wire::{Message, Reader};
@@ -70,6 +71,13 @@ where
 /// Decodes a body that the connection's shard has decoded before.
 pub(super) fn decode_again<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
     M::decode(&mut Reader::new(body), version).expect("decoded once before")
+}
+
+/// Whether this node coordinates consumer groups: its setting and the cluster's feature say so.
+pub(crate) fn serves_consumer_groups(shard: &Shard) -> bool {
+    let level = shard.image().feature_level(GROUP_VERSION).unwrap_or(0);
+    let protocols = &shard.node.config.group_coordinator_rebalance_protocols;
+    level >= GROUP_VERSION_CONSUMER && protocols.iter().any(|protocol| protocol == "consumer")
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Groups and their offsets.
 
 use ringlog_wire::ApiKey;
+use ringlog_wire::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
+use ringlog_wire::messages::consumer_group_describe_response::ConsumerGroupDescribeResponse;
+use ringlog_wire::messages::consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest;
+use ringlog_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
 use ringlog_wire::messages::delete_groups_request::DeleteGroupsRequest;
 use ringlog_wire::messages::delete_groups_response::DeleteGroupsResponse;
 use ringlog_wire::messages::describe_groups_request::DescribeGroupsRequest;
@@ -64,6 +68,24 @@ pub(super) async fn told(asker: &mut Asker, api: ApiKey) -> Option<String> {
             let request = HeartbeatRequest { group_id: GROUP.into(), ..Default::default() };
             let answer = asker.ask(3, &request).await;
             codes([answer.decode::<HeartbeatResponse>().error_code])
+        }
+        ApiKey::ConsumerGroupHeartbeat => {
+            let request = ConsumerGroupHeartbeatRequest {
+                group_id: GROUP.into(),
+                member_id: "m".into(),
+                rebalance_timeout_ms: 10_000,
+                subscribed_topic_names: Some(vec![TOPIC.into()]),
+                topic_partitions: Some(Vec::new()),
+                ..Default::default()
+            };
+            let answer = asker.ask(1, &request).await;
+            codes([answer.decode::<ConsumerGroupHeartbeatResponse<'_>>().error_code])
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            let group_ids = vec![GROUP.into()];
+            let request = ConsumerGroupDescribeRequest { group_ids, ..Default::default() };
+            let answer = asker.ask(1, &request).await;
+            codes([answer.decode::<ConsumerGroupDescribeResponse<'_>>().groups[0].error_code])
         }
         ApiKey::LeaveGroup => {
             let members = vec![MemberIdentity::default()];

@@ -65,6 +65,8 @@ const EXPECTED: &[(ApiKey, &str)] = &[
     (ApiKey::SyncGroup, "30"),
     (ApiKey::Heartbeat, "30"),
     (ApiKey::LeaveGroup, "30"),
+    (ApiKey::ConsumerGroupHeartbeat, "30"),
+    (ApiKey::ConsumerGroupDescribe, "30"),
     // Those that may not be described are left out.
     (ApiKey::ListGroups, "0, 0 groups"),
     (ApiKey::DescribeGroups, "30"),
