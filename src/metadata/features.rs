@@ -37,8 +37,8 @@ pub const GROUP_VERSION: &str = "group.version";
 /// From this level on they are.
 pub const GROUP_VERSION_CONSUMER: i16 = 1;
 
-/// The features that this node has. `transaction.version` joins when there are transactions: clients
-/// use what is offered.
+/// The features that this node has. `transaction.version` joins when there are transactions:
+/// clients use what is offered.
 pub const SUPPORTED_FEATURES: &[Feature] = &[
     Feature {
         name: METADATA_VERSION,

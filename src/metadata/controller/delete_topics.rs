@@ -22,8 +22,8 @@ enum Named {
 }
 
 impl Controller {
-    /// Answers DeleteTopics 0–6, which arrived in `version`, of one who may change as much as `quota`
-    /// says.
+    /// Answers DeleteTopics 0–6, which arrived in `version`, of one who may change as much as
+    /// `quota` says.
     pub fn delete_topics(
         &self,
         request: &DeleteTopicsRequest<'_>,

@@ -50,7 +50,8 @@ impl Log {
         drop(self.shard.runtime().spawn(run(log)));
     }
 
-    /// Stops writer and keeper, and what else writes, after what they are doing now, until [`Log::resume_writer`].
+    /// Stops writer and keeper, and what else writes, after what they are doing now, until
+    /// [`Log::resume_writer`].
     pub(crate) async fn pause_writer(&self) {
         self.writer.is_paused.set(true);
         let mut stopped = self.writer.stopped.registration();

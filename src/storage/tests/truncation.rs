@@ -102,7 +102,8 @@ fn a_write_that_a_crash_cuts_off_behind_a_truncation_is_no_damage() {
 }
 
 /// A crash in a truncation left a checkpoint that was of the new log, and files of the old one.
-/// Everything in those is deleted then; what was appended afterwards was, too, after one crash more.
+/// Everything in those is deleted then; what was appended afterwards was, too, after one crash
+/// more.
 #[test]
 fn a_start_beyond_the_end_does_not_hide_what_comes_later() {
     with_log(|bench| async move {

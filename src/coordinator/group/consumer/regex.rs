@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use regex::bytes::{Regex, RegexBuilder};
 use ringlog_types::{ErrorCode, TimestampMs};
-use ringlog_wire::messages::consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue;
+use ringlog_wire::messages::consumer_group_regular_expression_value as regular_expression;
 
 use super::refusal::Refusal;
 use crate::group::cluster_view::ClusterView;
