@@ -65,7 +65,8 @@ impl GroupCoordinator {
     /// * nobody ever joined (partitions are assigned by hand): since it was committed;
     /// * the group is empty: since it is, or since it was committed;
     /// * it is a consumer group, or a classic one of consumers: if none of them subscribes to the
-    ///   topic any more, since it was committed. The offsets of other kinds of groups with members do not expire.
+    ///   topic any more, since it was committed. The offsets of other kinds of groups with members
+    ///   do not expire.
     fn is_expired(
         &self,
         group: &Group,

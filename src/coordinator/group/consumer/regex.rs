@@ -44,7 +44,9 @@ pub(crate) struct ResolvedRegex {
 }
 
 impl ResolvedRegex {
-    pub(super) fn from_value(value: &ConsumerGroupRegularExpressionValue<'_>) -> ResolvedRegex {
+    pub(super) fn from_value(
+        value: &regular_expression::ConsumerGroupRegularExpressionValue<'_>,
+    ) -> ResolvedRegex {
         let name = |name: &Cow<'_, str>| Rc::from(name.as_ref());
         ResolvedRegex {
             topics: value.topics.iter().map(name).collect(),
