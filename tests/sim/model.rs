@@ -50,7 +50,7 @@ pub(crate) struct Producer {
 #[derive(Default)]
 pub(crate) struct LogModel {
     pub entries: Vec<Entry>,
-    /// Where the log begins when it has no entries.
+    /// No batch is appended below: where the log began anew, for the entries may end before.
     pub floor: i64,
     /// Everything below survives a loss of power.
     pub durable_end: i64,
@@ -102,7 +102,7 @@ pub(crate) enum Topic {
 
 impl LogModel {
     pub(crate) fn end(&self) -> i64 {
-        self.entries.last().map_or(self.floor, Entry::end)
+        self.entries.last().map_or(self.floor, |last| last.end().max(self.floor))
     }
 
     /// The place of the batch that holds `offset`.
@@ -122,10 +122,9 @@ impl LogModel {
             return Err(format!("{} records went to {got:?}", batch.records));
         }
         if got.duplicate {
-            let known = self.entries.get(self.position(got.base_offset));
-            return match known {
-                Some(e) if e.base == got.base_offset && e.batch.bytes == batch.bytes => Ok(()),
-                _ => Err(format!("taken for a duplicate of another batch: {got:?}")),
+            return match self.was_at(got.base_offset, batch) {
+                true => Ok(()),
+                false => Err(format!("taken for a duplicate of another batch: {got:?}")),
             };
         }
         if got.base_offset != self.end() {
@@ -144,6 +143,12 @@ impl LogModel {
             length_is_rotten: false,
         });
         Ok(())
+    }
+
+    /// Whether the log has this very batch at `base`, or had until that was deleted.
+    pub(crate) fn was_at(&self, base: i64, batch: &Batch) -> bool {
+        let known = self.entries.get(self.position(base));
+        known.is_some_and(|entry| entry.base == base && entry.batch.bytes == batch.bytes)
     }
 
     /// The log says that everything below `end` survives.
@@ -190,9 +195,7 @@ impl LogModel {
             return Err(format!("cut at {end}, asked was {:?}", self.cutting));
         }
         self.entries.truncate(self.position(end));
-        if self.entries.is_empty() {
-            self.floor = end;
-        }
+        self.floor = end;
         self.last_cut = end;
         self.start = self.start.min(end);
         self.renumber();
@@ -237,8 +240,9 @@ impl LogModel {
             self.floor = end;
         }
         if start == end && start > 0 && start <= self.start_asked {
-            // Everything below was deleted, and what was behind lost (`flush=async`).
-            self.entries.clear();
+            // Everything below was deleted, and what was behind lost. Deleted batches stay known:
+            // the log knows their producers, and takes one that is sent again for a duplicate.
+            self.entries.truncate(self.position(end));
             self.floor = end;
         }
         if end > self.end() {
@@ -256,6 +260,7 @@ impl LogModel {
             return Err(format!("the log starts at {start}, checkpointed was {asked}"));
         }
         self.entries.truncate(kept);
+        self.floor = end;
         self.cutting = None;
         self.stopped_clean = false;
         self.start = start;

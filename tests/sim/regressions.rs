@@ -1,6 +1,10 @@
 //! Seeds that once failed, each with what broke.
 
+use ringlog_runtime::sim::Prng;
+
+use crate::batches::{self, Sender};
 use crate::history::{self, Plan};
+use crate::model::{Entry, LogModel, Producer};
 
 /// Seeds whose plan found a bug. Plans change with the generator: a seed stays here for what its
 /// history is today, the bug's own test is beside the code that had it.
@@ -27,6 +31,7 @@ const SEEDS: &[u64] = &[
     3330,  // a look-up by time failed at a batch whose header is whole and whose rest is not
     10047, // retention by time removed what lay beside a damaged batch too early
     432,   // a wrong entry of a .timeindex made retention remove records that were young
+    211,   // the model itself: it forgot a deleted batch that was not yet acknowledged
 ];
 
 #[test]
@@ -35,4 +40,36 @@ fn seeds_that_once_failed() {
         let outcome = history::run(*seed, &Plan::from_seed(*seed));
         assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     }
+}
+
+/// What retention has removed before its producer saw it acknowledged is sent again after a crash,
+/// and rightly taken for a duplicate: it was in the log. What the crash cut off was not.
+#[test]
+fn a_deleted_batch_that_is_sent_again_is_a_duplicate() {
+    let mut prng = Prng::new(1);
+    let mut producer =
+        Producer { id: 7, epoch: 0, next_sequence: 0, unacknowledged: Default::default() };
+    let mut model = LogModel::default();
+    for _ in 0..3 {
+        let base_sequence = producer.next_sequence;
+        let sender = Sender { producer_id: 7, epoch: 0, base_sequence };
+        let batch = batches::make(sender, 1_000, None, &mut prng);
+        producer.next_sequence += batch.records;
+        producer.unacknowledged.push_back(batch.clone());
+        let (rotten, length_is_rotten) = (false, false);
+        let base = model.end();
+        model.entries.push(Entry { base, epoch: 1, batch, rotten, length_is_rotten });
+    }
+    let sent = producer.unacknowledged.clone();
+    model.producers.push(producer);
+    let deleted = model.entries[0].end();
+    model.promised(deleted).expect("that much was appended");
+    model.start_asked = deleted;
+    model.started_at(deleted).expect("it was asked to");
+
+    model.recovered(deleted, deleted).expect("nothing is lost that was promised");
+    assert_eq!((model.end(), model.producers[0].unacknowledged.len()), (deleted, 3));
+    assert!(model.was_at(0, &sent[0]), "it was in the log");
+    assert!(!model.was_at(0, &sent[1]), "another was there");
+    assert!(!model.was_at(deleted, &sent[1]), "it was lost");
 }
