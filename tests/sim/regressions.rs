@@ -32,6 +32,7 @@ const SEEDS: &[u64] = &[
     10047, // retention by time removed what lay beside a damaged batch too early
     432,   // a wrong entry of a .timeindex made retention remove records that were young
     211,   // the model itself: it forgot a deleted batch that was not yet acknowledged
+    2026120100621, // a segment that was not sealed was taken for one: its .timeindex had no end
 ];
 
 #[test]

@@ -337,8 +337,12 @@ impl Opening<'_> {
         let mut segments = Vec::with_capacity(listing.segments.len());
         for (at, &(base, size)) in listing.segments.iter().enumerate() {
             let next_base = listing.segments.get(at + 1).map(|(base, _)| *base);
+            // A recovery point beyond where the next one begins says that this one was sealed. One
+            // that is just there may be of an open segment, after a checkpoint or a truncation,
+            // that was closed for its age and not sealed any more: its files are not trimmed, and
+            // its time index lacks its end.
             let trusted = match next_base {
-                Some(next_base) => self.hint.clean || next_base <= self.hint.recovery_point,
+                Some(next_base) => self.hint.clean || next_base < self.hint.recovery_point,
                 None => false,
             };
             let segment = match next_base {

@@ -3,8 +3,10 @@
 use std::fs;
 
 use ringlog_config::TopicConfig;
+use ringlog_runtime::WorkOwner;
 use ringlog_types::Offset;
 
+use crate::index::time_index::{ENTRY_BYTES, TimeIndex};
 use crate::testing::{BatchSpec, Bench, append, on_shard, read_all};
 use crate::{Log, StorageError, names};
 
@@ -240,6 +242,47 @@ fn no_segment_is_rolled_during_a_truncation() {
         log.cut_ends();
         log.roll_if_larger(1, i64::MAX / 2);
         assert_eq!(log.segment_count(), 2);
+    });
+}
+
+/// The recovery point was where the next segment begins, though the one before was closed for its
+/// age and not sealed any more. It was believed to be, and its last records were hidden from who
+/// looked by time.
+#[test]
+fn a_segment_that_ends_at_the_recovery_point_may_not_be_sealed() {
+    with_log(|bench| async move {
+        let opened = bench.open().await;
+        let log = &opened.log;
+        let time = |offset: Offset| 1_700_000_000_000 + offset;
+        for offset in 0..9 {
+            let timestamp = time(offset);
+            append(log, BatchSpec { value_bytes: 900, timestamp, ..Default::default() })
+                .expect("taken");
+        }
+        log.roll_if_larger(1, time(9));
+        log.wait_sealed().await.expect("sealed");
+        assert_eq!(log.truncate_to(8).await.expect("cut"), 8);
+        log.pause_writer().await;
+        log.roll_if_larger(1, time(8));
+        assert_eq!((log.segment_count(), log.recovery_point()), (2, 8));
+        drop(opened);
+        // The files of the next one are begun before this one is sealed.
+        for suffix in [names::LOG, names::INDEX, names::TIME_INDEX] {
+            let path = bench.directory().join(names::segment_file(8, suffix));
+            fs::write(path, []).expect("written");
+        }
+        let path = bench.directory().join(names::segment_file(0, names::TIME_INDEX));
+        assert_eq!(fs::read(&path).expect("there").len(), ENTRY_BYTES, "that of an open one");
+
+        let (log, report) = bench.open_after_crash(8).await;
+        assert_eq!((report.fenced, log.segment_count()), (vec![], 2));
+        let file = fs::read(&path).expect("there");
+        assert_eq!(TimeIndex::decode(0, &file).last(), Some((time(7), 7)));
+        for offset in 0..8 {
+            let found = log.offset_for_timestamp(time(offset), WorkOwner::NOBODY).await;
+            let found = found.expect("readable").map(|found| found.offset);
+            assert_eq!(found, Some(offset));
+        }
     });
 }
 
