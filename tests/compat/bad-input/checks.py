@@ -357,13 +357,18 @@ def bombs():
     set, so it has to be found."""
     if not IS_RINGLOG:
         return
+    def begun(value):
+        """The start of a record with a value of so many bytes."""
+        body = b"\0" + varint(0) + varint(0) + varint(-1) + varint(value)
+        return varint(len(body) + value + 1) + body
+
     # Within the cap, and a right record but for its last byte, which is not there.
-    value = 120 << 20
-    body = b"\0" + varint(0) + varint(0) + varint(-1) + varint(value)
-    head = varint(len(body) + value + 1) + body
-    large = gzip_zeros(head, 120)
+    large = gzip_zeros(begun(120 << 20), 120)
+    # What is wrong is said before the cap is met: of this one nothing is, up to there.
+    beyond = gzip_zeros(begun(1000 << 20), 1000)[:1000000]
     cases = [
-        ("1 GiB in gzip", gzip_zeros(b"", 1000)[:1000000], 1, (MESSAGE_TOO_LARGE,)),
+        ("1 GiB in gzip", beyond, 1, (MESSAGE_TOO_LARGE,)),
+        ("1 GiB of zeros in gzip", gzip_zeros(b"", 1000), 1, (INVALID_RECORD,)),
         ("120 MiB in gzip, cut in its record", large, 1, (INVALID_RECORD,)),
         ("a record and 8 MiB of zeros", gzip_zeros(record(0, b"x"), 8), 1, (INVALID_RECORD,)),
         *((f"garbage of codec {codec}", b"\xff" * 1000, codec, (CORRUPT_MESSAGE,))
