@@ -4,8 +4,8 @@
 //! and their names flushed with the directory before anything in them counts. While the segment is
 //! open its indexes live in memory; after every so many bytes (`ringlog.recovery.checkpoint.bytes`)
 //! they are brought to their files together with a producer snapshot and the epochs, and only then
-//! does the recovery point move: below it, the files can be believed. Sealing trims all three files to their exact sizes, because Kafka's
-//! tools take padding for damage.
+//! does the recovery point move: below it, the files can be believed. Sealing trims all three files
+//! to their exact sizes, because Kafka's tools take padding for damage.
 
 use std::rc::Rc;
 
