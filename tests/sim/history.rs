@@ -109,11 +109,11 @@ impl Plan {
             scrub: from_environment("RINGLOG_SIM_SCRUB").is_some(),
             truncate: p.chance(0.4),
         };
-        // Both together leave a time index without its end in one of thousands of histories: see
-        // docs/STATUS.md. Until that is mended they are drawn together on request.
-        let is_known_to_fail = drawn.segment_ms != i64::MAX;
-        let may_truncate = !is_known_to_fail || from_environment("RINGLOG_SIM_TRUNCATE").is_some();
-        Plan { truncate: drawn.truncate && may_truncate, ..drawn }
+        // A crash soon after a segment was closed for its age leaves a time index without its end
+        // in one of thousands of histories: see docs/STATUS.md. Until that is mended, such
+        // segments are drawn on request.
+        let by_age = from_environment("RINGLOG_SIM_AGE").is_some();
+        Plan { segment_ms: if by_age { drawn.segment_ms } else { i64::MAX }, ..drawn }
     }
 
     pub(crate) fn storage_options(&self) -> StorageOptions {
